@@ -41,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let encoded = compiler.encode_file_descriptor_set();
+    // With comments; the tests read them.
+    fs::write(out.join("descriptors.bin"), &encoded)?;
     let pool = DescriptorPool::decode(encoded.as_slice())?;
     fs::write(out.join("catalogue.rs"), catalogue(&pool)?)?;
 
@@ -86,7 +88,11 @@ fn catalogue(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
         }
     }
     if !problems.is_empty() {
-        return Err(format!("the field catalogue is incomplete:\n  {}", problems.join("\n  ")).into());
+        return Err(format!(
+            "the field catalogue is incomplete:\n  {}",
+            problems.join("\n  ")
+        )
+        .into());
     }
     Ok(format!("&[\n{entries}]"))
 }
@@ -142,14 +148,20 @@ fn option(options: &DynamicMessage, name: &str) -> Option<Value> {
 }
 
 fn enum_option(privacy: &DynamicMessage, name: &str) -> Result<i32, String> {
-    match privacy.get_field_by_name(name).and_then(|v| v.as_enum_number()) {
+    match privacy
+        .get_field_by_name(name)
+        .and_then(|v| v.as_enum_number())
+    {
         Some(number) if number != 0 => Ok(number),
         _ => Err(format!("(privacy).{name} is not set")),
     }
 }
 
 fn variant(rust: &str, prefix: &str, message: &DynamicMessage, field: &str, number: i32) -> String {
-    let Some(Kind::Enum(kind)) = message.descriptor().get_field_by_name(field).map(|f| f.kind())
+    let Some(Kind::Enum(kind)) = message
+        .descriptor()
+        .get_field_by_name(field)
+        .map(|f| f.kind())
     else {
         return String::new();
     };
@@ -185,6 +197,10 @@ fn camel(upper: &str) -> String {
         .collect()
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every kind but these is refused, at build time and by name"
+)]
 fn value(field: &FieldDescriptor) -> Result<String, String> {
     Ok(match field.kind() {
         Kind::String => "Value::Text".into(),
@@ -192,7 +208,11 @@ fn value(field: &FieldDescriptor) -> Result<String, String> {
         Kind::Uint32 => "Value::Uint".into(),
         Kind::Enum(kind) => format!("Value::Code(&[{}])", codes(&kind)),
         Kind::Message(message) => format!("Value::Group(&[{}])", members(&message)?),
-        other => return Err(format!("values of kind {other:?} have no place in a case file")),
+        other => {
+            return Err(format!(
+                "values of kind {other:?} have no place in a case file"
+            ));
+        }
     })
 }
 
@@ -216,10 +236,19 @@ fn members(message: &MessageDescriptor) -> Result<String, String> {
 
 /// (number, name without the enum's prefix), UNSPECIFIED left out.
 fn codes(kind: &EnumDescriptor) -> String {
-    let zero = kind.get_value(0).map(|v| v.name().to_owned()).unwrap_or_default();
+    let zero = kind
+        .get_value(0)
+        .map(|v| v.name().to_owned())
+        .unwrap_or_default();
     let prefix = zero.trim_end_matches("UNSPECIFIED").to_owned();
     kind.values()
         .filter(|value| value.number() != 0)
-        .map(|value| format!("({}, {:?}), ", value.number(), value.name().trim_start_matches(&prefix)))
+        .map(|value| {
+            format!(
+                "({}, {:?}), ",
+                value.number(),
+                value.name().trim_start_matches(&prefix)
+            )
+        })
         .collect()
 }

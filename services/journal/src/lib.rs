@@ -1,0 +1,63 @@
+//! The durable half of the log: one writer that lets waiting calls share a transaction.
+//!
+//! A service hands its verbs in as a [`Book`]: which keys a call touches, how facts are loaded, the pure
+//! decision, and how changes are written. The writer owns everything around that, in an order that is the
+//! whole promise: facts → decide → state, entries, nodes, head → sign → commit → answer. Nobody is
+//! answered before the commit; a checkpoint whose commit failed is never seen.
+//!
+//! If the stored log and the checkpoint file outside the database disagree, the journal is *frozen*:
+//! it signs nothing and decides nothing until a person has looked.
+
+mod batch;
+mod book;
+mod checkpoint_file;
+mod open;
+mod read;
+mod scribe;
+mod store;
+mod writer;
+
+pub use book::{Access, Book, Committed, ConflictKey, Draft, RequestKey, Ruling, Touch};
+pub use open::{Config, Keys, Opened, init, open};
+pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
+pub use store::id_set;
+pub use writer::{Journal, Writer};
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// Stored log, signed checkpoint and checkpoint file contradict each other.
+    #[error("the log is frozen: {0}")]
+    Frozen(String),
+    /// The transaction could not be committed; nothing was written and nothing answered.
+    #[error("the log cannot be written: {0}")]
+    Unwritable(String),
+    /// Too many calls are waiting.
+    #[error("too many requests are waiting for the log")]
+    Busy,
+    /// The request id was used for another request.
+    #[error("the request id was used for another request")]
+    RequestIdReused,
+    #[error("the database is not one of this service: {0}")]
+    Database(String),
+    #[error(transparent)]
+    Log(#[from] amanat_ledger::LedgerError),
+    #[error("cannot read or write {path}: {message}")]
+    File { path: String, message: String },
+}
+
+impl From<sqlx::Error> for JournalError {
+    /// Driver errors can quote values; only their kind is kept.
+    fn from(error: sqlx::Error) -> Self {
+        let kind = match &error {
+            sqlx::Error::Database(error) => error.code().map_or_else(
+                || "the database refused a statement".to_owned(),
+                |code| format!("the database refused a statement (code {code})"),
+            ),
+            sqlx::Error::Io(error) => format!("input or output failed ({})", error.kind()),
+            _ => "the database connection failed".to_owned(),
+        };
+        tracing::error!(kind, "database error");
+        Self::Unwritable(kind)
+    }
+}

@@ -125,7 +125,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "00", "00102030405060708090A0B0C0D0E0F0", "00102030405060708090a0b0c0d0e0f0a"] {
+        for text in [
+            "",
+            "00",
+            "00102030405060708090A0B0C0D0E0F0",
+            "00102030405060708090a0b0c0d0e0f0a",
+        ] {
             assert_eq!(text.parse::<CaseId>(), Err(IdError), "{text}");
         }
         assert_eq!(CaseId::parse(&[0; 15]), Err(IdError));

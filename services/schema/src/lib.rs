@@ -6,14 +6,18 @@
 
 pub mod case_file;
 pub mod catalogue;
+pub mod clock;
 mod id;
 mod sensitive;
 mod time;
+mod violation;
 
-pub use time::{Time, TimeError};
 pub use id::{
-    AgencyId, BootId, CaseId, ConsentId, EntryId, IdError, RecordId, ReferralId, RequestId, StatementId,
+    AgencyId, BootId, CaseId, ConsentId, EntryId, IdError, RecordId, ReferralId, RequestId,
+    StatementId,
 };
+pub use time::{Time, TimeError};
+pub use violation::Violation;
 
 /// The generated code, in the folders of `proto/`.
 #[allow(

@@ -1,9 +1,12 @@
-//! `Debug` for the messages that carry a key, a token or an opening: they name themselves and show
+//! `Debug` for what carries a key, a token, an opening or a survivor's data: it names itself and shows
 //! nothing, so no log line, span or panic can.
 
 use std::fmt;
 
-use crate::{audit::Opening, key::DepositKeyRequest, key::FieldKey, statement::Statement};
+use crate::{
+    audit::Opening, case_file::CaseFile, key::DepositKeyRequest, key::FieldKey,
+    statement::Statement,
+};
 
 macro_rules! shows_nothing {
     ($($message:ident),+) => {$(
@@ -15,4 +18,4 @@ macro_rules! shows_nothing {
     )+};
 }
 
-shows_nothing!(Opening, DepositKeyRequest, FieldKey, Statement);
+shows_nothing!(CaseFile, Opening, DepositKeyRequest, FieldKey, Statement);

@@ -20,7 +20,10 @@ impl Time {
     /// # Errors
     /// [`TimeError`] outside the years 1970 to 9999.
     pub fn from_millis(millis: i64) -> Result<Self, TimeError> {
-        (0..=LAST).contains(&millis).then_some(Self(millis)).ok_or(TimeError)
+        (0..=LAST)
+            .contains(&millis)
+            .then_some(Self(millis))
+            .ok_or(TimeError)
     }
 
     pub const fn millis(self) -> i64 {
@@ -88,7 +91,11 @@ impl fmt::Display for Time {
     /// RFC 3339, as in `2026-03-01T09:30:00.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The printer writes whole seconds without a fraction; ours always has three digits.
-        let text = Timestamp { nanos: 0, ..self.to_timestamp() }.to_string();
+        let text = Timestamp {
+            nanos: 0,
+            ..self.to_timestamp()
+        }
+        .to_string();
         write!(f, "{}.{:03}Z", text.trim_end_matches('Z'), self.0 % 1000)
     }
 }
@@ -108,7 +115,10 @@ mod tests {
     fn a_time_that_cannot_be_kept_exactly_is_refused() {
         assert_eq!(Time::parse(None), Err(TimeError));
         for (seconds, nanos) in [(-1, 0), (0, 1), (0, -1), (i64::MAX, 0), (0, 1_000_000_000)] {
-            assert_eq!(Time::parse(Some(&Timestamp { seconds, nanos })), Err(TimeError));
+            assert_eq!(
+                Time::parse(Some(&Timestamp { seconds, nanos })),
+                Err(TimeError)
+            );
         }
     }
 }

@@ -1,0 +1,21 @@
+//! A service process: the TLS listener, the one list of layers, how a request's caller is known, how a
+//! refusal becomes a status, telemetry, health and graceful shutdown. Gateway and custodian bring their
+//! routes.
+
+mod files;
+mod guard;
+mod listener;
+mod refusal;
+mod serve;
+mod telemetry;
+
+pub use files::{FileError, private_key_pem, read_file, write_private};
+pub use guard::{Guard, caller, peer, peer_agency};
+pub use refusal::Refusal;
+pub use serve::{ServeError, Served, listen, serve};
+pub use telemetry::{LogFormat, start_telemetry};
+
+/// The largest request that is served; larger ones are refused as TOO_LARGE.
+pub const LARGEST_REQUEST: usize = 512 * 1024;
+/// What the transport decodes at most, so that a request a little too large gets a proper refusal.
+pub const LARGEST_MESSAGE: usize = 4 * LARGEST_REQUEST;

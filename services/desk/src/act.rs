@@ -1,0 +1,84 @@
+//! Who acts, by which rules, and what the log keeps of it.
+
+use std::sync::Arc;
+
+use amanat_identity::{Directory, Officer};
+use amanat_journal::{Draft, RequestKey};
+use amanat_policy::DecisionTable;
+use amanat_schema::{
+    AgencyId, RequestId,
+    audit::{Action, EntryBody, Linkage},
+    policy::{AgencyKind, Decision},
+};
+use amanat_server::Refusal;
+
+/// What every decision is made by; the log names both by hash.
+pub struct Rules {
+    pub directory: Arc<Directory>,
+    pub table: DecisionTable,
+    pub table_sha256: [u8; 32],
+}
+
+/// One request of one officer, as far as it is known before it is decided.
+#[derive(Debug, Clone)]
+pub struct Act {
+    pub agency: AgencyId,
+    /// From the directory.
+    pub kind: AgencyKind,
+    /// Of the connection's certificate.
+    pub certificate_sha256: [u8; 32],
+    pub officer: Arc<Officer>,
+    /// Of method and request.
+    pub request_sha256: [u8; 32],
+    /// The method and the caller's id of a mutation.
+    pub request: Option<(&'static str, RequestId)>,
+}
+
+impl Act {
+    /// Under what a mutation is remembered; `None` for reads.
+    pub fn request_key(&self) -> Option<RequestKey> {
+        self.request.map(|(method, request_id)| RequestKey {
+            agency: self.agency,
+            officer: amanat_seal::sha256(self.officer.id.as_bytes()),
+            method,
+            request_id,
+            request_sha256: self.request_sha256,
+        })
+    }
+
+    /// The entry of an allowed act.
+    pub fn allowed(&self, rules: &Rules, action: Action, linkage: Linkage) -> Draft {
+        Draft {
+            body: EntryBody {
+                action: action.into(),
+                decision: Decision::Allow.into(),
+                agency_id: self.agency.to_vec(),
+                agency_kind: self.kind.into(),
+                certificate_sha256: self.certificate_sha256.to_vec(),
+                request_sha256: self.request_sha256.to_vec(),
+                directory_sha256: rules.directory.sha256().to_vec(),
+                table_sha256: rules.table_sha256.to_vec(),
+                ..EntryBody::default()
+            },
+            linkage,
+            officer: self.officer.id.clone(),
+            reasons: String::new(),
+        }
+    }
+
+    /// The entry of a refused act: the public reason in clear, the true one committed.
+    pub fn refused(
+        &self,
+        rules: &Rules,
+        action: Action,
+        linkage: Linkage,
+        refusal: &Refusal,
+        truth: &str,
+    ) -> Draft {
+        let mut draft = self.allowed(rules, action, linkage);
+        draft.body.decision = Decision::Deny.into();
+        refusal.reason().clone_into(&mut draft.body.public_reason);
+        truth.clone_into(&mut draft.reasons);
+        draft
+    }
+}

@@ -1,0 +1,127 @@
+//! Reading the log: bodies by right, each reading an entry itself; checkpoints, entries and proofs for
+//! anyone. Gateway and custodian serve the same calls over their own logs.
+
+mod service;
+
+use std::collections::HashMap;
+
+use amanat_journal::{Access, EntryFilter, Ruling, StoredEntry};
+use amanat_schema::{
+    AgencyId, audit,
+    policy::{AgencyKind, Right},
+};
+use amanat_server::Refusal;
+use sqlx::SqliteConnection;
+
+use crate::{Act, Rules};
+
+pub use service::AuditDesk;
+
+/// The verbs.
+pub enum AuditCall {
+    List { act: Act, filter: EntryFilter },
+    Get { act: Act, idx: u64 },
+}
+
+/// What the verbs answer.
+#[derive(Debug)]
+pub enum AuditReply {
+    Listed { entries: Vec<SeenEntry>, next: String },
+    Got(Box<SeenEntry>),
+}
+
+/// One entry and whether its reader may see what it is about.
+#[derive(Debug)]
+pub struct SeenEntry {
+    pub stored: StoredEntry,
+    pub linkage: Linkage,
+}
+
+/// Whether the ids of the case stand beside an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linkage {
+    /// For the agency that acted.
+    Shown,
+    /// For auditors.
+    Withheld,
+}
+
+/// The entries that a batch's readings need.
+#[derive(Default)]
+pub struct AuditFacts {
+    entries: HashMap<(AgencyId, [u8; 32]), Vec<StoredEntry>>,
+}
+
+impl AuditCall {
+    pub fn access(&self) -> Access {
+        Access::default()
+    }
+
+    fn act(&self) -> &Act {
+        match self {
+            Self::List { act, .. } | Self::Get { act, .. } => act,
+        }
+    }
+}
+
+impl AuditFacts {
+    /// # Errors
+    /// Of the driver.
+    pub async fn load(
+        connection: &mut SqliteConnection,
+        calls: &[&AuditCall],
+    ) -> Result<Self, sqlx::Error> {
+        let mut entries = HashMap::new();
+        for call in calls {
+            let act = call.act();
+            let found = match call {
+                AuditCall::List { filter, .. } => amanat_journal::page(connection, filter).await?,
+                AuditCall::Get { idx, .. } => {
+                    amanat_journal::stored_entry(connection, *idx).await?.into_iter().collect()
+                }
+            };
+            entries.insert((act.agency, act.request_sha256), found);
+        }
+        Ok(Self { entries })
+    }
+
+    /// Decides one verb.
+    pub fn decide(&mut self, rules: &Rules, call: &AuditCall) -> Ruling<Result<AuditReply, Refusal>> {
+        let act = call.act();
+        // Cloned, not taken: the same question can stand twice in a batch.
+        let found = self.entries.get(&(act.agency, act.request_sha256)).cloned().unwrap_or_default();
+        let seen = found.into_iter().filter_map(|stored| see(act, stored));
+        let (action, answer) = match call {
+            AuditCall::List { filter, .. } => {
+                let entries: Vec<_> = seen.collect();
+                let full = u64::from(filter.limit) == u64::try_from(entries.len()).unwrap_or(0);
+                let last = entries.last().filter(|_| full);
+                let next = last.map_or_else(String::new, |e| format!("{:x}", e.stored.idx + 1));
+                (audit::Action::ListEntries, Ok(AuditReply::Listed { entries, next }))
+            }
+            AuditCall::Get { .. } => (
+                audit::Action::GetEntry,
+                seen.last().map(|entry| AuditReply::Got(Box::new(entry))).ok_or_else(Refusal::access),
+            ),
+        };
+        let linkage = audit::Linkage::default();
+        let draft = match &answer {
+            Ok(_) => act.allowed(rules, action, linkage),
+            Err(refusal) => act.refused(rules, action, linkage, refusal, "absent or another agency's"),
+        };
+        Ruling { answer, draft: Some(draft), remember: None }
+    }
+}
+
+/// Whether an officer reads all entries: of the oversight body, with the auditor's right.
+pub(crate) fn reads_all(act: &Act) -> bool {
+    act.kind == AgencyKind::Oversight && act.officer.has_any(&[Right::Auditor])
+}
+
+fn see(act: &Act, stored: StoredEntry) -> Option<SeenEntry> {
+    if stored.agency == act.agency.as_bytes() {
+        Some(SeenEntry { stored, linkage: Linkage::Shown })
+    } else {
+        reads_all(act).then_some(SeenEntry { stored, linkage: Linkage::Withheld })
+    }
+}

@@ -1,0 +1,235 @@
+//! The desk of a server: from a request to an act, from an act to a logged answer.
+
+use std::sync::Arc;
+
+use amanat_identity::{Caller, Signed, SignedError, statement::AgencyStatement};
+use amanat_journal::{Access, Book, Draft, Journal, JournalError, Reader, Ruling};
+use amanat_schema::{
+    AgencyId, RequestId,
+    audit::{Action, EntryBody, Linkage, Opening, Receipt},
+    policy::{Decision, Right},
+    statement::Statement,
+};
+use amanat_seal::WrapKey;
+use amanat_server::{Guard, LARGEST_REQUEST, Refusal};
+use prost::Message;
+use tonic::{Request, Status};
+
+use crate::{Act, Rules};
+
+/// What a service's handlers work with.
+pub struct Desk<B: Book> {
+    pub guard: Guard,
+    pub rules: Arc<Rules>,
+    pub journal: Journal<B>,
+    pub reader: Reader,
+    /// Opens what stands sealed beside the log, for the officer whose it is.
+    pub openings: Arc<WrapKey>,
+}
+
+impl<B: Book> Clone for Desk<B> {
+    fn clone(&self) -> Self {
+        Self {
+            guard: self.guard.clone(),
+            rules: Arc::clone(&self.rules),
+            journal: self.journal.clone(),
+            reader: self.reader.clone(),
+            openings: Arc::clone(&self.openings),
+        }
+    }
+}
+
+/// A refusal that a handler found before any store was asked; a verb of every book, so that it is logged.
+#[derive(Debug)]
+pub enum Refused {
+    /// A known agency's officer lacks the right.
+    Act { act: Box<Act>, action: Action, linkage: Linkage },
+    /// Callers that never became a known agency, counted.
+    Credentials { count: u64 },
+}
+
+/// A committed, allowed answer.
+pub struct Answered<R> {
+    pub reply: R,
+    pub receipt: Receipt,
+    /// Opens the entry's commitment to the caller's own officer id; `None` on a repeat.
+    pub officer: Option<Opening>,
+}
+
+impl Refused {
+    pub fn access(&self) -> Access {
+        Access::default()
+    }
+
+    pub fn decide<R>(&self, rules: &Rules) -> Ruling<Result<R, Refusal>> {
+        let (refusal, draft) = match self {
+            Self::Act { act, action, linkage } => {
+                let refusal = Refusal::access();
+                let draft =
+                    act.refused(rules, *action, linkage.clone(), &refusal, "the officer lacks the right");
+                (refusal, draft)
+            }
+            Self::Credentials { count } => {
+                let refusal = Refusal::credential();
+                let body = EntryBody {
+                    action: Action::AuthenticationFailures.into(),
+                    decision: Decision::Deny.into(),
+                    public_reason: refusal.reason().to_owned(),
+                    directory_sha256: rules.directory.sha256().to_vec(),
+                    table_sha256: rules.table_sha256.to_vec(),
+                    count: *count,
+                    ..EntryBody::default()
+                };
+                let draft = Draft {
+                    body,
+                    linkage: Linkage::default(),
+                    officer: String::new(),
+                    reasons: String::new(),
+                };
+                (refusal, draft)
+            }
+        };
+        Ruling { answer: Err(refusal), draft: Some(draft), remember: None }
+    }
+}
+
+impl<B: Book> Desk<B> {
+    /// The act of an officer who asks with a token.
+    ///
+    /// # Errors
+    /// CREDENTIAL_INVALID, TOO_LARGE.
+    pub fn asked<T: Message + prost::Name>(&self, request: &Request<T>) -> Result<Act, Refusal> {
+        let Caller { agency, kind, certificate_sha256, officer } = amanat_server::caller(request)?;
+        Ok(Act {
+            agency,
+            kind,
+            certificate_sha256,
+            officer,
+            request_sha256: request_sha256(request.get_ref())?,
+            request: None,
+        })
+    }
+
+    /// The act of the officer who signed a statement, delivered by that officer's agency.
+    ///
+    /// # Errors
+    /// CREDENTIAL_INVALID, FIELD_INVALID, TOO_LARGE.
+    pub fn delivered<T: Message + prost::Name, M: AgencyStatement>(
+        &self,
+        request: &Request<T>,
+        method: &'static str,
+        request_id: &[u8],
+        statement: Option<&Statement>,
+    ) -> Result<(Act, Signed<M>), Refusal> {
+        let (agency, peer) = amanat_server::peer_agency(request)?;
+        let request_sha256 = request_sha256(request.get_ref())?;
+        let kind = self.rules.directory.agency(agency).ok_or_else(Refusal::credential)?.kind;
+        let statement =
+            statement.ok_or_else(|| Refusal::field("statement", "a signed statement"))?;
+        let now = (self.guard.clock)();
+        let signed =
+            Signed::<M>::verify(statement, &self.rules.directory, &self.guard.tokens, now)
+                .and_then(|signed| match signed.head().agency == agency {
+                    true => Ok(signed),
+                    false => Err(SignedError::Signer),
+                })
+                .map_err(|why| self.unsigned(agency, &why))?;
+        let officer = signed.officer().ok_or_else(Refusal::credential)?;
+        let request_id = RequestId::parse(request_id)
+            .map_err(|_| Refusal::field("request_id", "16 random bytes"))?;
+        let act = Act {
+            agency,
+            kind,
+            certificate_sha256: peer.certificate_sha256,
+            officer: Arc::clone(officer),
+            request_sha256,
+            request: Some((method, request_id)),
+        };
+        Ok((act, signed))
+    }
+
+    fn unsigned(&self, agency: AgencyId, why: &SignedError) -> Refusal {
+        match why {
+            SignedError::Malformed => Refusal::field("statement", "a statement with its head"),
+            SignedError::Field(field) => Refusal::field(&format!("statement.{field}"), "a valid value"),
+            SignedError::Exchange
+            | SignedError::Signer
+            | SignedError::Signature(_)
+            | SignedError::TokenBinding
+            | SignedError::Token(_)
+            | SignedError::Age => {
+                tracing::info!(%why, %agency, "a statement was refused");
+                self.guard.count_refused();
+                Refusal::credential()
+            }
+        }
+    }
+}
+
+impl<B, R> Desk<B>
+where
+    B: Book<Answer = Result<R, Refusal>>,
+    B::Call: From<Refused>,
+{
+    /// Goes on if the officer has any of the rights; otherwise logs the refusal.
+    ///
+    /// # Errors
+    /// ACCESS_DENIED with the index of its entry, or that the log cannot take it.
+    pub async fn authorise(
+        &self,
+        act: &Act,
+        action: Action,
+        rights: &[Right],
+        linkage: impl FnOnce() -> Linkage,
+    ) -> Result<(), Status> {
+        if act.officer.has_any(rights) {
+            return Ok(());
+        }
+        let act = Box::new(act.clone());
+        self.call(Refused::Act { act, action, linkage: linkage() }.into()).await.map(drop)
+    }
+
+    /// Decides and records one call.
+    ///
+    /// # Errors
+    /// The refusal with the index of its entry, or why the log has no answer.
+    pub async fn call(&self, call: B::Call) -> Result<Answered<R>, Status> {
+        let committed = self.journal.call(call).await.map_err(|error| refusal(&error))?;
+        let index = committed.receipt.as_ref().map(|receipt| receipt.index);
+        let reply = committed.answer.map_err(|refusal| refusal.logged(index))?;
+        // INVARIANT: every act of a caller makes an entry, so an allowed one has its receipt.
+        let receipt = committed.receipt.ok_or_else(Refusal::audit_unavailable)?;
+        Ok(Answered { reply, receipt, officer: committed.officer })
+    }
+
+    /// Writes the credentials refused since the last call as one entry; called once a minute.
+    pub async fn log_refused_credentials(&self) {
+        let count = self.guard.take_refused();
+        if count > 0 && self.journal.call(Refused::Credentials { count }.into()).await.is_err() {
+            tracing::error!(count, "refused credentials could not be logged");
+        }
+    }
+}
+
+/// Why the journal has no answer, as a caller is told.
+pub fn refusal(error: &JournalError) -> Refusal {
+    match error {
+        JournalError::RequestIdReused => Refusal::request_id_reused(),
+        JournalError::Frozen(_) => Refusal::log_inconsistent(),
+        JournalError::Log(_) => Refusal::field("index", "an entry and a size of this log"),
+        JournalError::Busy
+        | JournalError::Unwritable(_)
+        | JournalError::Database(_)
+        | JournalError::File { .. } => Refusal::audit_unavailable(),
+    }
+}
+
+fn request_sha256<T: Message + prost::Name>(request: &T) -> Result<[u8; 32], Refusal> {
+    if request.encoded_len() > LARGEST_REQUEST {
+        return Err(Refusal::too_large());
+    }
+    let mut bytes = T::full_name().into_bytes();
+    bytes.push(0);
+    bytes.extend(request.encode_to_vec());
+    Ok(amanat_seal::sha256(&bytes))
+}

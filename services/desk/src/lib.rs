@@ -1,0 +1,25 @@
+//! What gateway and custodian do alike: who acts, what the log keeps of it, and the two services that both
+//! serve over their own stores, the consent ledger and the audit log.
+//!
+//! A handler asks the [`Desk`] who acts ([`Desk::asked`] by token, [`Desk::delivered`] by statement), whether
+//! it may ([`Desk::authorise`], which logs a refusal), and hands a verb to the journal ([`Desk::call`]).
+
+mod act;
+pub mod audit;
+pub mod consent;
+#[allow(
+    clippy::module_inception,
+    reason = "the type is the room's name; its file is where one looks for it"
+)]
+mod desk;
+mod page;
+mod statements;
+
+pub use act::{Act, Rules};
+pub use desk::{Answered, Desk, Refused, refusal};
+pub use page::Page;
+pub use statements::{Known, StatementFacts, Stored};
+
+/// The tables of this room, in order: (step name, SQL).
+pub const MIGRATIONS: [(&str, &str); 1] =
+    [("statements", include_str!("../migrations/0002_statements.sql"))];

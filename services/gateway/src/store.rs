@@ -1,0 +1,230 @@
+//! The exchange's state: the verbs over it, each decided inside the batch that logs it.
+
+pub(crate) mod record;
+pub(crate) mod referral;
+mod sealed;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use amanat_desk::{
+    Refused, Rules, StatementFacts, Stored,
+    audit::{AuditCall, AuditFacts, AuditReply},
+    consent::{self, ConsentCall, ConsentFacts, ConsentReply},
+};
+use amanat_journal::{Access, Book, Ruling};
+use amanat_schema::{CaseId, Time};
+use amanat_server::Refusal;
+use sqlx::SqliteConnection;
+
+use record::{ListVersions, PutRecord, ReadRecord, ReadReply, RecordFacts, VersionRow};
+use referral::{
+    GetReferral, ListReferrals, ReferralFacts, ReferralView, SubmitReferral, TransitionReferral,
+};
+
+/// The tables of the gateway, in order: (step name, SQL).
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
+    amanat_desk::MIGRATIONS[0],
+    ("exchange", include_str!("../migrations/0003_exchange.sql")),
+];
+
+/// The gateway's book.
+pub(crate) struct Exchange {
+    pub(crate) rules: Arc<Rules>,
+}
+
+/// One verb with its checked arguments.
+pub(crate) enum Call {
+    Refused(Refused),
+    Consent(ConsentCall),
+    Audit(AuditCall),
+    Put(Box<PutRecord>),
+    Read(Box<ReadRecord>),
+    Versions(ListVersions),
+    Submit(Box<SubmitReferral>),
+    Transition(Box<TransitionReferral>),
+    Referrals(ListReferrals),
+    Referral(GetReferral),
+}
+
+/// What a verb answers beside the receipt.
+pub(crate) enum Reply {
+    Done,
+    Consent(ConsentReply),
+    Audit(AuditReply),
+    Read(Box<ReadReply>),
+    Versions { rows: Vec<VersionRow>, next: String },
+    Referrals { referrals: Vec<ReferralView>, next: String },
+    Referral(Box<ReferralView>),
+}
+
+pub(crate) type Ruled = Ruling<Result<Reply, Refusal>>;
+
+/// What a batch rests on.
+pub(crate) struct Facts {
+    statements: StatementFacts,
+    consents: ConsentFacts,
+    audit: AuditFacts,
+    records: RecordFacts,
+    referrals: ReferralFacts,
+}
+
+macro_rules! converts {
+    ($($part:ident($from:ty)),+ => $whole:ident) => {$(
+        impl From<$from> for $whole {
+            fn from(part: $from) -> Self {
+                Self::$part(part)
+            }
+        }
+    )+};
+}
+
+converts!(Refused(Refused), Consent(ConsentCall), Audit(AuditCall) => Call);
+
+impl TryFrom<Reply> for ConsentReply {
+    type Error = ();
+
+    fn try_from(reply: Reply) -> Result<Self, ()> {
+        if let Reply::Consent(reply) = reply { Ok(reply) } else { Err(()) }
+    }
+}
+
+impl TryFrom<Reply> for AuditReply {
+    type Error = ();
+
+    fn try_from(reply: Reply) -> Result<Self, ()> {
+        if let Reply::Audit(reply) = reply { Ok(reply) } else { Err(()) }
+    }
+}
+
+impl Call {
+    /// The case whose consents and referrals the decision needs.
+    fn case(&self) -> Option<CaseId> {
+        match self {
+            Self::Consent(call) => call.case(),
+            Self::Read(call) => Some(call.case),
+            Self::Submit(call) => Some(call.terms.case),
+            Self::Transition(call) => Some(call.case),
+            Self::Refused(_)
+            | Self::Audit(_)
+            | Self::Put(_)
+            | Self::Versions(_)
+            | Self::Referrals(_)
+            | Self::Referral(_) => None,
+        }
+    }
+
+    fn statement(&self) -> Option<&Stored> {
+        match self {
+            Self::Consent(call) => call.statement(),
+            Self::Put(call) => Some(&call.statement),
+            Self::Submit(call) => Some(&call.statement),
+            Self::Transition(call) => Some(&call.statement),
+            Self::Refused(_)
+            | Self::Audit(_)
+            | Self::Read(_)
+            | Self::Versions(_)
+            | Self::Referrals(_)
+            | Self::Referral(_) => None,
+        }
+    }
+}
+
+impl Book for Exchange {
+    type Call = Call;
+    type Answer = Result<Reply, Refusal>;
+    type Facts = Facts;
+
+    fn access(&self, call: &Call) -> Access {
+        match call {
+            Call::Refused(call) => call.access(),
+            Call::Consent(call) => call.access(),
+            Call::Audit(call) => call.access(),
+            Call::Put(call) => call.access(),
+            Call::Read(call) => call.access(),
+            Call::Submit(call) => call.access(),
+            Call::Transition(call) => call.access(),
+            Call::Versions(_) | Call::Referrals(_) | Call::Referral(_) => Access::default(),
+        }
+    }
+
+    async fn load(
+        &self,
+        connection: &mut SqliteConnection,
+        calls: &[&Call],
+    ) -> Result<Facts, sqlx::Error> {
+        let cases: BTreeSet<CaseId> = calls.iter().filter_map(|call| call.case()).collect();
+        let ids = calls.iter().filter_map(|call| call.statement()).map(|statement| statement.id);
+        let mut consent_lists = Vec::new();
+        let mut audits = Vec::new();
+        for call in calls {
+            match call {
+                Call::Consent(ConsentCall::List(list)) => consent_lists.push(list),
+                Call::Audit(call) => audits.push(call),
+                _ => {}
+            }
+        }
+        Ok(Facts {
+            statements: StatementFacts::load(connection, ids).await?,
+            consents: ConsentFacts::load(connection, &cases, &consent_lists).await?,
+            audit: AuditFacts::load(connection, &audits).await?,
+            records: RecordFacts::load(connection, calls).await?,
+            referrals: ReferralFacts::load(connection, &cases, calls).await?,
+        })
+    }
+
+    fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
+        let rules = &self.rules;
+        match call {
+            Call::Refused(call) => call.decide(rules),
+            Call::Consent(call) => {
+                let Facts { consents, statements, referrals, .. } = facts;
+                let ruling = consent::decide(consents, statements, rules, call, now);
+                if let (ConsentCall::Withdraw(call), Ok(_)) = (call, &ruling.answer) {
+                    referrals.suspend_without_consent(call.case, &consents.grants(call.case), now);
+                }
+                map(ruling, Reply::Consent)
+            }
+            Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
+            Call::Put(call) => record::put(facts, rules, call, now),
+            Call::Read(call) => record::read(facts, rules, call, now),
+            Call::Versions(call) => record::versions(facts, rules, call),
+            Call::Submit(call) => referral::submit(facts, rules, call, now),
+            Call::Transition(call) => referral::transition(facts, rules, call),
+            Call::Referrals(call) => referral::list(facts, rules, call),
+            Call::Referral(call) => referral::get(facts, rules, call),
+        }
+    }
+
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        facts: Facts,
+    ) -> Result<(), sqlx::Error> {
+        facts.statements.write(connection).await?;
+        facts.consents.write(connection).await?;
+        facts.records.write(connection).await?;
+        facts.referrals.write(connection).await
+    }
+
+    /// Every mutation of the gateway answers with its receipt alone.
+    fn replay(&self, call: &Call, _answer: &[u8]) -> Result<Reply, Refusal> {
+        Ok(match call {
+            Call::Consent(_) => Reply::Consent(ConsentReply::Done),
+            _ => Reply::Done,
+        })
+    }
+}
+
+fn map<T>(ruling: Ruling<Result<T, Refusal>>, reply: impl FnOnce(T) -> Reply) -> Ruled {
+    Ruling { answer: ruling.answer.map(reply), draft: ruling.draft, remember: ruling.remember }
+}
+
+/// A mutation done: its receipt is the answer, and a repeat gets it again.
+fn done(draft: amanat_journal::Draft) -> Ruled {
+    Ruling { answer: Ok(Reply::Done), draft: Some(draft), remember: Some(Vec::new()) }
+}
+
+/// A refusal with its entry; not remembered, so that it can be tried again when things have changed.
+fn refuse(refusal: Refusal, draft: amanat_journal::Draft) -> Ruled {
+    Ruling { answer: Err(refusal), draft: Some(draft), remember: None }
+}

@@ -1,0 +1,477 @@
+//! Record versions: put, read, list.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use amanat_desk::{Act, Known, Page, Rules, Stored, consent::case_key};
+use amanat_journal::{Access, Draft, Touch, id_set};
+use amanat_policy::{Basis, Outcome, Question, Reader, Release, Withheld};
+use amanat_schema::{
+    AgencyId, CaseId, RecordId, Time,
+    audit::{self, Action, Linkage, ReleasedField, WithheldField},
+    catalogue::FieldId,
+    policy::Purpose,
+    record::{PutRecordRequest, RoutingValue, SealedFields},
+    statement::{Envelope, RecordHeader},
+};
+use amanat_seal::Header;
+use amanat_server::Refusal;
+use prost::Message as _;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Call, Facts, Reply, Ruled, done, refuse, sealed::Sealed};
+
+/// How long a receipt of a read can be taken to the custodian.
+const RECEIPT_LIFE: Duration = Duration::from_secs(60);
+
+/// A version whose header, slots, routing values and deposit receipt fit each other.
+pub(crate) struct PutRecord {
+    pub(crate) act: Act,
+    pub(crate) header: Header,
+    pub(crate) statement: Stored,
+    pub(crate) sealed: Sealed,
+    pub(crate) routing: Vec<RoutingValue>,
+}
+
+pub(crate) struct ReadRecord {
+    pub(crate) act: Act,
+    pub(crate) case: CaseId,
+    pub(crate) record: RecordId,
+    pub(crate) source: AgencyId,
+    pub(crate) asked: Vec<FieldId>,
+    pub(crate) purpose: Purpose,
+}
+
+pub(crate) struct ListVersions {
+    pub(crate) act: Act,
+    pub(crate) case: Option<CaseId>,
+    pub(crate) page: Page,
+}
+
+/// What an allowed read hands out.
+pub(crate) struct ReadReply {
+    pub(crate) header: Envelope,
+    pub(crate) sealed: SealedFields,
+    pub(crate) routing: Vec<RoutingValue>,
+    pub(crate) withheld: Vec<WithheldField>,
+    pub(crate) referral: Option<Envelope>,
+    pub(crate) expires: Time,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct VersionRow {
+    seq: i64,
+    pub(crate) case: CaseId,
+    pub(crate) record: RecordId,
+    pub(crate) version: u32,
+    pub(crate) source: AgencyId,
+    pub(crate) header_sha256: Vec<u8>,
+    pub(crate) put: Time,
+}
+
+/// Authority follows the source, never who named an id first.
+type RecordKey = (AgencyId, RecordId);
+
+/// The newest versions that a batch needs, and those it adds.
+#[derive(Default)]
+pub(crate) struct RecordFacts {
+    newest: HashMap<RecordKey, VersionRow>,
+    contents: HashMap<RecordKey, Content>,
+    lists: HashMap<(AgencyId, [u8; 32]), Vec<VersionRow>>,
+    put: Vec<Put>,
+}
+
+/// What a read of a record's newest version may draw from.
+struct Content {
+    header: Envelope,
+    facts: Header,
+    sealed: Sealed,
+    routing: Vec<RoutingValue>,
+}
+
+struct Put {
+    row: VersionRow,
+    header: Vec<u8>,
+    sealed: Sealed,
+    routing: Vec<RoutingValue>,
+}
+
+impl PutRecord {
+    pub(crate) fn access(&self) -> Access {
+        let binding = self.header.binding();
+        Access {
+            keys: vec![case_key(binding.case), self.statement.conflict_key()],
+            touch: Touch::Changes,
+            request: self.act.request_key(),
+        }
+    }
+
+    fn key(&self) -> RecordKey {
+        (self.header.binding().source, self.header.binding().record)
+    }
+}
+
+impl ReadRecord {
+    pub(crate) fn access(&self) -> Access {
+        Access { keys: vec![case_key(self.case)], touch: Touch::Reads, request: None }
+    }
+
+    fn key(&self) -> RecordKey {
+        (self.source, self.record)
+    }
+}
+
+pub(super) fn put(facts: &mut Facts, rules: &Rules, call: &PutRecord, now: Time) -> Ruled {
+    let binding = call.header.binding();
+    let linkage = Linkage {
+        case_id: binding.case.to_vec(),
+        record_id: binding.record.to_vec(),
+        version: binding.version,
+        source_id: binding.source.to_vec(),
+        statement_sha256: call.statement.payload_sha256.to_vec(),
+        ..Linkage::default()
+    };
+    let newest = facts.records.newest.get(&call.key());
+    let next = newest.map_or(1, |row| row.version + 1);
+    let follows = newest.map(|row| row.header_sha256.as_slice());
+    let same_case = newest.is_none_or(|row| row.case == binding.case);
+    let is_next = binding.version == next
+        && call.header.follows().map(<[u8; 32]>::as_slice) == follows
+        && same_case;
+    let refusal = match facts.statements.look_up(&call.statement) {
+        Known::New if is_next => {
+            facts.statements.accept(&call.statement);
+            facts.records.add(call, now);
+            None
+        }
+        Known::Same => None,
+        Known::New => Some(Refusal::version("the version is not the next one of this record")),
+        Known::Other => Some(Refusal::state("the statement's id was used for another one")),
+    };
+    match refusal {
+        None => done(call.act.allowed(rules, Action::PutRecord, linkage)),
+        Some(refusal) => {
+            let draft = call.act.refused(rules, Action::PutRecord, linkage, &refusal, "");
+            refuse(refusal, draft)
+        }
+    }
+}
+
+pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Time) -> Ruled {
+    let mut linkage = Linkage {
+        case_id: call.case.to_vec(),
+        record_id: call.record.to_vec(),
+        source_id: call.source.to_vec(),
+        ..Linkage::default()
+    };
+    let content = facts.records.contents.get(&call.key());
+    let content = content.filter(|content| content.facts.binding().case == call.case);
+    let referral = facts.referrals.brings(call.case, call.source, call.act.agency);
+    let is_party = call.act.agency == call.source || referral.is_some();
+    let (Some(content), true) = (content, is_party) else {
+        // The same words and the same entry whether the record is absent or another's.
+        let refusal = Refusal::access();
+        let draft =
+            call.act.refused(rules, Action::ReadRecord, linkage, &refusal, "absent or no party");
+        return refuse(refusal, draft);
+    };
+    linkage.version = content.facts.binding().version;
+
+    let grants = facts.consents.grants(call.case);
+    let Outcome { release, withheld } = amanat_policy::decide(&Question {
+        asked: &call.asked,
+        purpose: call.purpose,
+        reader: Reader { agency: call.act.agency, kind: call.act.kind },
+        record: record_facts(&content.facts),
+        referral: referral.map(|referral| referral.facts()),
+        grants: &grants,
+        context: amanat_policy::Context::default(),
+        table: &rules.table,
+        now,
+    });
+    let reasons = truths(&withheld);
+    let withheld = render_withheld(&withheld);
+    let Some(release) = release else {
+        let refusal = Refusal::nothing_releasable(&withheld);
+        let mut draft =
+            call.act.refused(rules, Action::ReadRecord, linkage, &refusal, &reasons);
+        draft.body.purpose = call.purpose.into();
+        draft.body.withheld = withheld;
+        return refuse(refusal, draft);
+    };
+    let Ok(sealed) = content.sealed.open_to(&release) else {
+        // Damaged storage: nothing is released, and the operator hears of it.
+        tracing::error!(record = %call.record, "a stored record is damaged");
+        let refusal = Refusal::audit_unavailable();
+        let draft = call.act.refused(rules, Action::ReadRecord, linkage, &refusal, "damaged");
+        return refuse(refusal, draft);
+    };
+    let expires = now + RECEIPT_LIFE;
+    let mut draft = call.act.allowed(rules, Action::ReadRecord, linkage);
+    log_release(&mut draft, &release, call.purpose, expires);
+    draft.body.withheld.clone_from(&withheld);
+    draft.reasons = reasons;
+    let referral = referral.filter(|_| call.act.agency != call.source);
+    if let Some(referral) = referral {
+        draft.body.referral_state = referral.facts().state.into();
+        draft.linkage.referral_id = referral.facts().id.to_vec();
+    }
+    let reply = ReadReply {
+        header: content.header.clone(),
+        sealed,
+        routing: covered(&content.routing, &release),
+        withheld,
+        referral: referral.map(|referral| referral.submission.clone()),
+        expires,
+    };
+    for basis in release.bases() {
+        if let Basis::Consent { id, .. } = basis {
+            facts.consents.count_read(id);
+        }
+    }
+    Ruled { answer: Ok(Reply::Read(Box::new(reply))), draft: Some(draft), remember: None }
+}
+
+pub(super) fn versions(facts: &mut Facts, rules: &Rules, call: &ListVersions) -> Ruled {
+    let key = (call.act.agency, call.act.request_sha256);
+    let rows = facts.records.lists.get(&key).cloned().unwrap_or_default();
+    let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
+    let linkage = Linkage {
+        case_id: call.case.map(CaseId::to_vec).unwrap_or_default(),
+        ..Linkage::default()
+    };
+    Ruled {
+        answer: Ok(Reply::Versions { rows, next }),
+        draft: Some(call.act.allowed(rules, Action::ListVersions, linkage)),
+        remember: None,
+    }
+}
+
+fn record_facts(header: &Header) -> amanat_policy::RecordFacts {
+    let binding = header.binding();
+    amanat_policy::RecordFacts {
+        case: binding.case,
+        record: binding.record,
+        version: binding.version,
+        source: binding.source,
+        minor_band: header.minor_band(),
+        guardian_conflict: header.guardian_conflict(),
+        handling_code: header.handling_code(),
+    }
+}
+
+/// What the entry says of a release: paths with the ordinals of their bases, which stand in the linkage.
+fn log_release(draft: &mut Draft, release: &Release, purpose: Purpose, expires: Time) {
+    let bases = release.bases();
+    draft.linkage.bases = bases
+        .iter()
+        .filter_map(|basis| {
+            let (id, sha256) = basis.statement()?;
+            Some(audit::Basis {
+                kind: basis.kind().into(),
+                id: id.to_vec(),
+                statement_sha256: sha256.to_vec(),
+            })
+        })
+        .collect();
+    draft.body.purpose = purpose.into();
+    draft.body.expire_time = Some(expires.to_timestamp());
+    draft.body.released = release
+        .fields()
+        .map(|(field, basis)| ReleasedField {
+            path: field.field().path.to_owned(),
+            basis_kind: basis.kind().into(),
+            basis: bases.binary_search(&basis).ok().and_then(|at| u32::try_from(at).ok()),
+        })
+        .collect();
+}
+
+fn render_withheld(withheld: &[Withheld]) -> Vec<WithheldField> {
+    withheld
+        .iter()
+        .map(|withheld| WithheldField {
+            path: withheld.field.field().path.to_owned(),
+            reason: withheld.reason().into(),
+        })
+        .collect()
+}
+
+/// The true reasons, field by field, for the commitment.
+fn truths(withheld: &[Withheld]) -> String {
+    let reasons: BTreeMap<u32, u8> =
+        withheld.iter().map(|w| (w.field.number(), w.truth.code())).collect();
+    reasons.iter().map(|(field, code)| format!("{field}:{code} ")).collect()
+}
+
+fn covered(routing: &[RoutingValue], release: &Release) -> Vec<RoutingValue> {
+    routing
+        .iter()
+        .filter(|value| FieldId::parse(value.field).is_some_and(|field| release.covers(field)))
+        .cloned()
+        .collect()
+}
+
+impl RecordFacts {
+    pub(super) async fn load(
+        connection: &mut SqliteConnection,
+        calls: &[&Call],
+    ) -> Result<Self, sqlx::Error> {
+        let mut facts = Self::default();
+        let (mut puts, mut reads) = (Vec::new(), Vec::new());
+        for call in calls {
+            match call {
+                Call::Put(call) => puts.push(call.header.binding().record),
+                Call::Read(call) => reads.push(call.record),
+                Call::Versions(call) => {
+                    let rows = visible(connection, call).await?;
+                    facts.lists.insert((call.act.agency, call.act.request_sha256), rows);
+                }
+                _ => {}
+            }
+        }
+        if !puts.is_empty() {
+            for row in newest(connection, VERSION, &puts).await? {
+                let row = parse_version(&row)?;
+                facts.newest.insert((row.source, row.record), row);
+            }
+        }
+        if !reads.is_empty() {
+            for row in newest(connection, CONTENT, &reads).await? {
+                let (key, content) = parse_content(&row)?;
+                facts.contents.insert(key, content);
+            }
+        }
+        Ok(facts)
+    }
+
+    fn add(&mut self, call: &PutRecord, now: Time) {
+        let binding = call.header.binding();
+        let row = VersionRow {
+            seq: 0,
+            case: binding.case,
+            record: binding.record,
+            version: binding.version,
+            source: binding.source,
+            header_sha256: call.statement.payload_sha256.to_vec(),
+            put: now,
+        };
+        self.newest.insert(call.key(), row.clone());
+        self.put.push(Put {
+            row,
+            header: call.statement.envelope.clone(),
+            sealed: call.sealed.clone(),
+            routing: call.routing.clone(),
+        });
+    }
+
+    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if self.put.is_empty() {
+            return Ok(());
+        }
+        QueryBuilder::<Sqlite>::new(
+            "INSERT INTO records (case_id, record_id, version, source, header, header_sha256, \
+             sealed, routing, put_time) ",
+        )
+        .push_values(self.put, |mut row, put| {
+            let routing = PutRecordRequest { routing: put.routing, ..Default::default() };
+            row.push_bind(put.row.case.to_vec())
+                .push_bind(put.row.record.to_vec())
+                .push_bind(put.row.version)
+                .push_bind(put.row.source.to_vec())
+                .push_bind(put.header)
+                .push_bind(put.row.header_sha256)
+                .push_bind(put.sealed.bytes().to_vec())
+                .push_bind(routing.encode_to_vec())
+                .push_bind(put.row.put.millis());
+        })
+        .build()
+        .execute(connection)
+        .await
+        .map(drop)
+    }
+}
+
+const VERSION: &str =
+    "SELECT seq, case_id, record_id, version, source, header_sha256, put_time FROM records AS r";
+const CONTENT: &str = "SELECT source, record_id, header, sealed, routing FROM records AS r";
+
+/// The newest version of each record, whichever sources use the id.
+async fn newest(
+    connection: &mut SqliteConnection,
+    columns: &'static str,
+    records: &[RecordId],
+) -> Result<Vec<SqliteRow>, sqlx::Error> {
+    let ids = id_set(records.iter().map(|id| id.as_bytes().as_slice()));
+    QueryBuilder::<Sqlite>::new(columns)
+        .push(" WHERE record_id IN (SELECT unhex(value) FROM json_each(")
+        .push_bind(ids)
+        .push(
+            ")) AND version = (SELECT max(version) FROM records AS n \
+             WHERE n.source = r.source AND n.record_id = r.record_id)",
+        )
+        .build()
+        .fetch_all(connection)
+        .await
+}
+
+/// The caller's own versions, and those of the sources whose referrals it accepted.
+async fn visible(
+    connection: &mut SqliteConnection,
+    call: &ListVersions,
+) -> Result<Vec<VersionRow>, sqlx::Error> {
+    let agency = call.act.agency.to_vec();
+    let mut query = QueryBuilder::<Sqlite>::new(VERSION);
+    query.push(" WHERE seq > ").push_bind(call.page.after);
+    query.push(" AND (source = ").push_bind(agency.clone());
+    query.push(
+        " OR EXISTS (SELECT 1 FROM referrals AS f WHERE f.case_id = r.case_id \
+         AND f.sender = r.source AND f.recipient = ",
+    );
+    query.push_bind(agency);
+    query.push(" AND f.state = ");
+    query.push_bind(i32::from(amanat_schema::policy::ReferralState::Accepted)).push("))");
+    if let Some(case) = call.case {
+        query.push(" AND case_id = ").push_bind(case.to_vec());
+    }
+    query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
+    query.build().fetch_all(connection).await?.iter().map(parse_version).collect()
+}
+
+fn parse_version(row: &SqliteRow) -> Result<VersionRow, sqlx::Error> {
+    let (case, record): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
+    let source: Vec<u8> = row.try_get(4)?;
+    Ok(VersionRow {
+        seq: row.try_get(0)?,
+        case: CaseId::parse(&case).map_err(damaged)?,
+        record: RecordId::parse(&record).map_err(damaged)?,
+        version: row.try_get(3)?,
+        source: AgencyId::parse(&source).map_err(damaged)?,
+        header_sha256: row.try_get(5)?,
+        put: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
+    })
+}
+
+fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {
+    let (source, record): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+    let key = (
+        AgencyId::parse(&source).map_err(damaged)?,
+        RecordId::parse(&record).map_err(damaged)?,
+    );
+    let (header, routing): (Vec<u8>, Vec<u8>) = (row.try_get(2)?, row.try_get(4)?);
+    let header = Envelope::decode(header.as_slice()).map_err(damaged)?;
+    let wire = RecordHeader::decode(header.payload.as_slice()).map_err(damaged)?;
+    let content = Content {
+        facts: Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
+        header,
+        sealed: Sealed::stored(row.try_get(3)?),
+        routing: PutRecordRequest::decode(routing.as_slice()).map_err(damaged)?.routing,
+    };
+    Ok((key, content))
+}
+
+/// A row that no longer parses fails the batch, and so the call that needs it.
+pub(super) fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

@@ -1,0 +1,290 @@
+//! The directory: checked once when it is loaded, then only looked up.
+
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+
+use amanat_ledger::LogVerifier;
+use amanat_schema::{
+    AgencyId, Time, directory,
+    policy::AgencyKind,
+    record::{Need, Province},
+    statement::Envelope,
+};
+use prost::Message as _;
+use rustls_pki_types::CertificateDer;
+
+/// The longest life that registrars may give a directory.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The registrars whose signatures make a directory: pinned by each party when it joins, then carried on
+/// by each directory for the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registrars {
+    /// Ed25519 public keys.
+    pub keys: Vec<[u8; 32]>,
+    /// How many must sign; never under 2.
+    pub threshold: usize,
+}
+
+/// A directory whose registrars' signatures hold.
+#[derive(Debug)]
+pub struct Directory {
+    exchange_id: String,
+    version: u64,
+    not_before: Time,
+    valid_until: Time,
+    agencies: BTreeMap<AgencyId, Agency>,
+    gateway: Service,
+    custodian: Service,
+    table_sha256: [u8; 32],
+    sha256: [u8; 32],
+}
+
+#[derive(Debug)]
+pub struct Agency {
+    pub id: AgencyId,
+    pub kind: AgencyKind,
+    pub province: Province,
+    pub display_name: String,
+    /// What it can be asked to do.
+    pub services: Vec<Need>,
+    pub issuing_ca: CertificateDer<'static>,
+    /// Ed25519 public keys that sign its statements.
+    pub statement_keys: Vec<[u8; 32]>,
+    pub token_issuers: Vec<TokenIssuerKey>,
+}
+
+/// A key that an agency's identity provider signs officer tokens with.
+#[derive(Debug)]
+pub struct TokenIssuerKey {
+    pub issuer: String,
+    pub key_id: String,
+    pub public_key: [u8; 32],
+}
+
+/// A server of the exchange.
+#[derive(Debug)]
+pub struct Service {
+    pub server_name: String,
+    pub issuing_ca: CertificateDer<'static>,
+    pub log: LogVerifier,
+    pub statement_key: [u8; 32],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error("cannot read or write {path}: {source}")]
+    File { path: String, source: io::Error },
+    #[error("the directory file is not a signed directory")]
+    Malformed,
+    #[error("the directory is not signed by {threshold} of the registrars pinned here")]
+    Signatures { threshold: usize },
+    #[error("the directory's {0} is not valid")]
+    Field(String),
+    #[error("the directory is version {found}, but version {seen} was in use here before; fetch the newest one")]
+    RolledBack { found: u64, seen: u64 },
+    #[error("the directory is not in force now; fetch the newest one from your registrars and check the clock")]
+    NotInForce,
+}
+
+impl Directory {
+    /// Checks the registrars' signatures and every field of a signed directory.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Signatures`] without enough of them; otherwise the first field that is not valid.
+    pub fn verify(envelope: &Envelope, registrars: &Registrars) -> Result<Self, DirectoryError> {
+        let threshold = registrars.threshold.max(2);
+        let verified = amanat_seal::statement::verify_threshold::<directory::Directory>(
+            envelope,
+            &registrars.keys,
+            threshold,
+        )
+        .map_err(|_| DirectoryError::Signatures { threshold })?;
+        Self::parse(verified.message(), *verified.payload_sha256())
+    }
+
+    fn parse(wire: &directory::Directory, sha256: [u8; 32]) -> Result<Self, DirectoryError> {
+        let field = |name: &str| DirectoryError::Field(name.to_owned());
+        let time = |t, name| Time::parse(t).map_err(|_| field(name));
+        let not_before = time(wire.not_before_time.as_ref(), "not_before_time")?;
+        let valid_until = time(wire.valid_until_time.as_ref(), "valid_until_time")?;
+        if valid_until <= not_before || valid_until > not_before + LONGEST_LIFE {
+            return Err(field("valid_until_time"));
+        }
+        if wire.exchange_id.is_empty() || wire.version == 0 {
+            return Err(field("exchange_id or version"));
+        }
+        let mut agencies = BTreeMap::new();
+        for agency in &wire.agencies {
+            let agency = Agency::parse(agency)?;
+            let id = agency.id;
+            if agencies.insert(id, agency).is_some() {
+                return Err(field(&format!("agencies ({id} stands twice)")));
+            }
+        }
+        let service = |service: Option<&directory::Service>, name| {
+            service.and_then(Service::parse).ok_or_else(|| field(name))
+        };
+        Ok(Self {
+            exchange_id: wire.exchange_id.clone(),
+            version: wire.version,
+            not_before,
+            valid_until,
+            agencies,
+            gateway: service(wire.gateway.as_ref(), "gateway")?,
+            custodian: service(wire.custodian.as_ref(), "custodian")?,
+            table_sha256: key(&wire.table_sha256).ok_or_else(|| field("table_sha256"))?,
+            sha256,
+        })
+    }
+
+    /// Loads a signed directory file, refuses one older than `seen` remembers, and remembers this one.
+    /// `seen` lies outside every database, so that restoring one cannot roll the directory back.
+    ///
+    /// # Errors
+    /// As [`Directory::verify`], and for files, roll-back and a directory not in force at `now`.
+    pub fn load(
+        file: &Path,
+        seen: &Path,
+        registrars: &Registrars,
+        now: Time,
+    ) -> Result<(Self, Envelope), DirectoryError> {
+        let failed = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| DirectoryError::File { path, source }
+        };
+        let bytes = fs::read(file).map_err(failed(file))?;
+        let envelope = Envelope::decode(bytes.as_slice()).map_err(|_| DirectoryError::Malformed)?;
+        let directory = Self::verify(&envelope, registrars)?;
+        let newest = match fs::read_to_string(seen) {
+            Ok(text) => text.trim().parse().map_err(|_| DirectoryError::Malformed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(failed(seen)(error)),
+        };
+        if directory.version < newest {
+            return Err(DirectoryError::RolledBack { found: directory.version, seen: newest });
+        }
+        if !directory.in_force(now) {
+            return Err(DirectoryError::NotInForce);
+        }
+        if directory.version > newest {
+            fs::write(seen, format!("{}\n", directory.version)).map_err(failed(seen))?;
+        }
+        Ok((directory, envelope))
+    }
+
+    pub fn exchange_id(&self) -> &str {
+        &self.exchange_id
+    }
+
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Outside its time nothing is disclosed.
+    pub fn in_force(&self, now: Time) -> bool {
+        (self.not_before..self.valid_until).contains(&now)
+    }
+
+    pub fn valid_until(&self) -> Time {
+        self.valid_until
+    }
+
+    pub fn agency(&self, id: AgencyId) -> Option<&Agency> {
+        self.agencies.get(&id)
+    }
+
+    pub fn agencies(&self) -> impl Iterator<Item = &Agency> {
+        self.agencies.values()
+    }
+
+    pub fn gateway(&self) -> &Service {
+        &self.gateway
+    }
+
+    pub fn custodian(&self) -> &Service {
+        &self.custodian
+    }
+
+    /// Of the decision table's file.
+    pub fn table_sha256(&self) -> &[u8; 32] {
+        &self.table_sha256
+    }
+
+    /// Of the signed bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The URI that names an agency in its certificates.
+    pub fn agency_uri(&self, id: AgencyId) -> String {
+        format!("spiffe://{}/agency/{id}", self.exchange_id)
+    }
+
+    /// The URI that names the custodian when it calls the gateway.
+    pub fn custodian_uri(&self) -> String {
+        format!("spiffe://{}/service/custodian", self.exchange_id)
+    }
+}
+
+impl Agency {
+    fn parse(wire: &directory::Agency) -> Result<Self, DirectoryError> {
+        let id = AgencyId::parse(&wire.agency_id)
+            .map_err(|_| DirectoryError::Field("agencies.agency_id".to_owned()))?;
+        let field = |name: &str| DirectoryError::Field(format!("agencies.{name} of {id}"));
+        let kind = AgencyKind::try_from(wire.kind)
+            .ok()
+            .filter(|kind| *kind != AgencyKind::Unspecified)
+            .ok_or_else(|| field("kind"))?;
+        let mut services = Vec::new();
+        for service in &wire.services {
+            services.push(Need::try_from(*service).map_err(|_| field("services"))?);
+        }
+        let keys: Option<Vec<_>> = wire.statement_keys.iter().map(|k| key(k)).collect();
+        let issuers: Option<Vec<_>> = wire
+            .token_issuers
+            .iter()
+            .map(|issuer| {
+                Some(TokenIssuerKey {
+                    issuer: issuer.issuer.clone(),
+                    key_id: issuer.key_id.clone(),
+                    public_key: key(&issuer.public_key)?,
+                })
+            })
+            .collect();
+        Ok(Self {
+            id,
+            kind,
+            province: Province::try_from(wire.province).map_err(|_| field("province"))?,
+            display_name: wire.display_name.clone(),
+            services,
+            issuing_ca: certificate(&wire.issuing_ca).ok_or_else(|| field("issuing_ca"))?,
+            statement_keys: keys
+                .filter(|keys| !keys.is_empty())
+                .ok_or_else(|| field("statement_keys"))?,
+            token_issuers: issuers.ok_or_else(|| field("token_issuers"))?,
+        })
+    }
+}
+
+impl Service {
+    fn parse(wire: &directory::Service) -> Option<Self> {
+        let log = LogVerifier::from_verifier_key(&wire.log_verifier_key).ok()?;
+        (log.origin() == wire.log_origin && !wire.server_name.is_empty()).then_some(())?;
+        Some(Self {
+            server_name: wire.server_name.clone(),
+            issuing_ca: certificate(&wire.issuing_ca)?,
+            log,
+            statement_key: key(&wire.statement_key)?,
+        })
+    }
+}
+
+fn key(bytes: &[u8]) -> Option<[u8; 32]> {
+    bytes.try_into().ok()
+}
+
+fn certificate(der: &[u8]) -> Option<CertificateDer<'static>> {
+    let der = CertificateDer::from(der.to_vec());
+    webpki::anchor_from_trusted_cert(&der).ok()?;
+    Some(der)
+}

@@ -1,0 +1,169 @@
+//! Statements as a server accepts them: signed by an agency of the directory, with the token that an
+//! officer held when it was signed. Which right it needs is for the service to check.
+
+use std::{sync::Arc, time::Duration};
+
+use amanat_schema::{
+    AgencyId, CaseId, StatementId, Time,
+    statement::{
+        Consent, Envelope, RecordHeader, Referral, ReferralTransition, Statement, StatementHead,
+        Withdrawal,
+    },
+};
+use amanat_seal::statement::{StatementError, Verified};
+use prost::Message;
+
+use crate::{
+    Directory, Officer, TokenError, TokenVerifier,
+    token::CLOCK_SKEW,
+};
+
+/// How long a durable outbox may take to deliver.
+const LONGEST_DELIVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A message that agencies sign.
+pub trait AgencyStatement: Message + prost::Name + Default {
+    fn head(&self) -> Option<&StatementHead>;
+}
+
+macro_rules! agency_statements {
+    ($($message:ty),+) => {$(
+        impl AgencyStatement for $message {
+            fn head(&self) -> Option<&StatementHead> {
+                self.head.as_ref()
+            }
+        }
+    )+};
+}
+
+agency_statements!(RecordHeader, Consent, Withdrawal, Referral, ReferralTransition);
+
+/// The checked head of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    pub statement_id: StatementId,
+    /// The signer.
+    pub agency: AgencyId,
+    pub case: CaseId,
+    /// SHA-256 of the payload that it follows; `None` for the first of its chain.
+    pub follows: Option<[u8; 32]>,
+    pub signed_time: Time,
+}
+
+/// A statement whose signature, officer and time were checked. Only verification makes one.
+pub struct Signed<M> {
+    verified: Verified<M>,
+    envelope: Envelope,
+    head: Head,
+    /// `None` where the statement was checked without its token: by the holder of the envelope alone.
+    officer: Option<Arc<Officer>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SignedError {
+    #[error("the statement is missing or has no head")]
+    Malformed,
+    #[error("the statement's {0} is not valid")]
+    Field(&'static str),
+    #[error("the statement belongs to another exchange")]
+    Exchange,
+    #[error("the statement's signer is not an agency of the directory")]
+    Signer,
+    #[error(transparent)]
+    Signature(#[from] StatementError),
+    #[error("the statement is not signed with the token that it carries")]
+    TokenBinding,
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("the statement was signed in the future or more than 7 days ago")]
+    Age,
+}
+
+impl<M: AgencyStatement> Signed<M> {
+    /// Checks a statement that is being delivered now.
+    ///
+    /// # Errors
+    /// [`SignedError`], by the first rule that it breaks.
+    pub fn verify(
+        statement: &Statement,
+        directory: &Directory,
+        tokens: &TokenVerifier,
+        now: Time,
+    ) -> Result<Self, SignedError> {
+        let envelope = statement.envelope.as_ref().ok_or(SignedError::Malformed)?;
+        let mut signed = Self::verify_envelope(envelope, directory)?;
+        let head = &signed.head;
+        if head.signed_time > now + CLOCK_SKEW || head.signed_time + LONGEST_DELIVERY < now {
+            return Err(SignedError::Age);
+        }
+        let bound = signed.message().head().map(|head| head.officer_token_sha256.as_slice());
+        if bound != Some(amanat_seal::sha256(statement.officer_token.as_bytes()).as_slice()) {
+            return Err(SignedError::TokenBinding);
+        }
+        let officer = tokens.verify_carried(
+            &statement.officer_token,
+            head.agency,
+            directory,
+            head.signed_time,
+            now,
+        )?;
+        signed.officer = Some(officer);
+        Ok(signed)
+    }
+
+    /// Checks the signature of a statement that was delivered before, by its envelope alone.
+    ///
+    /// # Errors
+    /// [`SignedError`], by the first rule that it breaks.
+    pub fn verify_envelope(
+        envelope: &Envelope,
+        directory: &Directory,
+    ) -> Result<Self, SignedError> {
+        // The signer is named inside; only that agency's keys can then have signed it.
+        let claimed = M::decode(envelope.payload.as_slice()).map_err(|_| SignedError::Malformed)?;
+        let wire = claimed.head().ok_or(SignedError::Malformed)?;
+        if wire.exchange_id != directory.exchange_id() {
+            return Err(SignedError::Exchange);
+        }
+        let head = parse_head(wire)?;
+        let keys = &directory.agency(head.agency).ok_or(SignedError::Signer)?.statement_keys;
+        let verified = amanat_seal::statement::verify::<M>(envelope, keys)?;
+        Ok(Self { verified, envelope: envelope.clone(), head, officer: None })
+    }
+
+    pub fn message(&self) -> &M {
+        self.verified.message()
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    pub fn payload_sha256(&self) -> &[u8; 32] {
+        self.verified.payload_sha256()
+    }
+
+    /// The officer who signed; `None` if only the envelope was checked.
+    pub fn officer(&self) -> Option<&Arc<Officer>> {
+        self.officer.as_ref()
+    }
+}
+
+fn parse_head(wire: &StatementHead) -> Result<Head, SignedError> {
+    Ok(Head {
+        statement_id: StatementId::parse(&wire.statement_id)
+            .map_err(|_| SignedError::Field("head.statement_id"))?,
+        agency: AgencyId::parse(&wire.agency_id).map_err(|_| SignedError::Field("head.agency_id"))?,
+        case: CaseId::parse(&wire.case_id).map_err(|_| SignedError::Field("head.case_id"))?,
+        follows: match wire.follows.as_slice() {
+            [] => None,
+            bytes => Some(bytes.try_into().map_err(|_| SignedError::Field("head.follows"))?),
+        },
+        signed_time: Time::parse(wire.signed_time.as_ref())
+            .map_err(|_| SignedError::Field("head.signed_time"))?,
+    })
+}

@@ -1,0 +1,113 @@
+//! What a service brings to the writer.
+
+use std::future::Future;
+
+use amanat_schema::{
+    AgencyId, RequestId, Time,
+    audit::{EntryBody, Linkage, Opening, Receipt},
+};
+use sqlx::SqliteConnection;
+
+/// A service's verbs over its own tables. Gateway and custodian each have one.
+pub trait Book: Send + Sync + 'static {
+    /// A verb with its checked arguments.
+    type Call: Send + Sync + 'static;
+    /// What a caller gets beside the receipt. A refusal is an answer too: as an error it would roll back
+    /// its own evidence.
+    type Answer: Send + 'static;
+    /// What the decisions of one batch rest on, and the changes they make.
+    type Facts: Send;
+
+    /// Which keys decide whether two calls may share a batch.
+    fn access(&self, call: &Self::Call) -> Access;
+
+    /// Loads what the calls need, one statement a table.
+    ///
+    /// # Errors
+    /// Of the driver; the batch is then rolled back.
+    fn load(
+        &self,
+        connection: &mut SqliteConnection,
+        calls: &[&Self::Call],
+    ) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
+
+    /// Decides one call. Pure but for the changes it leaves in `facts`; total: a refusal is a ruling.
+    fn decide(&self, facts: &mut Self::Facts, call: &Self::Call, now: Time) -> Ruling<Self::Answer>;
+
+    /// Writes the changes that the decisions left, one statement a table.
+    ///
+    /// # Errors
+    /// Of the driver; the batch is then rolled back.
+    fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        facts: Self::Facts,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// What a remembered mutation answered, from the bytes that its ruling left.
+    fn replay(&self, call: &Self::Call, answer: &[u8]) -> Self::Answer;
+}
+
+/// What a call touches. A batch holds at most one mutation a key, and nothing after it that shares the key;
+/// reads share freely.
+#[derive(Debug, Default)]
+pub struct Access {
+    pub keys: Vec<ConflictKey>,
+    pub touch: Touch,
+    /// Present for mutations that a caller may repeat.
+    pub request: Option<RequestKey>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Touch {
+    #[default]
+    Reads,
+    Changes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConflictKey {
+    /// What kind of thing the id names.
+    pub kind: &'static str,
+    pub id: [u8; 16],
+}
+
+/// Under what a mutation is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    pub agency: AgencyId,
+    /// SHA-256 of the officer's id.
+    pub officer: [u8; 32],
+    pub method: &'static str,
+    pub request_id: RequestId,
+    /// Of the request's bytes.
+    pub request_sha256: [u8; 32],
+}
+
+/// What was decided about one call.
+pub struct Ruling<A> {
+    pub answer: A,
+    /// The log entry; `None` for what is no act of a caller.
+    pub draft: Option<Draft>,
+    /// Present if a repeat is to be answered from memory: what to answer beside the receipt.
+    pub remember: Option<Vec<u8>>,
+}
+
+/// An entry before it has its place. The writer fills in format, ids, counter, time and commitments.
+pub struct Draft {
+    pub body: EntryBody,
+    pub linkage: Linkage,
+    /// Committed, never written; empty if no officer acted.
+    pub officer: String,
+    /// The true reasons of what was withheld or refused, committed.
+    pub reasons: String,
+}
+
+/// A committed answer.
+pub struct Committed<A> {
+    pub answer: A,
+    /// `None` if the call made no entry.
+    pub receipt: Option<Receipt>,
+    /// Opens the entry's commitment to the caller's own officer id; `None` on a repeat.
+    pub officer: Option<Opening>,
+}

@@ -1,0 +1,263 @@
+//! Making and opening a journal's database, and the check that it is the log that was last signed.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use amanat_ledger::{Edge, LogSigner, LogVerifier, SignedCheckpoint};
+use amanat_schema::clock::Clock;
+use amanat_seal::WrapKey;
+use sqlx::{
+    ConnectOptions as _, Row as _, SqliteConnection,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{Book, Journal, JournalError, Reader, Writer, checkpoint_file, read, store};
+
+/// The journal's own tables; a service's follow.
+const MIGRATION: &str = include_str!("../migrations/0001_journal.sql");
+/// Connections that serve proofs and checkpoints beside the writer.
+const READERS: u32 = 4;
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Where a journal lives and which tables the service adds: (step name, SQL), in order.
+pub struct Config {
+    pub database: PathBuf,
+    /// Outside every folder that is backed up with the database.
+    pub checkpoint_file: PathBuf,
+    pub migrations: &'static [(&'static str, &'static str)],
+}
+
+/// What signs the log and seals the openings beside it.
+pub struct Keys {
+    pub signer: LogSigner,
+    pub openings: WrapKey,
+}
+
+/// A journal at work.
+pub struct Opened<B: Book> {
+    pub journal: Journal<B>,
+    pub reader: Reader,
+    /// End when every [`Journal`] is dropped, with the last checkpoint in its file.
+    pub tasks: Vec<JoinHandle<()>>,
+}
+
+/// The database file with the settings that durability rests on.
+pub(crate) struct Database {
+    options: SqliteConnectOptions,
+}
+
+/// A log as it was found.
+pub(crate) struct State {
+    pub(crate) database: Database,
+    pub(crate) connection: SqliteConnection,
+    pub(crate) edge: Edge,
+    pub(crate) checkpoint: Option<SignedCheckpoint>,
+    /// Why nothing may be signed, if so.
+    pub(crate) frozen: Option<String>,
+}
+
+/// What the database alone says.
+pub(crate) struct Loaded {
+    pub(crate) connection: SqliteConnection,
+    pub(crate) edge: Edge,
+    pub(crate) checkpoint: Option<SignedCheckpoint>,
+}
+
+/// Makes an empty database. It is never made on the way to serving: an absent file is then a lost log,
+/// not a new one.
+///
+/// # Errors
+/// [`JournalError`] if the file exists, or cannot be made.
+pub async fn init(config: &Config) -> Result<(), JournalError> {
+    if config.database.exists() {
+        return Err(JournalError::Database("it exists already".to_owned()));
+    }
+    let options = Database::options(config).create_if_missing(true);
+    let mut connection = options.connect().await?;
+    migrator(config).run(&mut connection).await.map_err(|error| migration_failed(&error))?;
+    sqlx::query("INSERT INTO head (id, size, root, checkpoint) VALUES (1, 0, $1, '')")
+        .bind(Edge::empty().head().root.0.as_slice())
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
+/// Opens a journal, checks it against the checkpoint file and starts its writer.
+///
+/// # Errors
+/// [`JournalError`] if the database is missing or another service's. A log that contradicts itself is no
+/// error here: it opens frozen, so that its proofs can still be read.
+pub async fn open<B: Book>(
+    config: &Config,
+    keys: Keys,
+    book: B,
+    clock: Clock,
+) -> Result<Opened<B>, JournalError> {
+    let database = Database { options: Database::options(config) };
+    let mut connection = database.connect().await?;
+    check_schema(config, &mut connection).await?;
+    let verifier = keys.signer.verifier().clone();
+    let mut state = match load(connection, &verifier).await {
+        Ok(loaded) => State {
+            database,
+            connection: loaded.connection,
+            edge: loaded.edge,
+            checkpoint: loaded.checkpoint,
+            frozen: None,
+        },
+        Err(error) => State {
+            connection: database.connect().await?,
+            database,
+            edge: Edge::empty(),
+            checkpoint: None,
+            frozen: Some(error.to_string()),
+        },
+    };
+    if state.frozen.is_none() {
+        let file = checkpoint_file::read(&config.checkpoint_file)?;
+        state.frozen = against_file(&mut state, file.as_deref(), &verifier).await?;
+    }
+    if let Some(why) = &state.frozen {
+        tracing::error!(why, "the log is frozen: nothing is signed or disclosed");
+    }
+    let pool = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_with(Database::options(config).read_only(true))
+        .await?;
+    let (newest, follow) = watch::channel(state.checkpoint.clone());
+    let reader = Reader::new(pool, newest.subscribe());
+    let (journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest)?;
+    let tasks = vec![
+        tokio::spawn(writer.run()),
+        tokio::spawn(checkpoint_file::follow(config.checkpoint_file.clone(), follow)),
+    ];
+    Ok(Opened { journal, reader, tasks })
+}
+
+impl Database {
+    fn options(config: &Config) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&config.database)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .disable_statement_logging()
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, JournalError> {
+        Ok(self.options.connect().await?)
+    }
+
+    /// What the database holds now, over a new connection.
+    pub(crate) async fn reload(&self, verifier: &LogVerifier) -> Result<Loaded, JournalError> {
+        load(self.connect().await?, verifier).await
+    }
+}
+
+/// Reads the head and the right edge, and checks that they are one log that this key signed.
+async fn load(
+    mut connection: SqliteConnection,
+    verifier: &LogVerifier,
+) -> Result<Loaded, JournalError> {
+    let row = sqlx::query(
+        "SELECT size, root, checkpoint, (SELECT count(*) FROM entries), \
+         (SELECT coalesce(max(idx), -1) + 1 FROM entries) FROM head",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let size = store::unsigned(row.try_get(0)?);
+    let (root, note): (Vec<u8>, String) = (row.try_get(1)?, row.try_get(2)?);
+    let (count, next) = (store::unsigned(row.try_get(3)?), store::unsigned(row.try_get(4)?));
+    if count != size || next != size {
+        return Err(contradiction(&format!("the head counts {size} entries, {count} are stored")));
+    }
+    let hashes = store::nodes(&mut connection, &Edge::indexes(size))
+        .await
+        .map_err(|_| contradiction("nodes of the tree are missing"))?;
+    let edge = Edge::restore(size, hashes)?;
+    if edge.head().root.0.as_slice() != root {
+        return Err(contradiction("the stored root is not that of the stored nodes"));
+    }
+    let checkpoint = if size == 0 {
+        None
+    } else {
+        let checkpoint = verifier
+            .open(&note)
+            .map_err(|_| contradiction("the stored checkpoint is not signed by this log's key"))?;
+        if checkpoint.head != edge.head() {
+            return Err(contradiction("the stored checkpoint is of another tree"));
+        }
+        Some(checkpoint)
+    };
+    Ok(Loaded { connection, edge, checkpoint })
+}
+
+fn contradiction(what: &str) -> JournalError {
+    JournalError::Frozen(what.to_owned())
+}
+
+/// Database ahead of the file and consistent with it: proceed. Behind, or of another history: frozen.
+async fn against_file(
+    state: &mut State,
+    file: Option<&str>,
+    verifier: &LogVerifier,
+) -> Result<Option<String>, JournalError> {
+    let head = state.edge.head();
+    let Some(note) = file else {
+        let why = "the file of the last signed checkpoint is gone, but the log is not empty";
+        return Ok((head.size > 0).then(|| why.to_owned()));
+    };
+    let Ok(signed) = verifier.open(note) else {
+        return Ok(Some("the checkpoint file is not a checkpoint of this log".to_owned()));
+    };
+    let file = signed.head;
+    if file.size > head.size {
+        return Ok(Some(format!(
+            "entry {} was signed, but the database ends at {} entries: it was rolled back or cut",
+            file.size - 1,
+            head.size
+        )));
+    }
+    Ok(match read::consistency(&mut state.connection, file.size, head.size).await {
+        Ok(proof) if amanat_ledger::verify_consistency(&file, &head, &proof).is_ok() => None,
+        _ => Some(format!("the first {} entries are not those that were signed", file.size)),
+    })
+}
+
+fn migrator(config: &Config) -> Migrator {
+    let steps = [("journal", MIGRATION)].into_iter().chain(config.migrations.iter().copied());
+    let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+fn migration_failed(error: &sqlx::migrate::MigrateError) -> JournalError {
+    JournalError::Database(error.to_string())
+}
+
+/// Serving never migrates: the steps applied must be exactly the steps known.
+async fn check_schema(config: &Config, connection: &mut SqliteConnection) -> Result<(), JournalError> {
+    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
+        .fetch_all(connection)
+        .await
+        .map_err(|_| JournalError::Database("it was not made by `init`".to_owned()))?;
+    let migrator = migrator(config);
+    let known: Vec<_> = migrator.iter().map(|step| (step.version, step.checksum.to_vec())).collect();
+    let applied = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<Vec<(i64, Vec<u8>)>, sqlx::Error>>()?;
+    if applied == known {
+        Ok(())
+    } else {
+        Err(JournalError::Database(format!(
+            "its schema is at step {}, this program knows {}",
+            applied.len(),
+            known.len()
+        )))
+    }
+}

@@ -1,0 +1,89 @@
+//! Writing an entry: from what a verb knows to canonical bytes with their place in the tree.
+
+use amanat_ledger::{Edge, Hash, LogEntry, commitment};
+use amanat_schema::{BootId, EntryId, Time, audit::Opening};
+use prost::Message as _;
+
+use crate::{Draft, JournalError, RequestKey, open::Keys, read, store::EntryRow};
+
+/// The only format of a body.
+const BODY_FORMAT: u32 = 1;
+
+/// Holds what every entry of this process carries.
+pub(crate) struct Scribe {
+    pub(crate) signer: amanat_ledger::LogSigner,
+    openings: amanat_seal::WrapKey,
+    boot: BootId,
+}
+
+/// What a batch adds to the log.
+#[derive(Default)]
+pub(crate) struct Growth {
+    pub(crate) rows: Vec<EntryRow>,
+    pub(crate) nodes: Vec<(u64, Hash)>,
+    pub(crate) requests: Vec<(RequestKey, u64, Vec<u8>)>,
+}
+
+/// Where an entry of a batch stands.
+pub(crate) struct Placed {
+    pub(crate) idx: u64,
+    /// In [`Growth::rows`].
+    pub(crate) row: usize,
+    pub(crate) officer: Opening,
+}
+
+impl Scribe {
+    pub(crate) fn new(keys: Keys) -> Result<Self, JournalError> {
+        let boot = BootId::new(random()?);
+        Ok(Self { signer: keys.signer, openings: keys.openings, boot })
+    }
+
+    /// Fills in the body, commits to what is personal, and grows the tree.
+    pub(crate) fn place(
+        &self,
+        draft: Draft,
+        counter: u64,
+        now: Time,
+        edge: &mut Edge,
+        growth: &mut Growth,
+    ) -> Result<Placed, JournalError> {
+        let Draft { mut body, linkage, officer, reasons } = draft;
+        let entry_id = EntryId::new(random()?);
+        let linkage_bytes = linkage.encode_to_vec();
+        let (linkage_salt, officer_salt, reasons_salt) = (random()?, random()?, random()?);
+        body.format = BODY_FORMAT;
+        body.entry_id = entry_id.to_vec();
+        self.signer.origin().clone_into(&mut body.origin);
+        body.boot_id = self.boot.to_vec();
+        body.counter = counter;
+        body.time = Some(now.to_timestamp());
+        body.linkage_commitment = commitment::linkage(&linkage_salt, &linkage_bytes)?.to_vec();
+        body.officer_commitment = commitment::officer(&officer_salt, officer.as_bytes())?.to_vec();
+        body.reasons_commitment = commitment::reasons(&reasons_salt, reasons.as_bytes())?.to_vec();
+
+        let officer = Opening { salt: officer_salt.to_vec(), value: officer.into_bytes() };
+        let reasons = Opening { salt: reasons_salt.to_vec(), value: reasons.into_bytes() };
+        let openings = read::seal_openings(&self.openings, entry_id, &officer, &reasons)?;
+        let bytes = amanat_ledger::body::encode(&body);
+        let salt = random()?;
+        let entry = LogEntry::new(&salt, &bytes);
+        let idx = edge.size();
+        growth.nodes.extend(edge.append(&entry));
+        growth.rows.push(EntryRow {
+            idx,
+            entry: entry.as_bytes().to_vec(),
+            body: bytes,
+            salt,
+            linkage: linkage_bytes,
+            linkage_salt,
+            openings,
+            case_id: linkage.case_id,
+            parsed: body,
+        });
+        Ok(Placed { idx, row: growth.rows.len() - 1, officer })
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], JournalError> {
+    amanat_seal::random().map_err(|_| JournalError::Unwritable("no randomness to be had".to_owned()))
+}

@@ -1,0 +1,342 @@
+//! The one writer of a log.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use amanat_ledger::{Edge, Hash, SignedCheckpoint};
+use amanat_schema::{
+    audit::{Opening, Receipt},
+    clock::Clock,
+};
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Access, Book, Committed, JournalError, batch,
+    open::{self, Database},
+    read,
+    scribe::{Growth, Placed, Scribe},
+    store,
+};
+
+/// How many calls may wait; more are told to come back.
+const WAITING: usize = 1024;
+
+type Answer<A> = Result<Committed<A>, JournalError>;
+
+struct Job<B: Book> {
+    call: B::Call,
+    access: Access,
+    answer: oneshot::Sender<Answer<B::Answer>>,
+}
+
+/// The service's hold on its journal; cheap to clone.
+pub struct Journal<B: Book> {
+    book: Arc<B>,
+    jobs: mpsc::Sender<Job<B>>,
+    frozen: watch::Receiver<Option<String>>,
+}
+
+impl<B: Book> Clone for Journal<B> {
+    fn clone(&self) -> Self {
+        Self {
+            book: Arc::clone(&self.book),
+            jobs: self.jobs.clone(),
+            frozen: self.frozen.clone(),
+        }
+    }
+}
+
+impl<B: Book> Journal<B> {
+    /// Decides and records one call; the answer comes after the durable commit.
+    ///
+    /// # Errors
+    /// [`JournalError::Busy`], [`JournalError::Frozen`], [`JournalError::RequestIdReused`], or
+    /// [`JournalError::Unwritable`] if it could not be committed.
+    pub async fn call(&self, call: B::Call) -> Answer<B::Answer> {
+        self.submit(call)?.await.map_err(|_| stopped())?
+    }
+
+    /// Queues a call without waiting for its answer: calls are decided in the order of submission.
+    ///
+    /// # Errors
+    /// [`JournalError::Busy`] or [`JournalError::Frozen`].
+    pub fn submit(
+        &self,
+        call: B::Call,
+    ) -> Result<oneshot::Receiver<Answer<B::Answer>>, JournalError> {
+        if let Some(why) = self.frozen() {
+            return Err(JournalError::Frozen(why));
+        }
+        let access = self.book.access(&call);
+        let (answer, receiver) = oneshot::channel();
+        self.jobs.try_send(Job { call, access, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => JournalError::Busy,
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        Ok(receiver)
+    }
+
+    /// Why the log is frozen; `None` while it runs.
+    pub fn frozen(&self) -> Option<String> {
+        self.frozen.borrow().clone()
+    }
+}
+
+fn stopped() -> JournalError {
+    JournalError::Unwritable("the service is stopping".to_owned())
+}
+
+/// The writer task's state.
+pub struct Writer<B: Book> {
+    book: Arc<B>,
+    jobs: mpsc::Receiver<Job<B>>,
+    database: Database,
+    connection: SqliteConnection,
+    edge: Edge,
+    checkpoint: Option<SignedCheckpoint>,
+    scribe: Scribe,
+    clock: Clock,
+    counter: u64,
+    newest: watch::Sender<Option<SignedCheckpoint>>,
+    frozen: watch::Sender<Option<String>>,
+}
+
+/// What one call came to, before it is answered.
+type Outcome<A> = Result<Committed<A>, JournalError>;
+
+impl<B: Book> Writer<B> {
+    pub(crate) fn new(
+        book: Arc<B>,
+        opened: open::State,
+        keys: open::Keys,
+        clock: Clock,
+        newest: watch::Sender<Option<SignedCheckpoint>>,
+    ) -> Result<(Journal<B>, Self), JournalError> {
+        let (sender, jobs) = mpsc::channel(WAITING);
+        let (frozen, frozen_receiver) = watch::channel(opened.frozen);
+        let journal =
+            Journal { book: Arc::clone(&book), jobs: sender, frozen: frozen_receiver };
+        let writer = Self {
+            book,
+            jobs,
+            database: opened.database,
+            connection: opened.connection,
+            edge: opened.edge,
+            checkpoint: opened.checkpoint,
+            scribe: Scribe::new(keys)?,
+            clock,
+            counter: 0,
+            newest,
+            frozen,
+        };
+        Ok((journal, writer))
+    }
+
+    /// Serves until every [`Journal`] is dropped and the queue is drained.
+    pub async fn run(mut self) {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match self.jobs.recv().await {
+                    Some(job) => waiting.push_back(job),
+                    None => return,
+                }
+            }
+            while let Ok(job) = self.jobs.try_recv() {
+                waiting.push_back(job);
+            }
+            let jobs = batch::take(&mut waiting, |job: &Job<B>| &job.access);
+            self.serve(jobs).await;
+        }
+    }
+
+    /// One transaction for all; if that fails, one for each, so that none can poison the others.
+    async fn serve(&mut self, jobs: Vec<Job<B>>) {
+        if let Some(why) = self.frozen.borrow().clone() {
+            for job in jobs {
+                respond(job, Err(JournalError::Frozen(why.clone())));
+            }
+            return;
+        }
+        match self.attempt(&jobs.iter().collect::<Vec<_>>()).await {
+            Ok(outcomes) => {
+                for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    respond(job, outcome);
+                }
+            }
+            Err(error) if jobs.len() == 1 => {
+                for job in jobs {
+                    respond(job, Err(error.clone()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, calls = jobs.len(), "a batch failed; its calls run one by one");
+                for job in jobs {
+                    let outcome = self.attempt(&[&job]).await.and_then(|outcomes| {
+                        outcomes.into_iter().next().unwrap_or_else(|| Err(stopped()))
+                    });
+                    respond(job, outcome);
+                }
+            }
+        }
+    }
+
+    /// Runs one batch, and after a failure starts from what the database really holds: a commit that
+    /// was reported lost may have happened.
+    async fn attempt(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+        let outcome = self.transact(jobs).await;
+        if outcome.is_err() {
+            match self.database.reload(self.scribe.signer.verifier()).await {
+                Ok(state) => {
+                    self.connection = state.connection;
+                    self.edge = state.edge;
+                    self.checkpoint = state.checkpoint;
+                }
+                Err(error @ (JournalError::Unwritable(_) | JournalError::File { .. })) => {
+                    tracing::error!(%error, "the log cannot be reloaded");
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the log contradicts itself and is frozen");
+                    self.frozen.send_replace(Some(error.to_string()));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The order of a batch: facts, decisions, state, entries, nodes, signature, head, commit.
+    async fn transact(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+        let now = (self.clock)();
+        let book = Arc::clone(&self.book);
+        let mut edge = self.edge.clone();
+        let mut counter = self.counter;
+        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+
+        let requests: Vec<_> = jobs.iter().map(|job| job.access.request.as_ref()).collect();
+        let remembered = store::remembered(&mut transaction, &requests).await?;
+        let fresh: Vec<&B::Call> = jobs
+            .iter()
+            .zip(&remembered)
+            .filter(|(_, known)| known.is_none())
+            .map(|(job, _)| &job.call)
+            .collect();
+        let mut facts = book.load(&mut transaction, &fresh).await?;
+
+        let mut growth = Growth::default();
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for (job, known) in jobs.iter().zip(remembered) {
+            outcomes.push(match known {
+                Some(known) if Some(known.request_sha256.as_slice())
+                    != job.access.request.as_ref().map(|r| r.request_sha256.as_slice()) =>
+                {
+                    Pending::Refused(JournalError::RequestIdReused)
+                }
+                Some(known) => {
+                    Pending::Repeated(book.replay(&job.call, &known.answer), known.idx)
+                }
+                None => {
+                    let ruling = book.decide(&mut facts, &job.call, now);
+                    let entry = match ruling.draft {
+                        None => None,
+                        Some(draft) => {
+                            counter += 1;
+                            Some(self.scribe.place(draft, counter, now, &mut edge, &mut growth)?)
+                        }
+                    };
+                    if let (Some(answer), Some(key), Some(entry)) =
+                        (ruling.remember, &job.access.request, &entry)
+                    {
+                        growth.requests.push((key.clone(), entry.idx, answer));
+                    }
+                    Pending::Decided(ruling.answer, entry)
+                }
+            });
+        }
+
+        book.write(&mut transaction, facts).await?;
+        let checkpoint = if growth.rows.is_empty() {
+            self.checkpoint.clone()
+        } else {
+            store::insert_entries(&mut transaction, &growth.rows).await?;
+            store::insert_nodes(&mut transaction, &growth.nodes).await?;
+            store::insert_requests(&mut transaction, &growth.requests).await?;
+            let checkpoint = amanat_ledger::sign(&self.scribe.signer, edge.head())?;
+            store::advance_head(&mut transaction, self.edge.size(), &edge.head(), &checkpoint.text)
+                .await?;
+            Some(checkpoint)
+        };
+        transaction.commit().await?;
+
+        // Durable. Only now does anything of it show.
+        let old_edge = std::mem::replace(&mut self.edge, edge);
+        self.counter = counter;
+        self.checkpoint.clone_from(&checkpoint);
+        if !growth.rows.is_empty() {
+            self.newest.send_replace(checkpoint.clone());
+        }
+        let mut answers = Vec::with_capacity(outcomes.len());
+        let nodes: HashMap<u64, Hash> =
+            old_edge.nodes().chain(growth.nodes.iter().copied()).collect();
+        for pending in outcomes {
+            answers.push(self.answer(pending, &growth, &nodes, checkpoint.as_ref()).await);
+        }
+        Ok(answers)
+    }
+
+    async fn answer(
+        &mut self,
+        pending: Pending<B::Answer>,
+        growth: &Growth,
+        nodes: &HashMap<u64, Hash>,
+        checkpoint: Option<&SignedCheckpoint>,
+    ) -> Outcome<B::Answer> {
+        match pending {
+            Pending::Refused(error) => Err(error),
+            Pending::Decided(answer, None) => {
+                Ok(Committed { answer, receipt: None, officer: None })
+            }
+            Pending::Decided(answer, Some(placed)) => {
+                // INVARIANT: what was placed in this batch has its row, and a checkpoint was signed.
+                let (Some(row), Some(checkpoint)) = (growth.rows.get(placed.row), checkpoint) else {
+                    return Err(stopped());
+                };
+                let proof = amanat_ledger::inclusion_proof(placed.idx, checkpoint.head.size, |i| {
+                    nodes.get(&i).copied()
+                })?;
+                let receipt = Receipt {
+                    index: placed.idx,
+                    body: row.body.clone(),
+                    salt: row.salt.to_vec(),
+                    linkage: Some(Opening {
+                        salt: row.linkage_salt.to_vec(),
+                        value: row.linkage.clone(),
+                    }),
+                    inclusion_proof: proof.iter().map(|hash| hash.0.to_vec()).collect(),
+                    checkpoint: checkpoint.text.clone(),
+                };
+                Ok(Committed { answer, receipt: Some(receipt), officer: Some(placed.officer) })
+            }
+            Pending::Repeated(answer, idx) => {
+                let checkpoint = checkpoint.ok_or_else(stopped)?;
+                let receipt = read::receipt(&mut self.connection, idx, checkpoint).await?;
+                Ok(Committed { answer, receipt: Some(receipt), officer: None })
+            }
+        }
+    }
+}
+
+enum Pending<A> {
+    Decided(A, Option<Placed>),
+    Repeated(A, u64),
+    Refused(JournalError),
+}
+
+fn respond<B: Book>(job: Job<B>, outcome: Outcome<B::Answer>) {
+    if job.answer.send(outcome).is_err() {
+        // The caller went away; what it asked for is done and logged all the same.
+        tracing::debug!("a caller left before its answer");
+    }
+}

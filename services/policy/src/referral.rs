@@ -1,0 +1,179 @@
+//! A referral's states, who moves it between them, and the terms of its submission.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use amanat_schema::{
+    AgencyId, CaseId, ReferralId, Violation,
+    catalogue::FieldId,
+    policy::{Purpose, ReferralState},
+    record::{MinorBand, Need, Urgency},
+    statement::Referral,
+};
+
+use crate::check::Check;
+
+/// More than the shared record has leaves.
+const MOST_PATHS: usize = 200;
+
+/// What moves a referral on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Acknowledge,
+    Accept,
+    Reject,
+    /// A consent that it rests on was withdrawn.
+    Suspend,
+}
+
+/// Which party of the referral acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    Sender,
+    Recipient,
+}
+
+/// A step that the referral's state or the acting party does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{actor:?} may not {step:?} a referral that is {}", state.as_str_name())]
+pub struct IllegalTransition {
+    pub state: ReferralState,
+    pub step: Step,
+    pub actor: Actor,
+}
+
+/// The state after a step.
+///
+/// # Errors
+/// [`IllegalTransition`]; the referral stays as it is.
+pub fn next(
+    state: ReferralState,
+    step: Step,
+    actor: Actor,
+) -> Result<ReferralState, IllegalTransition> {
+    match (state, step, actor) {
+        (ReferralState::Submitted, Step::Acknowledge, Actor::Recipient) => {
+            Ok(ReferralState::Acknowledged)
+        }
+        (ReferralState::Acknowledged, Step::Accept, Actor::Recipient) => {
+            Ok(ReferralState::Accepted)
+        }
+        (ReferralState::Acknowledged, Step::Reject, Actor::Recipient) => {
+            Ok(ReferralState::Rejected)
+        }
+        // Either party may hand in a withdrawal.
+        (open, Step::Suspend, Actor::Sender | Actor::Recipient) if is_open(open) => {
+            Ok(ReferralState::Suspended)
+        }
+        (state, step, actor) => Err(IllegalTransition { state, step, actor }),
+    }
+}
+
+/// Whether anything can still happen to it.
+pub fn is_open(state: ReferralState) -> bool {
+    match state {
+        ReferralState::Submitted | ReferralState::Acknowledged | ReferralState::Accepted => true,
+        ReferralState::Unspecified | ReferralState::Rejected | ReferralState::Suspended => false,
+    }
+}
+
+/// Whether the recipient may read beyond the few fields that it needs to answer.
+pub fn opens_content(state: ReferralState) -> bool {
+    state == ReferralState::Accepted
+}
+
+/// How long after the submission the recipient must have accepted or rejected.
+pub fn respond_within(urgency: Urgency) -> Duration {
+    let hours = match urgency {
+        // A parsed referral is never unspecified; if one were, it should not wait.
+        Urgency::Emergency | Urgency::Unspecified => 1,
+        Urgency::Urgent => 3,
+        Urgency::Priority => 24,
+        Urgency::Routine => 3 * 24,
+    };
+    Duration::from_hours(hours)
+}
+
+/// A sender's submission, checked by [`parse_referral`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferralTerms {
+    pub referral: ReferralId,
+    pub case: CaseId,
+    pub sender: AgencyId,
+    pub recipient: AgencyId,
+    pub purpose: Purpose,
+    pub services: BTreeSet<Need>,
+    pub urgency: Urgency,
+    pub minor_band: MinorBand,
+    /// What the recipient will need, ROUTING leaves included.
+    pub paths: BTreeSet<FieldId>,
+}
+
+/// Checks a referral statement's own terms; whether the recipient offers the services and whether each
+/// sealed path has a basis is for the caller.
+///
+/// # Errors
+/// Every [`Violation`], by the path in the statement; never a value of it.
+pub fn parse_referral(referral: &Referral) -> Result<ReferralTerms, Vec<Violation>> {
+    let mut check = Check::new("referral");
+    // A missing head is reported as its missing ids.
+    let head = referral.head.clone().unwrap_or_default();
+    let case = check.id(CaseId::parse(&head.case_id), "head.case_id");
+    let sender = check.id(AgencyId::parse(&head.agency_id), "head.agency_id");
+    let id = check.id(ReferralId::parse(&referral.referral_id), "referral_id");
+    let recipient = check.id(AgencyId::parse(&referral.recipient_id), "recipient_id");
+    check.that(
+        recipient.is_none() || recipient != sender,
+        "recipient_id",
+        "another agency than the sender",
+    );
+
+    let purpose = check.purpose(referral.purpose());
+    let services = parse_services(&mut check, &referral.services);
+    let urgency = Some(referral.urgency()).filter(|urgency| *urgency != Urgency::Unspecified);
+    let urgency = check.some(urgency, "urgency", "an urgency");
+    let minor_band = Some(referral.minor_band()).filter(|band| *band != MinorBand::Unspecified);
+    let minor_band = check.some(minor_band, "minor_band", "a minor band");
+    check.that(
+        referral.paths.len() <= MOST_PATHS,
+        "paths",
+        "at most 200 paths",
+    );
+    let paths = check.paths(&referral.paths, |_| true, "a leaf of the shared record");
+
+    let terms = || {
+        Some(ReferralTerms {
+            referral: id?,
+            case: case?,
+            sender: sender?,
+            recipient: recipient?,
+            purpose: purpose?,
+            services,
+            urgency: urgency?,
+            minor_band: minor_band?,
+            paths,
+        })
+    };
+    check.finish(terms())
+}
+
+fn parse_services(check: &mut Check, numbers: &[i32]) -> BTreeSet<Need> {
+    check.that(!numbers.is_empty(), "services", "at least one service");
+    let mut services = BTreeSet::new();
+    for (at, number) in numbers.iter().enumerate() {
+        let at = format_args!("services[{at}]");
+        let service = Need::try_from(*number)
+            .ok()
+            .filter(|need| *need != Need::Unspecified);
+        if let Some(service) = check.some(service, at, "a service") {
+            check.that(
+                services.insert(service),
+                at,
+                "a service that is not listed before",
+            );
+        }
+    }
+    services
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The claims of this crate, through its public interface.
+
+#![cfg(test)]
+
+mod fixture;
+mod header;
+mod record;
+mod statement;
+mod vectors;

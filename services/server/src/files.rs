@@ -1,0 +1,60 @@
+//! Reading keys and writing private files; errors name the path and what to do.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot read or write {path}: {source}")]
+    Io { path: String, source: io::Error },
+    #[error("{path} can be read by others; run `chmod 600 {path}`")]
+    Open { path: String },
+    #[error("{path} holds no private key in PEM form")]
+    NoKey { path: String },
+}
+
+/// A file's bytes.
+///
+/// # Errors
+/// [`FileError::Io`] with the path.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
+    fs::read(path).map_err(|source| io_error(path, source))
+}
+
+/// A private key in PEM form, from a file that nobody else can read.
+///
+/// # Errors
+/// [`FileError`] naming the path.
+pub fn private_key_pem(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    let mode = fs::metadata(path).map_err(|source| io_error(path, source))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(FileError::Open { path: path.display().to_string() });
+    }
+    let pem = read_file(path)?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| FileError::NoKey { path: path.display().to_string() })
+}
+
+/// Writes a new file that only its owner can read.
+///
+/// # Errors
+/// [`FileError::Io`], also if the file exists.
+pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(contents))
+        .map_err(|source| io_error(path, source))
+}
+
+fn io_error(path: &Path, source: io::Error) -> FileError {
+    FileError::Io { path: path.display().to_string(), source }
+}

@@ -1,0 +1,141 @@
+//! The TLS listener: a connection reaches the service only after its handshake, with its peer known.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use amanat_identity::{Directory, Peer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+
+use crate::Guard;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Handshakes under way at once; a handshake costs public-key operations before anyone is known.
+const HANDSHAKES: usize = 64;
+/// Connections accepted and not yet taken by the service.
+const ACCEPTED: usize = 64;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection whose peer the directory confirms.
+pub(crate) struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+}
+
+/// Accepts until the receiver is dropped.
+pub(crate) fn accept(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    guard: Guard,
+) -> mpsc::Receiver<io::Result<Connection>> {
+    let (sender, receiver) = mpsc::channel(ACCEPTED);
+    tokio::spawn(async move {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        loop {
+            let accepted = tokio::select! {
+                () = sender.closed() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                // Out of file descriptors, most likely; give others time to close theirs.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let (sender, tls, guard) = (sender.clone(), tls.clone(), guard.clone());
+            tokio::spawn(async move {
+                let connection = handshake(stream, tls, &guard.directory).await;
+                drop(permit);
+                match connection {
+                    Some(connection) => {
+                        if sender.send(Ok(connection)).await.is_err() {
+                            tracing::debug!("a connection came while stopping");
+                        }
+                    }
+                    None => guard.count_refused(),
+                }
+            });
+        }
+    });
+    receiver
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    directory: &Directory,
+) -> Option<Connection> {
+    stream.set_nodelay(true).ok()?;
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%error, "a handshake was refused");
+            return None;
+        }
+        Err(_) => {
+            tracing::info!("a handshake took too long");
+            return None;
+        }
+    };
+    let chain = stream.get_ref().1.peer_certificates()?;
+    let peer = amanat_identity::tls::peer(chain, directory)?;
+    Some(Connection { stream, peer })
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,173 @@
+//! A refusal on its way to a gRPC status: the one place where code, published reason and details meet.
+
+use std::{collections::HashMap, time::Duration};
+
+use amanat_schema::{Violation, audit::WithheldField, error::Reason, policy::WithheldReason};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "amanat";
+/// When to come back, where a refusal is about now.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why a call is refused. Holds ids and field paths, never values.
+#[derive(Debug)]
+pub struct Refusal {
+    code: Code,
+    reason: Reason,
+    message: String,
+    metadata: HashMap<String, String>,
+    violations: Vec<Violation>,
+    retry: bool,
+}
+
+impl Refusal {
+    fn new(code: Code, reason: Reason, message: &str) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.to_owned(),
+            metadata: HashMap::new(),
+            violations: Vec::new(),
+            retry: false,
+        }
+    }
+
+    /// No hints: which rule a credential broke is for the operator's log.
+    pub fn credential() -> Self {
+        Self::new(
+            Code::Unauthenticated,
+            Reason::CredentialInvalid,
+            "the certificate or token is not accepted; check the certificate, the clock and the token",
+        )
+    }
+
+    /// The same text whether the thing is forbidden or absent.
+    pub fn access() -> Self {
+        Self::new(
+            Code::PermissionDenied,
+            Reason::AccessDenied,
+            "there is no such thing here for this officer",
+        )
+    }
+
+    pub fn invalid(violations: Vec<Violation>) -> Self {
+        let message = match violations.as_slice() {
+            [one] => one.to_string(),
+            many => format!("{} fields are not valid", many.len()),
+        };
+        let mut refusal = Self::new(Code::InvalidArgument, Reason::FieldInvalid, &message);
+        refusal.violations = violations;
+        refusal
+    }
+
+    /// One field.
+    pub fn field(path: &str, expected: &str) -> Self {
+        Self::invalid(vec![Violation { path: path.to_owned(), expected: expected.to_owned() }])
+    }
+
+    pub fn too_large() -> Self {
+        Self::new(Code::InvalidArgument, Reason::TooLarge, "a request may hold at most 512 KiB")
+    }
+
+    /// Nothing that was asked could be released; each field with its public reason.
+    pub fn nothing_releasable(withheld: &[WithheldField]) -> Self {
+        let mut refusal = Self::new(
+            Code::PermissionDenied,
+            Reason::NothingReleasable,
+            "none of the fields may be released to this agency now",
+        );
+        for field in withheld {
+            let reason = WithheldReason::try_from(field.reason).unwrap_or_default();
+            let name = reason.as_str_name().trim_start_matches("WITHHELD_REASON_");
+            refusal.metadata.insert(format!("field.{}", field.path), name.to_owned());
+        }
+        refusal
+    }
+
+    pub fn state(message: &str) -> Self {
+        Self::new(Code::FailedPrecondition, Reason::StateConflict, message)
+    }
+
+    pub fn request_id_reused() -> Self {
+        Self::new(
+            Code::FailedPrecondition,
+            Reason::RequestIdReused,
+            "this request_id was used for another request; use a new one",
+        )
+    }
+
+    pub fn version(message: &str) -> Self {
+        Self::new(Code::Aborted, Reason::VersionMismatch, message)
+    }
+
+    pub fn audit_unavailable() -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::AuditUnavailable,
+            "the log cannot be written or checked now, so nothing is disclosed; try again",
+        )
+        .retry()
+    }
+
+    /// Frozen: nothing to retry, someone must look.
+    pub fn log_inconsistent() -> Self {
+        Self::new(
+            Code::DataLoss,
+            Reason::LogInconsistent,
+            "a log contradicts itself; its signer has halted: call the duty contact",
+        )
+    }
+
+    pub fn ledger_behind() -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::LedgerBehind,
+            "the custodian has not recorded the consent yet; try again",
+        )
+        .retry()
+    }
+
+    fn retry(mut self) -> Self {
+        self.retry = true;
+        self
+    }
+
+    /// Names the log entry that the refusal made.
+    #[must_use]
+    pub fn logged(mut self, index: Option<u64>) -> Self {
+        if let Some(index) = index {
+            self.metadata.insert("audit_index".to_owned(), index.to_string());
+        }
+        self
+    }
+
+    /// The published name, as the log keeps it.
+    pub fn reason(&self) -> &'static str {
+        self.reason.as_str_name().trim_start_matches("REASON_")
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let reason = refusal.reason();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, DOMAIN, refusal.metadata);
+        if !refusal.violations.is_empty() {
+            details.set_bad_request(
+                refusal
+                    .violations
+                    .into_iter()
+                    .map(|violation| {
+                        tonic_types::FieldViolation::new(violation.path, violation.expected)
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+        if refusal.retry {
+            details.set_retry_info(Some(RETRY));
+        }
+        Self::with_error_details(refusal.code, refusal.message, details)
+    }
+}
