@@ -1,0 +1,96 @@
+//! The agency's side of an exchange: it alone holds plaintext and keys together.
+//!
+//! A [`Connector`] seals before anything leaves, keeps every delivery in a durable outbox until it is
+//! answered, takes the gateway's receipt of a read to the custodian, and believes neither: signatures,
+//! commitments, hashes and log proofs are checked before a value is shown.
+
+mod audit;
+mod case;
+mod client;
+mod consent;
+mod error;
+mod jobs;
+mod keep;
+mod profile;
+mod referral;
+mod signer;
+
+use std::sync::Arc;
+
+use amanat_identity::Directory;
+use amanat_schema::{AgencyId, Time, clock::Clock};
+use amanat_seal::WrapKey;
+
+pub use audit::{EntryQuery, LogReport, SeenEntry, Server, VerifyError};
+pub use case::{Read, ReadRequest, Submitted, VersionSeen};
+pub use consent::{ConsentFile, ConsentSeen, Granted};
+pub use error::{ConnectorError, Refusal};
+pub use jobs::{Delivery, PendingJob};
+pub use profile::{OfficerProfile, Profile, ProfileError};
+pub use referral::{NewReferral, Referred, ReferralSeen};
+pub use signer::Acting;
+
+use client::Servers;
+use keep::Keep;
+use signer::Signer;
+
+/// One agency's connector, acting for one of its officers.
+pub struct Connector {
+    profile: Profile,
+    directory: Arc<Directory>,
+    servers: Servers,
+    signer: Signer,
+    keep: Keep,
+    local: WrapKey,
+    clock: Clock,
+}
+
+impl Connector {
+    /// Loads a profile and its keys; connects when the first call is made.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Profile`], [`ConnectorError::Directory`] or [`ConnectorError::Keep`], naming the
+    /// file.
+    pub async fn open(
+        profile: Profile,
+        acting: Acting,
+        clock: Clock,
+    ) -> Result<Self, ConnectorError> {
+        let now = clock();
+        let directory = Arc::new(profile.load_directory(now)?);
+        let signer = Signer::new(&profile, acting, directory.exchange_id(), &clock)?;
+        let servers = Servers::new(&profile, &directory)?;
+        let keep = Keep::open(&profile.outbox).await?;
+        let local = profile.local_key()?;
+        Ok(Self { profile, directory, servers, signer, keep, local, clock })
+    }
+
+    pub fn agency(&self) -> AgencyId {
+        self.profile.agency
+    }
+
+    /// This agency's own name for an agency, or its id where it has none.
+    pub fn name_of(&self, agency: AgencyId) -> String {
+        self.profile.name_of(agency)
+    }
+
+    /// The agency that this profile calls by a name or an id.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Input`] if it knows none.
+    pub fn agency_named(&self, name: &str) -> Result<AgencyId, ConnectorError> {
+        self.profile.agency_named(name)
+    }
+
+    /// A token of the officer that acts, for 15 minutes.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Token`].
+    pub fn token(&self) -> Result<String, ConnectorError> {
+        self.signer.token()
+    }
+
+    fn now(&self) -> Time {
+        (self.clock)()
+    }
+}

@@ -1,0 +1,205 @@
+//! The custodian: it holds the record keys and no data, follows the gateway's log, and releases a key only
+//! against an entry of that log, after deciding again on its own facts.
+//!
+//! A release passes three rooms. The edge verifies the gateway's receipt and hands its checkpoint to the
+//! follower, which proves that the log only ever grew. The store makes the ordered checks, decides, logs and
+//! commits. Back at the edge, with the entry durable, the record key is unwrapped and the field keys derived.
+//!
+//! What cannot come from honest parties is logged as an ALARM. Two words of the gateway that cannot both be
+//! true are kept as evidence, and freeze the custodian until a person acts.
+
+mod config;
+mod follower;
+mod head_file;
+mod kek;
+mod key;
+mod store;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use amanat_desk::{
+    Desk,
+    audit::AuditDesk,
+    consent::{ConsentDesk, Evidence},
+    setup::{Setup, SetupError},
+};
+use amanat_identity::{Directory, token::Audience};
+use amanat_journal::JournalError;
+use amanat_schema::{
+    audit::audit_service_server::AuditServiceServer, clock::Clock,
+    consent::consent_service_server::ConsentServiceServer,
+    key::key_service_server::KeyServiceServer,
+};
+use amanat_seal::{WrapKey, statement::SigningKey};
+use amanat_server::{
+    FileError, LARGEST_MESSAGE, ServeError, Served, private_key_pem, read_file, secret_hex,
+};
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+pub use config::{Config, ConfigError, Custody};
+pub use follower::FollowError;
+
+use follower::Follower;
+use kek::Kek;
+use key::KeyDesk;
+
+const EACH_MINUTE: Duration = Duration::from_secs(60);
+const EACH_HOUR: Duration = Duration::from_secs(3600);
+/// For the tasks that write the last word to their files.
+const ENDING: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CustodianError {
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{path} holds no usable key")]
+    Key { path: String },
+    #[error("custody.statement_key is not the one that the directory lists for the custodian")]
+    OtherStatementKey,
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Makes the custodian's empty database, and the file of the observed head unless there is one.
+///
+/// # Errors
+/// [`CustodianError::Journal`], also if the database exists; [`CustodianError::File`].
+pub async fn init(config: &Config) -> Result<(), CustodianError> {
+    amanat_journal::init(&config.log.journal(store::MIGRATIONS)).await?;
+    Ok(head_file::init(&config.custody.observed_head_file)?)
+}
+
+/// Serves on `listener` until `stop` completes; every answered request is durable by then.
+///
+/// # Errors
+/// [`CustodianError`] naming what to mend.
+pub async fn serve(
+    config: &Config,
+    listener: TcpListener,
+    clock: Clock,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<Served, CustodianError> {
+    let Setup {
+        rules, guard, tls, ..
+    } = Setup::load(
+        &config.server,
+        &config.directory,
+        Audience::Custodian,
+        Arc::clone(&clock),
+    )?;
+    let custody = &config.custody;
+    let statement_key = Arc::new(statement_key(custody, &rules.directory)?);
+    let kek = kek(custody)?;
+    let gateway = follower::connect(
+        &custody.gateway,
+        &rules.directory,
+        &read_file(&config.server.certificate)?,
+        &Zeroizing::new(read_file(&config.server.private_key)?),
+    )?;
+    let keys = config.log.keys(&rules.directory.custodian().log)?;
+    let book = store::Custody {
+        rules: Arc::clone(&rules),
+        statement_key: Arc::clone(&statement_key),
+        started: clock(),
+    };
+    let journal = config.log.journal(store::MIGRATIONS);
+    let opened = amanat_journal::open(&journal, keys, book, clock).await?;
+    let (follower, following) = Follower::start(
+        opened.journal.clone(),
+        gateway,
+        &rules.directory.gateway().log,
+        &custody.observed_head_file,
+    )
+    .await?;
+    let desk = Desk {
+        guard: guard.clone(),
+        rules,
+        journal: opened.journal,
+        reader: opened.reader,
+        openings: Arc::new(config.log.openings()?),
+    };
+    let minutes = tokio::spawn(each_minute(desk.clone()));
+    let hours = tokio::spawn(each_hour(desk.clone()));
+    let served = amanat_server::serve(
+        listener,
+        tls,
+        guard,
+        |routes| {
+            let key = KeyDesk {
+                desk: desk.clone(),
+                kek,
+                follower,
+                statement_key,
+            };
+            let consent = ConsentDesk {
+                desk: desk.clone(),
+                evidence: Evidence::NotKept,
+            };
+            let audit = AuditDesk { desk };
+            routes
+                .add_service(KeyServiceServer::new(key).max_decoding_message_size(LARGEST_MESSAGE))
+                .add_service(
+                    ConsentServiceServer::new(consent).max_decoding_message_size(LARGEST_MESSAGE),
+                )
+                .add_service(AuditServiceServer::new(audit));
+        },
+        stop,
+    )
+    .await;
+    minutes.abort();
+    hours.abort();
+    // The last holders of follower and journal are gone or going; their tasks end with their files written.
+    for task in following.into_iter().chain(opened.tasks) {
+        if tokio::time::timeout(ENDING, task).await.is_err() {
+            tracing::warn!("a task did not end in time; the database is durable all the same");
+        }
+    }
+    Ok(served?)
+}
+
+/// The key that the directory lists, or none: others would not believe another one's receipts.
+fn statement_key(custody: &Custody, directory: &Directory) -> Result<SigningKey, CustodianError> {
+    let path = &custody.statement_key;
+    let der = private_key_pem(path)?;
+    let key = SigningKey::from_pkcs8(der.secret_der()).map_err(|_| CustodianError::Key {
+        path: path.display().to_string(),
+    })?;
+    if key.public_key() == directory.custodian().statement_key {
+        Ok(key)
+    } else {
+        Err(CustodianError::OtherStatementKey)
+    }
+}
+
+fn kek(custody: &Custody) -> Result<Kek, CustodianError> {
+    let bytes = secret_hex(&custody.kek)?;
+    let key = WrapKey::from_bytes(bytes.as_slice()).map_err(|_| CustodianError::Key {
+        path: custody.kek.display().to_string(),
+    })?;
+    Ok(Kek::new(key))
+}
+
+async fn each_minute(desk: Desk<store::Custody>) {
+    let mut ticks = tokio::time::interval(EACH_MINUTE);
+    loop {
+        ticks.tick().await;
+        desk.log_refused_credentials().await;
+    }
+}
+
+async fn each_hour(desk: Desk<store::Custody>) {
+    let mut ticks = tokio::time::interval(EACH_HOUR);
+    loop {
+        ticks.tick().await;
+        if desk.journal.call(store::Call::Expire).await.is_err() {
+            tracing::error!("keys that were never activated could not be deleted");
+        }
+    }
+}

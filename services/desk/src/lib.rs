@@ -13,6 +13,8 @@ pub mod consent;
 )]
 mod desk;
 mod page;
+pub mod release;
+pub mod setup;
 mod statements;
 
 pub use act::{Act, Rules};

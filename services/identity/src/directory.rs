@@ -1,6 +1,12 @@
 //! The directory: checked once when it is loaded, then only looked up.
 
-use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Write as _},
+    path::Path,
+    time::Duration,
+};
 
 use amanat_ledger::LogVerifier;
 use amanat_schema::{
@@ -124,14 +130,22 @@ impl Directory {
         let service = |service: Option<&directory::Service>, name| {
             service.and_then(Service::parse).ok_or_else(|| field(name))
         };
+        let gateway = service(wire.gateway.as_ref(), "gateway")?;
+        let custodian = service(wire.custodian.as_ref(), "custodian")?;
+        let mut keys = BTreeSet::new();
+        for (of, key) in proofs(&agencies, &gateway, &custodian) {
+            if !keys.insert(key) {
+                return Err(field(&format!("{of} (it is another party's too)")));
+            }
+        }
         Ok(Self {
             exchange_id: wire.exchange_id.clone(),
             version: wire.version,
             not_before,
             valid_until,
             agencies,
-            gateway: service(wire.gateway.as_ref(), "gateway")?,
-            custodian: service(wire.custodian.as_ref(), "custodian")?,
+            gateway,
+            custodian,
             table_sha256: key(&wire.table_sha256).ok_or_else(|| field("table_sha256"))?,
             sha256,
         })
@@ -167,7 +181,7 @@ impl Directory {
             return Err(DirectoryError::NotInForce);
         }
         if directory.version > newest {
-            fs::write(seen, format!("{}\n", directory.version)).map_err(failed(seen))?;
+            remember(seen, directory.version).map_err(failed(seen))?;
         }
         Ok((directory, envelope))
     }
@@ -237,7 +251,8 @@ impl Agency {
             .ok_or_else(|| field("kind"))?;
         let mut services = Vec::new();
         for service in &wire.services {
-            services.push(Need::try_from(*service).map_err(|_| field("services"))?);
+            let service = Need::try_from(*service).ok().filter(|need| *need != Need::Unspecified);
+            services.push(service.ok_or_else(|| field("services"))?);
         }
         let keys: Option<Vec<_>> = wire.statement_keys.iter().map(|k| key(k)).collect();
         let issuers: Option<Vec<_>> = wire
@@ -277,6 +292,42 @@ impl Service {
             statement_key: key(&wire.statement_key)?,
         })
     }
+}
+
+/// The public keys that prove who someone is: of each authority, and those that sign statements. None may
+/// stand for two parties, or one could speak as the other.
+fn proofs(
+    agencies: &BTreeMap<AgencyId, Agency>,
+    gateway: &Service,
+    custodian: &Service,
+) -> Vec<(String, Vec<u8>)> {
+    let mut keys = Vec::new();
+    for agency in agencies.values() {
+        keys.push((format!("agencies.issuing_ca of {}", agency.id), authority_key(&agency.issuing_ca)));
+        let of = format!("agencies.statement_keys of {}", agency.id);
+        keys.extend(agency.statement_keys.iter().map(|key| (of.clone(), key.to_vec())));
+    }
+    for (name, service) in [("gateway", gateway), ("custodian", custodian)] {
+        keys.push((format!("{name}.issuing_ca"), authority_key(&service.issuing_ca)));
+        keys.push((format!("{name}.statement_key"), service.statement_key.to_vec()));
+    }
+    keys
+}
+
+fn authority_key(authority: &CertificateDer<'_>) -> Vec<u8> {
+    // It was read before as a trusted certificate.
+    webpki::anchor_from_trusted_cert(authority)
+        .map(|anchor| anchor.subject_public_key_info.to_vec())
+        .unwrap_or_default()
+}
+
+/// Temporary file, fsync, rename: the file holds the old version or the new one.
+fn remember(seen: &Path, version: u64) -> io::Result<()> {
+    let temporary = seen.with_extension("new");
+    let mut file = fs::File::create(&temporary)?;
+    writeln!(file, "{version}")?;
+    file.sync_all()?;
+    fs::rename(&temporary, seen)
 }
 
 fn key(bytes: &[u8]) -> Option<[u8; 32]> {

@@ -9,7 +9,7 @@ use std::{
 
 use amanat_schema::{AgencyId, Time, policy::Right};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
 use crate::{Directory, Officer};
@@ -209,15 +209,7 @@ fn decode(
     // The library reads the wall clock; times are checked against ours instead.
     rules.validate_exp = false;
     rules.validate_nbf = false;
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules)
-        .map_err(|error| match error.kind() {
-            jsonwebtoken::errors::ErrorKind::InvalidAudience => TokenError::Audience,
-            jsonwebtoken::errors::ErrorKind::InvalidIssuer => TokenError::Issuer,
-            jsonwebtoken::errors::ErrorKind::InvalidSignature
-            | jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => TokenError::Signature,
-            _ => TokenError::Malformed,
-        })?
-        .claims;
+    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(refused)?.claims;
     if claims.exp <= claims.nbf || claims.exp - claims.nbf > LONGEST_LIFE_S {
         return Err(TokenError::Time);
     }
@@ -229,7 +221,11 @@ fn decode(
     let rights = claims
         .rights
         .iter()
-        .map(|name| Right::from_str_name(&format!("RIGHT_{name}")).ok_or(TokenError::Right))
+        .map(|name| {
+            Right::from_str_name(&format!("RIGHT_{name}"))
+                .filter(|right| *right != Right::Unspecified)
+                .ok_or(TokenError::Right)
+        })
         .collect::<Result<BTreeSet<_>, _>>()?;
     if claims.sub.is_empty() || claims.jti.is_empty() {
         return Err(TokenError::Malformed);
@@ -241,6 +237,19 @@ fn decode(
         expires: claims.exp,
         certificate,
     })
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add kinds; whatever is not told apart is malformed"
+)]
+fn refused(error: jsonwebtoken::errors::Error) -> TokenError {
+    match error.kind() {
+        ErrorKind::InvalidAudience => TokenError::Audience,
+        ErrorKind::InvalidIssuer => TokenError::Issuer,
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => TokenError::Signature,
+        _ => TokenError::Malformed,
+    }
 }
 
 /// The development issuer: what an agency's identity provider does in production.

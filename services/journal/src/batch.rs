@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::{Access, ConflictKey, Touch};
+use crate::{Access, ConflictKey, RequestKey, Touch};
 
 /// The most calls that one transaction serves.
 pub(crate) const LARGEST: usize = 256;
@@ -14,16 +14,17 @@ pub(crate) fn take<T>(waiting: &mut VecDeque<T>, access: impl Fn(&T) -> &Access)
     let mut stays = VecDeque::new();
     let mut changed: HashSet<ConflictKey> = HashSet::new();
     let mut read: HashSet<ConflictKey> = HashSet::new();
+    // Under one request id two requests never share a batch, the same or not.
     let mut requests = HashSet::new();
     while let Some(call) = waiting.pop_front() {
         let touched = access(&call);
         let clash = touched.keys.iter().any(|key| {
             changed.contains(key) || (touched.touch == Touch::Changes && read.contains(key))
-        }) || touched.request.as_ref().is_some_and(|request| requests.contains(request));
+        }) || touched.request.as_ref().is_some_and(|r| requests.contains(&r.name()));
         if batch.len() == LARGEST || clash {
             // Later calls on these keys must not overtake it.
             changed.extend(&touched.keys);
-            requests.extend(touched.request.clone());
+            requests.extend(touched.request.as_ref().map(RequestKey::name));
             stays.push_back(call);
             continue;
         }
@@ -31,7 +32,7 @@ pub(crate) fn take<T>(waiting: &mut VecDeque<T>, access: impl Fn(&T) -> &Access)
             Touch::Changes => changed.extend(&touched.keys),
             Touch::Reads => read.extend(&touched.keys),
         }
-        requests.extend(touched.request.clone());
+        requests.extend(touched.request.as_ref().map(RequestKey::name));
         batch.push(call);
     }
     *waiting = stays;

@@ -73,7 +73,7 @@ pub struct ConflictKey {
 }
 
 /// Under what a mutation is remembered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct RequestKey {
     pub agency: AgencyId,
     /// SHA-256 of the officer's id.
@@ -82,6 +82,13 @@ pub struct RequestKey {
     pub request_id: RequestId,
     /// Of the request's bytes.
     pub request_sha256: [u8; 32],
+}
+
+impl RequestKey {
+    /// What the caller named; the hash tells whether it is the same request again.
+    pub(crate) fn name(&self) -> (AgencyId, [u8; 32], &'static str, RequestId) {
+        (self.agency, self.officer, self.method, self.request_id)
+    }
 }
 
 /// What was decided about one call.

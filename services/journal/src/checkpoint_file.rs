@@ -25,10 +25,16 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, JournalError> {
     }
 }
 
-/// Follows the log until the writer is gone, then writes the last note.
+/// Writes the first note, of the empty log: from then on an absent file is a lost one.
+pub(crate) fn begin(path: &Path, note: &str) -> Result<(), JournalError> {
+    replace(path, note).map_err(|error| failed(path, &error))
+}
+
+/// Follows the log until the writer is gone and its last note is written. What was there when it began is
+/// not written: a frozen log must not replace the note that it contradicts.
 pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<SignedCheckpoint>>) {
-    loop {
-        let ended = newest.changed().await.is_err();
+    // The last note is still seen after the writer is gone.
+    while newest.changed().await.is_ok() {
         let note = newest.borrow_and_update().as_ref().map(|checkpoint| checkpoint.text.clone());
         if let Some(note) = note {
             let target = path.clone();
@@ -36,9 +42,6 @@ pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<Sig
             if !matches!(written, Ok(Ok(()))) {
                 tracing::error!(path = %path.display(), "the checkpoint file cannot be written");
             }
-        }
-        if ended {
-            return;
         }
         tokio::time::sleep(WITHIN).await;
     }

@@ -46,15 +46,37 @@ pub enum JournalError {
     File { path: String, message: String },
 }
 
+impl JournalError {
+    /// What a caller of the writer is told: that an entry or a proof could not be made is never about
+    /// the index that someone asked for.
+    fn of_writer(self) -> Self {
+        if let Self::Log(error) = &self {
+            tracing::error!(%error, "a call could not be logged");
+            return Self::Unwritable(error.to_string());
+        }
+        self
+    }
+
+    /// Why the log is frozen.
+    fn into_reason(self) -> String {
+        if let Self::Frozen(why) = self { why } else { self.to_string() }
+    }
+}
+
 impl From<sqlx::Error> for JournalError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds; none is told apart")]
         let kind = match &error {
             sqlx::Error::Database(error) => error.code().map_or_else(
                 || "the database refused a statement".to_owned(),
                 |code| format!("the database refused a statement (code {code})"),
             ),
             sqlx::Error::Io(error) => format!("input or output failed ({})", error.kind()),
+            sqlx::Error::RowNotFound => "a row that must be there is not".to_owned(),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                "a stored value is not in its form".to_owned()
+            }
             _ => "the database connection failed".to_owned(),
         };
         tracing::error!(kind, "database error");

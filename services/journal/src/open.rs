@@ -1,12 +1,16 @@
 //! Making and opening a journal's database, and the check that it is the log that was last signed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use amanat_ledger::{Edge, LogSigner, LogVerifier, SignedCheckpoint};
+use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use sqlx::{
-    ConnectOptions as _, Row as _, SqliteConnection,
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -80,7 +84,7 @@ pub async fn init(config: &Config) -> Result<(), JournalError> {
         .bind(Edge::empty().head().root.0.as_slice())
         .execute(&mut connection)
         .await?;
-    Ok(())
+    Ok(connection.close().await?)
 }
 
 /// Opens a journal, checks it against the checkpoint file and starts its writer.
@@ -111,12 +115,11 @@ pub async fn open<B: Book>(
             database,
             edge: Edge::empty(),
             checkpoint: None,
-            frozen: Some(error.to_string()),
+            frozen: Some(error.into_reason()),
         },
     };
     if state.frozen.is_none() {
-        let file = checkpoint_file::read(&config.checkpoint_file)?;
-        state.frozen = against_file(&mut state, file.as_deref(), &verifier).await?;
+        state.frozen = against_file(&mut state, &config.checkpoint_file, &keys.signer).await?;
     }
     if let Some(why) = &state.frozen {
         tracing::error!(why, "the log is frozen: nothing is signed or disclosed");
@@ -151,9 +154,18 @@ impl Database {
         Ok(self.options.connect().await?)
     }
 
-    /// What the database holds now, over a new connection.
-    pub(crate) async fn reload(&self, verifier: &LogVerifier) -> Result<Loaded, JournalError> {
-        load(self.connect().await?, verifier).await
+    /// What the database holds now, over a new connection. It must extend what was last handed out.
+    pub(crate) async fn reload(
+        &self,
+        verifier: &LogVerifier,
+        last: Option<&SignedCheckpoint>,
+    ) -> Result<Loaded, JournalError> {
+        let mut loaded = load(self.connect().await?, verifier).await?;
+        let signed = last.map_or(Head::EMPTY, |checkpoint| checkpoint.head);
+        match departure(&mut loaded.connection, &signed, &loaded.edge.head()).await {
+            None => Ok(loaded),
+            Some(why) => Err(JournalError::Frozen(why)),
+        }
     }
 }
 
@@ -171,24 +183,36 @@ async fn load(
     let size = store::unsigned(row.try_get(0)?);
     let (root, note): (Vec<u8>, String) = (row.try_get(1)?, row.try_get(2)?);
     let (count, next) = (store::unsigned(row.try_get(3)?), store::unsigned(row.try_get(4)?));
-    if count != size || next != size {
-        return Err(contradiction(&format!("the head counts {size} entries, {count} are stored")));
+    if next < size {
+        return Err(contradiction(&format!("entries {next} to {} are gone", size - 1)));
     }
-    let hashes = store::nodes(&mut connection, &Edge::indexes(size))
-        .await
-        .map_err(|_| contradiction("nodes of the tree are missing"))?;
+    if next > size {
+        return Err(contradiction(&format!("entry {size} is stored, but the head ends before it")));
+    }
+    if count != size {
+        return Err(contradiction(&format!("of entries 0 to {} only {count} are stored", size - 1)));
+    }
+    let hashes = store::nodes(&mut connection, &Edge::indexes(size)).await.map_err(|_| {
+        contradiction(&format!("nodes of the tree of {size} entries are missing"))
+    })?;
     let edge = Edge::restore(size, hashes)?;
     if edge.head().root.0.as_slice() != root {
-        return Err(contradiction("the stored root is not that of the stored nodes"));
+        return Err(contradiction(&format!(
+            "the root over {size} entries is not that of the stored nodes"
+        )));
     }
     let checkpoint = if size == 0 {
         None
     } else {
         let checkpoint = verifier
             .open(&note)
-            .map_err(|_| contradiction("the stored checkpoint is not signed by this log's key"))?;
+            .map_err(|_| contradiction(&format!(
+                "the stored checkpoint of {size} entries is not signed by this log's key"
+            )))?;
         if checkpoint.head != edge.head() {
-            return Err(contradiction("the stored checkpoint is of another tree"));
+            return Err(contradiction(&format!(
+                "the stored checkpoint is not of the tree of {size} entries"
+            )));
         }
         Some(checkpoint)
     };
@@ -200,31 +224,48 @@ fn contradiction(what: &str) -> JournalError {
 }
 
 /// Database ahead of the file and consistent with it: proceed. Behind, or of another history: frozen.
+/// A log that has not begun gets its file here.
 async fn against_file(
     state: &mut State,
-    file: Option<&str>,
-    verifier: &LogVerifier,
+    path: &Path,
+    signer: &LogSigner,
 ) -> Result<Option<String>, JournalError> {
     let head = state.edge.head();
-    let Some(note) = file else {
+    let Some(note) = checkpoint_file::read(path)? else {
+        if head == Head::EMPTY {
+            let first = amanat_ledger::sign(signer, head)?;
+            checkpoint_file::begin(path, &first.text)?;
+            return Ok(None);
+        }
         let why = "the file of the last signed checkpoint is gone, but the log is not empty";
-        return Ok((head.size > 0).then(|| why.to_owned()));
+        return Ok(Some(why.to_owned()));
     };
-    let Ok(signed) = verifier.open(note) else {
-        return Ok(Some("the checkpoint file is not a checkpoint of this log".to_owned()));
-    };
-    let file = signed.head;
-    if file.size > head.size {
-        return Ok(Some(format!(
-            "entry {} was signed, but the database ends at {} entries: it was rolled back or cut",
-            file.size - 1,
-            head.size
-        )));
-    }
-    Ok(match read::consistency(&mut state.connection, file.size, head.size).await {
-        Ok(proof) if amanat_ledger::verify_consistency(&file, &head, &proof).is_ok() => None,
-        _ => Some(format!("the first {} entries are not those that were signed", file.size)),
+    Ok(match signer.verifier().open(&note) {
+        Ok(signed) => departure(&mut state.connection, &signed.head, &head).await,
+        Err(_) => Some("the checkpoint file is not a checkpoint of this log".to_owned()),
     })
+}
+
+/// How the stored log, with its head, departs from one that was signed before; `None` if it extends it.
+async fn departure(
+    connection: &mut SqliteConnection,
+    signed: &Head,
+    stored: &Head,
+) -> Option<String> {
+    if signed.size > stored.size {
+        return Some(format!(
+            "entry {} was signed, but the database ends before entry {}: it was rolled back or cut",
+            signed.size - 1,
+            stored.size
+        ));
+    }
+    match read::consistency(connection, signed.size, stored.size).await {
+        Ok(proof) if amanat_ledger::verify_consistency(signed, stored, &proof).is_ok() => None,
+        _ => Some(format!(
+            "entries 0 to {} are not those that were signed",
+            signed.size.saturating_sub(1)
+        )),
+    }
 }
 
 fn migrator(config: &Config) -> Migrator {

@@ -1,19 +1,17 @@
 //! Writing an entry: from what a verb knows to canonical bytes with their place in the tree.
 
-use amanat_ledger::{Edge, Hash, LogEntry, commitment};
+use amanat_ledger::{Edge, Hash, LogEntry, body, commitment};
 use amanat_schema::{BootId, EntryId, Time, audit::Opening};
-use prost::Message as _;
 
 use crate::{Draft, JournalError, RequestKey, open::Keys, read, store::EntryRow};
-
-/// The only format of a body.
-const BODY_FORMAT: u32 = 1;
 
 /// Holds what every entry of this process carries.
 pub(crate) struct Scribe {
     pub(crate) signer: amanat_ledger::LogSigner,
     openings: amanat_seal::WrapKey,
     boot: BootId,
+    /// The size of the log when this process began: an entry's counter is its distance from here.
+    start: u64,
 }
 
 /// What a batch adds to the log.
@@ -33,29 +31,32 @@ pub(crate) struct Placed {
 }
 
 impl Scribe {
-    pub(crate) fn new(keys: Keys) -> Result<Self, JournalError> {
+    pub(crate) fn new(keys: Keys, start: u64) -> Result<Self, JournalError> {
         let boot = BootId::new(random()?);
-        Ok(Self { signer: keys.signer, openings: keys.openings, boot })
+        Ok(Self { signer: keys.signer, openings: keys.openings, boot, start })
     }
 
     /// Fills in the body, commits to what is personal, and grows the tree.
+    ///
+    /// # Errors
+    /// [`JournalError::Log`] if the draft makes an entry that no reader would accept: it is read back
+    /// before it is placed, for once on the log it cannot be mended.
     pub(crate) fn place(
         &self,
         draft: Draft,
-        counter: u64,
         now: Time,
         edge: &mut Edge,
         growth: &mut Growth,
     ) -> Result<Placed, JournalError> {
         let Draft { mut body, linkage, officer, reasons } = draft;
         let entry_id = EntryId::new(random()?);
-        let linkage_bytes = linkage.encode_to_vec();
+        let linkage_bytes = body::encode_linkage(&linkage);
         let (linkage_salt, officer_salt, reasons_salt) = (random()?, random()?, random()?);
-        body.format = BODY_FORMAT;
+        body.format = body::FORMAT;
         body.entry_id = entry_id.to_vec();
         self.signer.origin().clone_into(&mut body.origin);
         body.boot_id = self.boot.to_vec();
-        body.counter = counter;
+        body.counter = edge.size() - self.start + 1;
         body.time = Some(now.to_timestamp());
         body.linkage_commitment = commitment::linkage(&linkage_salt, &linkage_bytes)?.to_vec();
         body.officer_commitment = commitment::officer(&officer_salt, officer.as_bytes())?.to_vec();
@@ -64,7 +65,9 @@ impl Scribe {
         let officer = Opening { salt: officer_salt.to_vec(), value: officer.into_bytes() };
         let reasons = Opening { salt: reasons_salt.to_vec(), value: reasons.into_bytes() };
         let openings = read::seal_openings(&self.openings, entry_id, &officer, &reasons)?;
-        let bytes = amanat_ledger::body::encode(&body);
+        let bytes = body::encode(&body);
+        body::parse(&bytes)?;
+        body::parse_linkage(&linkage_bytes)?;
         let salt = random()?;
         let entry = LogEntry::new(&salt, &bytes);
         let idx = edge.size();

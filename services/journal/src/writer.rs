@@ -99,7 +99,6 @@ pub struct Writer<B: Book> {
     checkpoint: Option<SignedCheckpoint>,
     scribe: Scribe,
     clock: Clock,
-    counter: u64,
     newest: watch::Sender<Option<SignedCheckpoint>>,
     frozen: watch::Sender<Option<String>>,
 }
@@ -116,6 +115,7 @@ impl<B: Book> Writer<B> {
         newest: watch::Sender<Option<SignedCheckpoint>>,
     ) -> Result<(Journal<B>, Self), JournalError> {
         let (sender, jobs) = mpsc::channel(WAITING);
+        let scribe = Scribe::new(keys, opened.edge.size())?;
         let (frozen, frozen_receiver) = watch::channel(opened.frozen);
         let journal =
             Journal { book: Arc::clone(&book), jobs: sender, frozen: frozen_receiver };
@@ -126,9 +126,8 @@ impl<B: Book> Writer<B> {
             connection: opened.connection,
             edge: opened.edge,
             checkpoint: opened.checkpoint,
-            scribe: Scribe::new(keys)?,
+            scribe,
             clock,
-            counter: 0,
             newest,
             frozen,
         };
@@ -145,7 +144,9 @@ impl<B: Book> Writer<B> {
                     None => return,
                 }
             }
-            while let Ok(job) = self.jobs.try_recv() {
+            while waiting.len() < WAITING
+                && let Ok(job) = self.jobs.try_recv()
+            {
                 waiting.push_back(job);
             }
             let jobs = batch::take(&mut waiting, |job: &Job<B>| &job.access);
@@ -155,12 +156,6 @@ impl<B: Book> Writer<B> {
 
     /// One transaction for all; if that fails, one for each, so that none can poison the others.
     async fn serve(&mut self, jobs: Vec<Job<B>>) {
-        if let Some(why) = self.frozen.borrow().clone() {
-            for job in jobs {
-                respond(job, Err(JournalError::Frozen(why.clone())));
-            }
-            return;
-        }
         match self.attempt(&jobs.iter().collect::<Vec<_>>()).await {
             Ok(outcomes) => {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
@@ -187,9 +182,13 @@ impl<B: Book> Writer<B> {
     /// Runs one batch, and after a failure starts from what the database really holds: a commit that
     /// was reported lost may have happened.
     async fn attempt(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+        if let Some(why) = self.frozen.borrow().clone() {
+            return Err(JournalError::Frozen(why));
+        }
         let outcome = self.transact(jobs).await;
         if outcome.is_err() {
-            match self.database.reload(self.scribe.signer.verifier()).await {
+            let verifier = self.scribe.signer.verifier();
+            match self.database.reload(verifier, self.checkpoint.as_ref()).await {
                 Ok(state) => {
                     self.connection = state.connection;
                     self.edge = state.edge;
@@ -199,8 +198,10 @@ impl<B: Book> Writer<B> {
                     tracing::error!(%error, "the log cannot be reloaded");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the log contradicts itself and is frozen");
-                    self.frozen.send_replace(Some(error.to_string()));
+                    tracing::error!(%error, "the log contradicts itself");
+                    let why = error.into_reason();
+                    self.frozen.send_replace(Some(why.clone()));
+                    return Err(JournalError::Frozen(why));
                 }
             }
         }
@@ -212,7 +213,6 @@ impl<B: Book> Writer<B> {
         let now = (self.clock)();
         let book = Arc::clone(&self.book);
         let mut edge = self.edge.clone();
-        let mut counter = self.counter;
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
 
         let requests: Vec<_> = jobs.iter().map(|job| job.access.request.as_ref()).collect();
@@ -242,8 +242,7 @@ impl<B: Book> Writer<B> {
                     let entry = match ruling.draft {
                         None => None,
                         Some(draft) => {
-                            counter += 1;
-                            Some(self.scribe.place(draft, counter, now, &mut edge, &mut growth)?)
+                            Some(self.scribe.place(draft, now, &mut edge, &mut growth)?)
                         }
                     };
                     if let (Some(answer), Some(key), Some(entry)) =
@@ -272,7 +271,6 @@ impl<B: Book> Writer<B> {
 
         // Durable. Only now does anything of it show.
         let old_edge = std::mem::replace(&mut self.edge, edge);
-        self.counter = counter;
         self.checkpoint.clone_from(&checkpoint);
         if !growth.rows.is_empty() {
             self.newest.send_replace(checkpoint.clone());
@@ -335,7 +333,7 @@ enum Pending<A> {
 }
 
 fn respond<B: Book>(job: Job<B>, outcome: Outcome<B::Answer>) {
-    if job.answer.send(outcome).is_err() {
+    if job.answer.send(outcome.map_err(JournalError::of_writer)).is_err() {
         // The caller went away; what it asked for is done and logged all the same.
         tracing::debug!("a caller left before its answer");
     }

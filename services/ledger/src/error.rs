@@ -10,8 +10,6 @@ pub enum LedgerError {
     Field { field: &'static str },
     #[error("a committed value is longer than 65535 bytes")]
     ValueTooLong,
-    #[error("no randomness to be had")]
-    Randomness,
     #[error("the index or size is outside the tree")]
     NoSuchTree,
     #[error("a tree of {size} entries has another number of edge hashes")]

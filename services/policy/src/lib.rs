@@ -12,7 +12,7 @@ mod table;
 
 pub use decide::{
     Basis, Outcome, Question, Reader, RecordFacts, ReferralFacts, Release, TrueReason, Withheld,
-    decide,
+    decide, without_consent,
 };
 pub use grant::{Choice, ConsentTerms, Grant, parse_consent};
 pub use referral::{

@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -15,7 +16,7 @@ pub enum FileError {
     Io { path: String, source: io::Error },
     #[error("{path} can be read by others; run `chmod 600 {path}`")]
     Open { path: String },
-    #[error("{path} holds no private key in PEM form")]
+    #[error("{path} holds no private key in the expected form")]
     NoKey { path: String },
 }
 
@@ -32,13 +33,31 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// [`FileError`] naming the path.
 pub fn private_key_pem(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    only_owner_reads(path)?;
+    let pem = Zeroizing::new(read_file(path)?);
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| FileError::NoKey { path: path.display().to_string() })
+}
+
+/// 32 secret bytes, written as 64 hexadecimal digits, from a file that nobody else can read.
+///
+/// # Errors
+/// [`FileError`] naming the path.
+pub fn secret_hex(path: &Path) -> Result<Zeroizing<[u8; 32]>, FileError> {
+    only_owner_reads(path)?;
+    let text = Zeroizing::new(read_file(path)?);
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim_ascii(), bytes.as_mut_slice())
+        .map_err(|_| FileError::NoKey { path: path.display().to_string() })?;
+    Ok(bytes)
+}
+
+fn only_owner_reads(path: &Path) -> Result<(), FileError> {
     let mode = fs::metadata(path).map_err(|source| io_error(path, source))?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(FileError::Open { path: path.display().to_string() });
     }
-    let pem = read_file(path)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| FileError::NoKey { path: path.display().to_string() })
+    Ok(())
 }
 
 /// Writes a new file that only its owner can read.

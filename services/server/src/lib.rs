@@ -9,7 +9,7 @@ mod refusal;
 mod serve;
 mod telemetry;
 
-pub use files::{FileError, private_key_pem, read_file, write_private};
+pub use files::{FileError, private_key_pem, read_file, secret_hex, write_private};
 pub use guard::{Guard, caller, peer, peer_agency};
 pub use refusal::Refusal;
 pub use serve::{ServeError, Served, listen, serve};

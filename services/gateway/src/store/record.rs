@@ -1,16 +1,17 @@
 //! Record versions: put, read, list.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use amanat_desk::{Act, Known, Page, Rules, Stored, consent::case_key};
-use amanat_journal::{Access, Draft, Touch, id_set};
-use amanat_policy::{Basis, Outcome, Question, Reader, Release, Withheld};
+use amanat_desk::{
+    Act, Known, Page, Rules, Stored,
+    consent::case_key,
+    release::{log_release, record_facts, render_withheld, truths},
+};
+use amanat_journal::{Access, Touch, id_set};
+use amanat_policy::{Basis, Outcome, Question, Reader, Release};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
-    audit::{self, Action, Linkage, ReleasedField, WithheldField},
+    audit::{Action, Linkage, WithheldField},
     catalogue::FieldId,
     policy::Purpose,
     record::{PutRecordRequest, RoutingValue, SealedFields},
@@ -21,7 +22,8 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Facts, Reply, Ruled, done, refuse, sealed::Sealed};
+use super::{Call, Facts, Reply, Ruled, done, refuse};
+pub(crate) use super::sealed::Sealed;
 
 /// How long a receipt of a read can be taken to the custodian.
 const RECEIPT_LIFE: Duration = Duration::from_secs(60);
@@ -210,7 +212,8 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     };
     let expires = now + RECEIPT_LIFE;
     let mut draft = call.act.allowed(rules, Action::ReadRecord, linkage);
-    log_release(&mut draft, &release, call.purpose, expires);
+    log_release(&mut draft, &release, call.purpose);
+    draft.body.expire_time = Some(expires.to_timestamp());
     draft.body.withheld.clone_from(&withheld);
     draft.reasons = reasons;
     let referral = referral.filter(|_| call.act.agency != call.source);
@@ -247,62 +250,6 @@ pub(super) fn versions(facts: &mut Facts, rules: &Rules, call: &ListVersions) ->
         draft: Some(call.act.allowed(rules, Action::ListVersions, linkage)),
         remember: None,
     }
-}
-
-fn record_facts(header: &Header) -> amanat_policy::RecordFacts {
-    let binding = header.binding();
-    amanat_policy::RecordFacts {
-        case: binding.case,
-        record: binding.record,
-        version: binding.version,
-        source: binding.source,
-        minor_band: header.minor_band(),
-        guardian_conflict: header.guardian_conflict(),
-        handling_code: header.handling_code(),
-    }
-}
-
-/// What the entry says of a release: paths with the ordinals of their bases, which stand in the linkage.
-fn log_release(draft: &mut Draft, release: &Release, purpose: Purpose, expires: Time) {
-    let bases = release.bases();
-    draft.linkage.bases = bases
-        .iter()
-        .filter_map(|basis| {
-            let (id, sha256) = basis.statement()?;
-            Some(audit::Basis {
-                kind: basis.kind().into(),
-                id: id.to_vec(),
-                statement_sha256: sha256.to_vec(),
-            })
-        })
-        .collect();
-    draft.body.purpose = purpose.into();
-    draft.body.expire_time = Some(expires.to_timestamp());
-    draft.body.released = release
-        .fields()
-        .map(|(field, basis)| ReleasedField {
-            path: field.field().path.to_owned(),
-            basis_kind: basis.kind().into(),
-            basis: bases.binary_search(&basis).ok().and_then(|at| u32::try_from(at).ok()),
-        })
-        .collect();
-}
-
-fn render_withheld(withheld: &[Withheld]) -> Vec<WithheldField> {
-    withheld
-        .iter()
-        .map(|withheld| WithheldField {
-            path: withheld.field.field().path.to_owned(),
-            reason: withheld.reason().into(),
-        })
-        .collect()
-}
-
-/// The true reasons, field by field, for the commitment.
-fn truths(withheld: &[Withheld]) -> String {
-    let reasons: BTreeMap<u32, u8> =
-        withheld.iter().map(|w| (w.field.number(), w.truth.code())).collect();
-    reasons.iter().map(|(field, code)| format!("{field}:{code} ")).collect()
 }
 
 fn covered(routing: &[RoutingValue], release: &Release) -> Vec<RoutingValue> {

@@ -1,0 +1,74 @@
+//! Codes on the command line: their names in `proto/` without the prefix.
+
+use amanat_schema::{
+    audit::Action,
+    consent::ConsentStatus,
+    policy::{BasisKind, Decision, Purpose, ReferralState, WithheldReason},
+    record::{FieldClass, FieldGroup, MinorBand, Need, Urgency},
+    referral::Direction,
+    statement::{ConsentDecision, RejectionReason},
+};
+use clap::error::ErrorKind;
+
+/// One code by its short name: `SHELTER` for `PURPOSE_SHELTER`.
+fn parse<T: TryFrom<i32>>(
+    prefix: &'static str,
+    text: &str,
+    from_name: fn(&str) -> Option<T>,
+    name_of: fn(&T) -> &'static str,
+) -> Result<T, clap::Error> {
+    let upper = text.to_ascii_uppercase().replace('-', "_");
+    from_name(&format!("{prefix}{upper}")).filter(|_| upper != "UNSPECIFIED").ok_or_else(|| {
+        // The lists are numbered from 1 and shorter than this.
+        let codes = (1..64).filter_map(|number| T::try_from(number).ok());
+        let known: Vec<_> = codes.map(|code| short(name_of(&code), prefix)).collect();
+        clap::Error::raw(ErrorKind::InvalidValue, format!("one of {}", known.join(", ")))
+    })
+}
+
+fn short(name: &'static str, prefix: &str) -> &'static str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+macro_rules! parsers {
+    ($($parse:ident: $code:ty, $prefix:literal);+ $(;)?) => {$(
+        pub(crate) fn $parse(text: &str) -> Result<$code, clap::Error> {
+            parse($prefix, text, <$code>::from_str_name, |code: &$code| code.as_str_name())
+        }
+    )+};
+}
+
+parsers! {
+    purpose: Purpose, "PURPOSE_";
+    need: Need, "NEED_";
+    urgency: Urgency, "URGENCY_";
+    minor_band: MinorBand, "MINOR_BAND_";
+    rejection: RejectionReason, "REJECTION_REASON_";
+    direction: Direction, "DIRECTION_";
+    action: Action, "ACTION_";
+    decision: Decision, "DECISION_";
+}
+
+macro_rules! names {
+    ($($name:ident: $code:ty, $prefix:literal);+ $(;)?) => {$(
+        pub(crate) fn $name(code: $code) -> &'static str {
+            short(code.as_str_name(), $prefix)
+        }
+    )+};
+}
+
+names! {
+    purpose_name: Purpose, "PURPOSE_";
+    need_name: Need, "NEED_";
+    urgency_name: Urgency, "URGENCY_";
+    minor_band_name: MinorBand, "MINOR_BAND_";
+    referral_state_name: ReferralState, "REFERRAL_STATE_";
+    action_name: Action, "ACTION_";
+    decision_name: Decision, "DECISION_";
+    withheld_name: WithheldReason, "WITHHELD_REASON_";
+    basis_name: BasisKind, "BASIS_KIND_";
+    consent_status_name: ConsentStatus, "CONSENT_STATUS_";
+    consent_decision_name: ConsentDecision, "CONSENT_DECISION_";
+    class_name: FieldClass, "FIELD_CLASS_";
+    group_name: FieldGroup, "FIELD_GROUP_";
+}

@@ -1,0 +1,139 @@
+//! `amanat consent`.
+
+use std::{fs, path::PathBuf};
+
+use amanat_connector::{Connector, ConsentFile, Server};
+use amanat_schema::{CaseId, ConsentId};
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{
+    codes::{consent_decision_name, consent_status_name, purpose_name},
+    entries,
+};
+use crate::{CommandError, output::Report};
+
+const GRANT: &str = "\
+Example:
+  amanat --profile DIR consent grant consent-to-shelter.json --case CASE
+
+The file names one recipient, one purpose and the fields, as the survivor agreed to them:
+  { \"recipient\": \"darul-aman-lahore\", \"purpose\": \"SHELTER\", \"mode\": \"THUMB_IMPRESSION\",
+    \"paths\": [\"subject.given_name\", \"needs.needs\"], \"valid_days\": 30 }";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Signs a survivor's consent and hands it to both ledgers
+    #[command(after_help = GRANT)]
+    Grant {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[arg(long)]
+        case: CaseId,
+    },
+    /// Withdraws a consent at both ledgers; what was released before cannot be recalled
+    Withdraw {
+        #[arg(value_name = "CONSENT")]
+        consent: ConsentId,
+        #[arg(long)]
+        case: CaseId,
+    },
+    /// Lists the consents that this agency signed or is the recipient of
+    List {
+        #[arg(long)]
+        case: Option<CaseId>,
+        /// Whose ledger
+        #[arg(long, value_enum, default_value_t = At::Gateway)]
+        at: At,
+    },
+}
+
+/// A server on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum At {
+    Gateway,
+    Custodian,
+}
+
+impl From<At> for Server {
+    fn from(at: At) -> Self {
+        match at {
+            At::Gateway => Self::Gateway,
+            At::Custodian => Self::Custodian,
+        }
+    }
+}
+
+pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
+    match verb {
+        Verb::Grant { file, case } => grant(connector, file, case).await,
+        Verb::Withdraw { consent, case } => {
+            let delivery = connector.withdraw_consent(case, consent).await?;
+            let (text, entries) = entries(&delivery);
+            Ok(Report::new(
+                format!("withdrawn {consent}\n{text}"),
+                json!({ "consent": consent, "entries": entries }),
+            ))
+        }
+        Verb::List { case, at } => list(connector, case, at).await,
+    }
+}
+
+async fn grant(
+    connector: &Connector,
+    path: PathBuf,
+    case: CaseId,
+) -> Result<Report, CommandError> {
+    let text = fs::read_to_string(&path).map_err(|source| CommandError::File { path, source })?;
+    let file: ConsentFile = serde_json::from_str(&text).map_err(|error| CommandError::Form {
+        // Serde's messages name the key, not the value, but for enums, of which there are none here.
+        message: error.to_string(),
+    })?;
+    let granted = connector.grant_consent(case, &file).await?;
+    let (text, entries) = entries(&granted.delivery);
+    Ok(Report::new(
+        format!(
+            "consent {}\n{} fields to {} for {} until {}\n{text}",
+            granted.consent,
+            granted.paths.len(),
+            connector.name_of(granted.recipient),
+            purpose_name(granted.purpose),
+            granted.expires,
+        ),
+        json!({
+            "consent": granted.consent, "recipient": connector.name_of(granted.recipient),
+            "purpose": purpose_name(granted.purpose), "paths": granted.paths,
+            "expire_time": granted.expires.to_string(), "entries": entries,
+        }),
+    ))
+}
+
+async fn list(
+    connector: &Connector,
+    case: Option<CaseId>,
+    at: At,
+) -> Result<Report, CommandError> {
+    let consents = connector.list_consents(at.into(), case).await?;
+    let reports = consents.iter().map(|consent| {
+        let (source, recipient) =
+            (connector.name_of(consent.source), connector.name_of(consent.recipient));
+        let (decision, purpose) =
+            (consent_decision_name(consent.decision), purpose_name(consent.purpose));
+        let status = consent_status_name(consent.status);
+        Report::new(
+            format!(
+                "{}  {decision} {source} → {recipient} for {purpose}  {} fields  until {}  {status}",
+                consent.consent,
+                consent.paths.len(),
+                consent.expires,
+            ),
+            json!({
+                "consent": consent.consent, "case": consent.case, "source": source,
+                "recipient": recipient, "decision": decision, "purpose": purpose,
+                "paths": consent.paths, "expire_time": consent.expires.to_string(),
+                "status": status,
+            }),
+        )
+    });
+    Ok(Report::list(reports.collect(), "no consents"))
+}

@@ -1,0 +1,51 @@
+//! Private keys, each in a file of its own.
+
+use std::path::PathBuf;
+
+use amanat_ledger::LogSigner;
+use amanat_seal::statement::SigningKey;
+use rcgen::KeyPair;
+
+use super::{DevelopmentError, folder::Folder};
+
+/// An Ed25519 key that signs statements, tokens or the directory.
+pub(super) struct KeyFile {
+    pub(super) path: PathBuf,
+    pub(super) key: SigningKey,
+}
+
+impl KeyFile {
+    pub(super) fn make(folder: &Folder, name: &str) -> Result<Self, DevelopmentError> {
+        let pkcs8 = SigningKey::generate_pkcs8()?;
+        let path = folder.private(name, pem(&pkcs8)?.as_bytes())?;
+        Ok(Self {
+            path,
+            key: SigningKey::from_pkcs8(&pkcs8)?,
+        })
+    }
+
+    pub(super) fn public_key(&self) -> Vec<u8> {
+        self.key.public_key().to_vec()
+    }
+}
+
+/// A log's signing key; its path and its verifier key in the form of C2SP signed-note.
+pub(super) fn log_key(
+    folder: &Folder,
+    name: &str,
+    origin: &str,
+) -> Result<(PathBuf, String), DevelopmentError> {
+    let pkcs8 = SigningKey::generate_pkcs8()?;
+    let path = folder.private(name, pem(&pkcs8)?.as_bytes())?;
+    Ok((path, LogSigner::from_pkcs8(origin, &pkcs8)?.verifier_key()))
+}
+
+/// 32 secret bytes, as 64 hexadecimal digits.
+pub(super) fn secret(folder: &Folder, name: &str) -> Result<PathBuf, DevelopmentError> {
+    let digits = hex::encode(amanat_seal::random::<32>()?);
+    folder.private(name, format!("{digits}\n").as_bytes())
+}
+
+fn pem(pkcs8: &[u8]) -> Result<String, DevelopmentError> {
+    Ok(KeyPair::try_from(pkcs8)?.serialize_pem())
+}

@@ -1,0 +1,89 @@
+//! Why a command failed, as a person and as a program read it: the reason, the field, what to do next.
+
+use std::{io, path::PathBuf};
+
+use amanat_connector::ConnectorError;
+use serde_json::{Value, json};
+
+use crate::{output::Report, quickstart::QuickstartError, serve::ServerError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error("the program cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+    #[error("which agency acts? Give its profile folder with --profile DIR")]
+    NoProfile,
+    #[error("cannot read {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("the file is not JSON (line {line}, column {column})")]
+    Json { line: usize, column: usize },
+    #[error("the file is not in the form expected: {message}")]
+    Form { message: String },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+    #[error(transparent)]
+    Quickstart(#[from] QuickstartError),
+}
+
+impl CommandError {
+    /// The failure in full.
+    pub(crate) fn report(&self) -> Report {
+        match self {
+            Self::Connector(error) => connector(error),
+            other => {
+                let message = other.to_string();
+                let message = message.trim_end();
+                Report::new(format!("amanat: {message}"), json!({ "error": message }))
+            }
+        }
+    }
+}
+
+fn connector(error: &ConnectorError) -> Report {
+    let (reason, next) = (error.reason(), error.next_step());
+    let message = match error {
+        ConnectorError::Refused(refusal) => refusal.message.clone(),
+        other => other.to_string(),
+    };
+    let mut text = format!("amanat: {reason}: {message}");
+    let mut json = json!({ "error": reason, "message": message, "next": next });
+    let mut add = |key: &str, value: Value| {
+        if let Some(object) = json.as_object_mut() {
+            object.insert(key.to_owned(), value);
+        }
+    };
+    let violations = match error {
+        ConnectorError::Invalid(violations) => violations.as_slice(),
+        ConnectorError::Refused(refusal) => refusal.violations.as_slice(),
+        _ => &[],
+    };
+    for violation in violations {
+        text.push_str(&format!("\n  {violation}"));
+    }
+    if !violations.is_empty() {
+        add("violations", json!(violations));
+    }
+    if let ConnectorError::Refused(refusal) = error {
+        for (path, why) in &refusal.withheld {
+            text.push_str(&format!("\n  {path}: {why}"));
+        }
+        if !refusal.withheld.is_empty() {
+            add("withheld", json!(refusal.withheld));
+        }
+        if let Some(index) = refusal.audit_index {
+            text.push_str(&format!("\n  logged as entry {index}"));
+            add("audit_index", json!(index));
+        }
+    }
+    if let ConnectorError::Verify(bad) = error {
+        add("verified", json!(false));
+        add("log", json!(bad.server.name()));
+        add("first_bad_index", json!(bad.index));
+    }
+    text.push_str(&format!("\n  next: {next}"));
+    Report::new(text, json)
+}

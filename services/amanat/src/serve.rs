@@ -1,0 +1,182 @@
+//! The servers' subcommands: make the database once, then serve until told to stop.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use amanat_server::Served;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    clock::system_clock,
+    output::{Printer, Report},
+};
+
+/// What a server can be told to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Makes the empty database that the configuration names; once, before the first start
+    Init(Configured),
+    /// Serves until SIGTERM or SIGINT
+    ///
+    /// Prints one line, {"listening":"127.0.0.1:8443"}, when the log is open and requests are answered;
+    /// then only logs, on standard error. On SIGTERM or SIGINT it answers what is under way and ends.
+    Serve(Configured),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Configured {
+    /// The server's configuration, TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error(transparent)]
+    GatewayConfig(#[from] amanat_gateway::ConfigError),
+    #[error(transparent)]
+    Gateway(#[from] amanat_gateway::GatewayError),
+    #[error(transparent)]
+    CustodianConfig(#[from] amanat_custodian::ConfigError),
+    #[error(transparent)]
+    Custodian(#[from] amanat_custodian::CustodianError),
+    #[error(transparent)]
+    Listen(#[from] amanat_server::ServeError),
+    #[error("there is a database at {database} already, and it was left as it is; run `serve`")]
+    Made { database: PathBuf },
+    #[error(
+        "there is no database at {database}; run `init` with the same configuration before the first \
+         start. If this server has run before, its log is lost: restore it, do not make a new one"
+    )]
+    NotMade { database: PathBuf },
+    #[error("the bound address cannot be read: {0}")]
+    Address(io::Error),
+    #[error("signals cannot be handled: {0}")]
+    Signals(io::Error),
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
+}
+
+/// `amanat gateway`.
+pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerError> {
+    match verb {
+        Verb::Init(Configured { config }) => {
+            let config = amanat_gateway::Config::load(&config)?;
+            not_made(&config.log.database)?;
+            amanat_gateway::init(&config).await?;
+            printer
+                .print(&made(&config.log.database))
+                .map_err(ServerError::Output)
+        }
+        Verb::Serve(Configured { config }) => {
+            let config = amanat_gateway::Config::load(&config)?;
+            amanat_server::start_telemetry(&config.telemetry.filter, config.telemetry.format);
+            let (listener, stop) = start(config.server.listen, &config.log.database).await?;
+            note(amanat_gateway::serve(&config, listener, system_clock(), stop).await?);
+            Ok(())
+        }
+    }
+}
+
+/// `amanat custodian`.
+pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), ServerError> {
+    match verb {
+        Verb::Init(Configured { config }) => {
+            let config = amanat_custodian::Config::load(&config)?;
+            not_made(&config.log.database)?;
+            amanat_custodian::init(&config).await?;
+            printer
+                .print(&made(&config.log.database))
+                .map_err(ServerError::Output)
+        }
+        Verb::Serve(Configured { config }) => {
+            let config = amanat_custodian::Config::load(&config)?;
+            amanat_server::start_telemetry(&config.telemetry.filter, config.telemetry.format);
+            let (listener, stop) = start(config.server.listen, &config.log.database).await?;
+            note(amanat_custodian::serve(&config, listener, system_clock(), stop).await?);
+            Ok(())
+        }
+    }
+}
+
+/// `init` makes a database and never touches one.
+fn not_made(database: &Path) -> Result<(), ServerError> {
+    if database.exists() {
+        return Err(ServerError::Made {
+            database: database.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn made(database: &Path) -> Report {
+    let database = database.display();
+    let text = format!("made the empty database {database}");
+    Report::new(text, json!({ "database": database.to_string() }))
+}
+
+/// The bound listener, and what ends the server.
+async fn start(
+    listen: SocketAddr,
+    database: &Path,
+) -> Result<(TcpListener, impl Future<Output = ()> + Send + 'static), ServerError> {
+    // Before anything slow, so that a signal during the start is not lost.
+    let signals = Signals::handle().map_err(ServerError::Signals)?;
+    if !database.exists() {
+        return Err(ServerError::NotMade {
+            database: database.to_owned(),
+        });
+    }
+    let listener = amanat_server::listen(listen).await?;
+    let listening = listener.local_addr().map_err(ServerError::Address)?;
+    Ok((listener, stop(listening, signals)))
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn handle() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+}
+
+/// Completes when the server is to stop. A server first waits for it when it serves, with its log open:
+/// that is when it says that it is listening.
+async fn stop(listening: SocketAddr, mut signals: Signals) {
+    let ready = Report::new(
+        format!("listening on {listening}"),
+        json!({ "listening": listening }),
+    );
+    // For whoever started it, most often a program: JSON, whatever was asked for.
+    if let Err(error) = Printer::Json.print(&ready) {
+        // Nobody reads it; those who call are served all the same.
+        tracing::warn!(%error, "standard output cannot be written");
+    }
+    tokio::select! {
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+}
+
+fn note(served: Served) {
+    match served {
+        Served::Drained => tracing::info!("stopped; every request under way was answered"),
+        Served::CutOff => tracing::warn!("stopped; some requests took too long and were cut off"),
+    }
+}

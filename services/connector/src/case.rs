@@ -1,0 +1,321 @@
+//! Records: seal and submit, read and open, list.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use amanat_identity::Signed;
+use amanat_schema::{
+    AgencyId, CaseId, RecordId, RequestId, Time,
+    audit::{Action, Receipt},
+    case_file::{self, CaseFile},
+    catalogue::{FieldId, SCHEMA_VERSION},
+    key::{ActivateKeyRequest, DepositKeyRequest, ReleaseKeysRequest, ReleaseKeysResponse},
+    policy::{BasisKind, Decision, HandlingCode, Purpose, WithheldReason},
+    record::{
+        ListVersionsRequest, PutRecordRequest, ReadRecordRequest, ReadRecordResponse, RecordVersion,
+    },
+    statement::RecordHeader,
+};
+use amanat_seal::{Binding, FieldKey, Header, SUITE};
+use prost::Message as _;
+use prost_types::FieldMask;
+
+use crate::{Connector, ConnectorError, Delivery, Server, client::with_token, jobs::Kind};
+
+/// How often and how long a release waits for the custodian to catch up.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A record that was handed in.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub case: CaseId,
+    pub record: RecordId,
+    pub version: u32,
+    pub delivery: Delivery,
+}
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    pub case: CaseId,
+    pub record: RecordId,
+    pub source: AgencyId,
+    /// Leaf paths, as in `subject.given_name`.
+    pub fields: Vec<String>,
+    pub purpose: Purpose,
+}
+
+/// An opened read. The record holds personal values: show it to the officer who asked, and to nobody else.
+pub struct Read {
+    pub case: CaseId,
+    pub record_id: RecordId,
+    pub source: AgencyId,
+    pub version: u32,
+    /// The released values, in the form of a case file; a released field without a value is absent.
+    pub record: serde_json::Value,
+    /// Path and basis of each released field.
+    pub released: Vec<(String, BasisKind)>,
+    pub withheld: Vec<(String, WithheldReason)>,
+    /// The entry in the gateway's log.
+    pub gateway_index: u64,
+    /// The entry in the custodian's log; `None` if no sealed field was released.
+    pub custodian_index: Option<u64>,
+}
+
+/// A record version in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSeen {
+    pub case: CaseId,
+    pub record: RecordId,
+    pub version: u32,
+    pub source: AgencyId,
+    pub put: Time,
+}
+
+impl Connector {
+    /// Validates, seals and submits a case file as the first version of a new record, in a new case if
+    /// none is named. The sealed submission is durable before the first call.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Invalid`] with every violation. If a server cannot be reached, the submission
+    /// stays in the outbox and the error says so.
+    pub async fn submit_case(
+        &self,
+        file: CaseFile,
+        case: Option<CaseId>,
+    ) -> Result<Submitted, ConnectorError> {
+        let case = case.map_or_else(|| amanat_seal::random().map(CaseId::new), Ok)?;
+        let record = RecordId::new(amanat_seal::random()?);
+        let minor_band = file.minor_band(self.now());
+        let guardian_conflict = file.guardian_conflict();
+        let file = file.with_derived(minor_band, self.profile.agency);
+        let binding = Binding { case, record, version: 1, source: self.profile.agency };
+
+        let sealed = amanat_seal::seal_record(&binding, file.values())?;
+        let (routing, openings) = amanat_seal::commit_routing(&binding, file.values())?;
+        let header = self.signer.sign(case, None, |head| RecordHeader {
+            head: Some(head),
+            record_id: record.to_vec(),
+            version: binding.version,
+            schema_version: SCHEMA_VERSION,
+            suite: SUITE,
+            key_commitment: sealed.key_commitment.to_vec(),
+            minor_band: minor_band.into(),
+            guardian_conflict: guardian_conflict.into(),
+            handling_code: HandlingCode::H0None.into(),
+            fields: sealed.fields,
+            routing,
+        })?;
+        let deposit = DepositKeyRequest {
+            request_id: request_id()?,
+            header: Some(header.clone()),
+            record_key: sealed.key.expose().to_vec(),
+        };
+        let put = PutRecordRequest {
+            request_id: request_id()?,
+            header: Some(header),
+            sealed: Some(sealed.slots),
+            routing: openings,
+            deposit_receipt: None,
+        };
+        let activate = ActivateKeyRequest { request_id: request_id()?, put_receipt: None };
+        let requests =
+            vec![deposit.encode_to_vec(), put.encode_to_vec(), activate.encode_to_vec()];
+        let delivery = self.deliver_now(Kind::Submission, &record.to_string(), requests).await?;
+        Ok(Submitted { case, record, version: binding.version, delivery })
+    }
+
+    /// Reads fields of a record: the gateway decides and logs, the custodian decides again and releases
+    /// the keys, and what is opened is exactly what the source sealed.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Refused`] with each field's public reason if nothing is released;
+    /// [`ConnectorError::Untrustworthy`] if an answer does not hold.
+    pub async fn read_case(&self, read: &ReadRequest) -> Result<Read, ConnectorError> {
+        let token = self.signer.token()?;
+        let request = ReadRecordRequest {
+            request_id: request_id()?,
+            case_id: read.case.to_vec(),
+            record_id: read.record.to_vec(),
+            source_id: read.source.to_vec(),
+            fields: Some(FieldMask { paths: read.fields.clone() }),
+            purpose: read.purpose.into(),
+        };
+        let answer = self.servers.records().read_record(with_token(request, &token)?).await?;
+        let answer = answer.into_inner();
+        let receipt = self.keep_receipt(Server::Gateway, answer.receipt.clone()).await?;
+        let header = self.check_header(read, &answer).await?;
+        let released = check_entry(&receipt, &answer)?;
+
+        let mut values = BTreeMap::new();
+        for value in &answer.routing {
+            let (field, bytes) =
+                header.open_routing(value).map_err(|e| ConnectorError::untrustworthy(GATEWAY, e))?;
+            values.insert(field, bytes.to_vec());
+        }
+        let mut custodian_index = None;
+        let sealed = answer.sealed.clone().unwrap_or_default();
+        if !sealed.slots.is_empty() {
+            let keys = self.release_keys(&answer, &receipt, &token).await?;
+            custodian_index = keys.receipt.as_ref().map(|receipt| receipt.index);
+            for slot in &sealed.slots {
+                let unknown = || ConnectorError::untrustworthy(GATEWAY, "there is no such field");
+                let field = FieldId::parse(slot.field).ok_or_else(unknown)?;
+                let key = keys.keys.iter().find(|key| key.field == slot.field).ok_or_else(|| {
+                    ConnectorError::untrustworthy(CUSTODIAN, "a field's key is missing")
+                })?;
+                let value = header
+                    .open(field, &FieldKey::from_bytes(&key.key)?, &slot.ciphertext)
+                    .map_err(|error| ConnectorError::untrustworthy(GATEWAY, error))?;
+                values.insert(field, value.to_vec());
+            }
+        }
+        values.retain(|_, value| !value.is_empty());
+        let record = case_file::render(&values)
+            .map_err(|error| ConnectorError::untrustworthy("source", error))?;
+        Ok(Read {
+            case: read.case,
+            record_id: read.record,
+            source: read.source,
+            version: header.binding().version,
+            record,
+            released,
+            withheld: answer.withheld.iter().map(|w| (w.path.clone(), w.reason())).collect(),
+            gateway_index: receipt.index,
+            custodian_index,
+        })
+    }
+
+    /// The record versions that this agency may know of.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Refused`].
+    pub async fn list_versions(
+        &self,
+        case: Option<CaseId>,
+    ) -> Result<Vec<VersionSeen>, ConnectorError> {
+        let mut versions = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListVersionsRequest {
+                case_id: case.map(CaseId::to_vec).unwrap_or_default(),
+                page_size: 0,
+                page_token,
+            };
+            let request = with_token(request, &self.signer.token()?)?;
+            let answer = self.servers.records().list_versions(request).await?.into_inner();
+            self.keep_receipt(Server::Gateway, answer.receipt).await?;
+            for version in &answer.versions {
+                let seen = VersionSeen::parse(version)
+                    .ok_or_else(|| ConnectorError::untrustworthy(GATEWAY, "a malformed list"))?;
+                versions.push(seen);
+            }
+            if answer.next_page_token.is_empty() {
+                return Ok(versions);
+            }
+            page_token = answer.next_page_token;
+        }
+    }
+
+    /// The header is the source's own, of the record asked for, and no older than one seen before.
+    async fn check_header(
+        &self,
+        read: &ReadRequest,
+        answer: &ReadRecordResponse,
+    ) -> Result<Header, ConnectorError> {
+        let envelope = answer.header.as_ref();
+        let envelope =
+            envelope.ok_or_else(|| ConnectorError::untrustworthy(GATEWAY, "there is no header"))?;
+        let signed = Signed::<RecordHeader>::verify_envelope(envelope, &self.directory)?;
+        let header = Header::parse(signed.message())
+            .map_err(|_| ConnectorError::untrustworthy("source", "the header is not valid"))?;
+        let binding = header.binding();
+        if (binding.case, binding.record, binding.source) != (read.case, read.record, read.source) {
+            return Err(ConnectorError::untrustworthy(GATEWAY, "the header is of another record"));
+        }
+        let sha256 = signed.payload_sha256();
+        if let Some((version, seen)) = self.keep.version(read.source, read.record).await? {
+            let other = binding.version == version && seen != sha256;
+            if binding.version < version || other {
+                let what = format!("version {version} was seen here before");
+                return Err(ConnectorError::untrustworthy(GATEWAY, what));
+            }
+        }
+        self.keep.saw_version(read.source, read.record, binding.version, sha256).await?;
+        Ok(header)
+    }
+
+    async fn release_keys(
+        &self,
+        answer: &ReadRecordResponse,
+        receipt: &Receipt,
+        token: &str,
+    ) -> Result<ReleaseKeysResponse, ConnectorError> {
+        let slots = answer.sealed.iter().flat_map(|sealed| &sealed.slots);
+        let paths = slots.filter_map(|slot| FieldId::parse(slot.field));
+        let request = ReleaseKeysRequest {
+            request_id: request_id()?,
+            read_receipt: Some(receipt.clone()),
+            officer: answer.officer.clone(),
+            referral: answer.referral.clone(),
+            fields: Some(FieldMask { paths: paths.map(|id| id.field().path.to_owned()).collect() }),
+        };
+        let mut tries = 0;
+        loop {
+            let call = with_token(request.clone(), token)?;
+            match self.servers.keys().release_keys(call).await.map_err(ConnectorError::from) {
+                Ok(answer) => {
+                    let answer = answer.into_inner();
+                    self.keep_receipt(Server::Custodian, answer.receipt.clone()).await?;
+                    return Ok(answer);
+                }
+                // The custodian's ledger or its view of the log is a moment behind.
+                Err(error) if error.is_retryable() && tries < TRIES => tries += 1,
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+const GATEWAY: &str = "gateway";
+const CUSTODIAN: &str = "custodian";
+
+/// What was answered is what the log says was released: nothing more, nothing less.
+fn check_entry(
+    receipt: &Receipt,
+    answer: &ReadRecordResponse,
+) -> Result<Vec<(String, BasisKind)>, ConnectorError> {
+    let body = amanat_ledger::body::parse(&receipt.body)
+        .map_err(|error| ConnectorError::untrustworthy(GATEWAY, error))?;
+    let slots = answer.sealed.iter().flat_map(|sealed| sealed.slots.iter().map(|slot| slot.field));
+    let fields = slots.chain(answer.routing.iter().map(|value| value.field));
+    let mut answered: Vec<_> =
+        fields.filter_map(FieldId::parse).map(|id| id.field().path.to_owned()).collect();
+    let mut logged: Vec<_> = body.released.iter().map(|field| field.path.clone()).collect();
+    answered.sort_unstable();
+    logged.sort_unstable();
+    let is_read = body.action() == Action::ReadRecord && body.decision() == Decision::Allow;
+    if !is_read || answered != logged || body.withheld != answer.withheld {
+        let what = "the log's entry is not the one of this answer";
+        return Err(ConnectorError::untrustworthy(GATEWAY, what));
+    }
+    Ok(body.released.iter().map(|field| (field.path.clone(), field.basis_kind())).collect())
+}
+
+impl VersionSeen {
+    fn parse(wire: &RecordVersion) -> Option<Self> {
+        Some(Self {
+            case: CaseId::parse(&wire.case_id).ok()?,
+            record: RecordId::parse(&wire.record_id).ok()?,
+            version: wire.version,
+            source: AgencyId::parse(&wire.source_id).ok()?,
+            put: Time::parse(wire.put_time.as_ref()).ok()?,
+        })
+    }
+}
+
+/// A fresh name for one mutation.
+pub(crate) fn request_id() -> Result<Vec<u8>, ConnectorError> {
+    Ok(RequestId::new(amanat_seal::random()?).to_vec())
+}

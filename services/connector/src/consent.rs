@@ -1,0 +1,292 @@
+//! Consents: from an officer's file to a signed statement at both ledgers.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use amanat_identity::Signed;
+use amanat_schema::{
+    AgencyId, CaseId, ConsentId, Time, Violation,
+    catalogue::{self, FieldClass},
+    consent::{
+        ConsentStatus, ListConsentsRequest, RecordConsentRequest, RecordedConsent,
+        WithdrawConsentRequest,
+    },
+    policy::Purpose,
+    statement::{Consent, ConsentDecision, Withdrawal},
+};
+use prost::Message as _;
+use serde::Deserialize;
+
+use crate::{
+    Connector, ConnectorError, Delivery, Server, case::request_id, client::with_token, jobs::Kind,
+};
+
+/// A consent as an officer writes it down; unknown keys are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentFile {
+    /// PERMIT or DENY.
+    #[serde(default = "permit")]
+    pub decision: String,
+    /// Leaf paths, as in `needs.needs`.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// STATISTICAL or SENSITIVE: every leaf of the class, listed before signing.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// This agency's own name for the recipient.
+    pub recipient: String,
+    /// As in SHELTER.
+    pub purpose: String,
+    /// From now; 90 if absent, 7 if a LOCATION field is among them.
+    pub valid_days: Option<u32>,
+    /// 0 or absent: as many as the time allows.
+    #[serde(default)]
+    pub max_reads: u32,
+    /// WRITTEN, THUMB_IMPRESSION, AUDIO or ORAL_WITNESSED.
+    pub mode: String,
+    /// The guardian's permit and the child's assent, for a minor.
+    #[serde(default)]
+    pub minor: bool,
+    #[serde(default)]
+    pub guardian_ok: bool,
+    #[serde(default)]
+    pub assent_ok: bool,
+    /// The consent that this one replaces.
+    pub supersedes: Option<ConsentId>,
+    /// How it was obtained; sealed, kept by the gateway, readable by this agency alone.
+    #[serde(default)]
+    pub evidence: serde_json::Map<String, serde_json::Value>,
+}
+
+fn permit() -> String {
+    "PERMIT".to_owned()
+}
+
+/// A consent that was handed in.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub consent: ConsentId,
+    pub recipient: AgencyId,
+    pub purpose: Purpose,
+    pub paths: Vec<String>,
+    pub expires: Time,
+    pub delivery: Delivery,
+}
+
+/// A consent in a list.
+#[derive(Debug, Clone)]
+pub struct ConsentSeen {
+    pub consent: ConsentId,
+    pub case: CaseId,
+    pub source: AgencyId,
+    pub recipient: AgencyId,
+    pub decision: ConsentDecision,
+    pub purpose: Purpose,
+    pub paths: Vec<String>,
+    pub expires: Time,
+    pub status: ConsentStatus,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const USUAL_DAYS: u32 = 90;
+const LOCATION_DAYS: u32 = 7;
+const FORMAL: [&str; 2] = ["WRITTEN", "THUMB_IMPRESSION"];
+const INFORMAL: [&str; 2] = ["AUDIO", "ORAL_WITNESSED"];
+/// The label under which the evidence part is sealed.
+const EVIDENCE: &str = "amanat/consent-evidence/v1";
+
+impl Connector {
+    /// Signs a consent over this agency's records of a case and hands it to both ledgers.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Invalid`] with every violation; otherwise as for any delivery.
+    pub async fn grant_consent(
+        &self,
+        case: CaseId,
+        file: &ConsentFile,
+    ) -> Result<Granted, ConnectorError> {
+        let consent = ConsentId::new(amanat_seal::random()?);
+        let recipient = self.agency_named(&file.recipient)?;
+        let Terms { decision, purpose, paths, days, formal_mode } = file.terms()?;
+        let now = self.now();
+        let expires = now + DAY * days;
+        let evidence = serde_json::to_vec(&(&file.mode, &file.evidence))
+            .map_err(|_| ConnectorError::Input("the evidence part is not JSON".into()))?;
+        let sealed_evidence = self.local.wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;
+        let statement = self.signer.sign(case, None, |head| Consent {
+            head: Some(head),
+            consent_id: consent.to_vec(),
+            decision: decision.into(),
+            paths: paths.clone(),
+            recipient_id: recipient.to_vec(),
+            source_id: self.profile.agency.to_vec(),
+            purpose: purpose.into(),
+            valid_from_time: Some(now.to_timestamp()),
+            expire_time: Some(expires.to_timestamp()),
+            max_reads: file.max_reads,
+            onward_sharing: false,
+            supersedes: file.supersedes.map(ConsentId::to_vec).unwrap_or_default(),
+            formal_mode,
+            guardian_ok: file.guardian_ok,
+            assent_ok: file.assent_ok,
+            minor: file.minor,
+            evidence_sha256: amanat_seal::sha256(&sealed_evidence).to_vec(),
+        })?;
+        let request = |sealed_evidence| {
+            Ok::<_, ConnectorError>(RecordConsentRequest {
+                request_id: request_id()?,
+                consent: Some(statement.clone()),
+                sealed_evidence,
+            })
+        };
+        let requests =
+            vec![request(Vec::new())?.encode_to_vec(), request(sealed_evidence)?.encode_to_vec()];
+        let delivery = self.deliver_now(Kind::Consent, &consent.to_string(), requests).await?;
+        Ok(Granted { consent, recipient, purpose, paths, expires, delivery })
+    }
+
+    /// Withdraws a consent at both servers; each is told even if the other cannot be reached.
+    ///
+    /// # Errors
+    /// As for any delivery; what could not be delivered stays in the outbox.
+    pub async fn withdraw_consent(
+        &self,
+        case: CaseId,
+        consent: ConsentId,
+    ) -> Result<Delivery, ConnectorError> {
+        let withdrawal = self.signer.sign(case, None, |head| Withdrawal {
+            head: Some(head),
+            consent_id: consent.to_vec(),
+        })?;
+        let mut outcomes = Vec::new();
+        for kind in [Kind::WithdrawalToCustodian, Kind::WithdrawalToGateway] {
+            let request = WithdrawConsentRequest {
+                request_id: request_id()?,
+                withdrawal: Some(withdrawal.clone()),
+            };
+            let requests = vec![request.encode_to_vec()];
+            outcomes.push(self.deliver_now(kind, &consent.to_string(), requests).await);
+        }
+        let mut entries = Vec::new();
+        for outcome in outcomes {
+            entries.extend(outcome?.entries);
+        }
+        Ok(Delivery { entries })
+    }
+
+    /// The consents that this agency signed or is the recipient of, at one server.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Refused`].
+    pub async fn list_consents(
+        &self,
+        server: Server,
+        case: Option<CaseId>,
+    ) -> Result<Vec<ConsentSeen>, ConnectorError> {
+        let mut consents = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListConsentsRequest {
+                case_id: case.map(CaseId::to_vec).unwrap_or_default(),
+                page_size: 0,
+                page_token,
+            };
+            let request = with_token(request, &self.signer.token()?)?;
+            let answer = self.servers.consents(server).list_consents(request).await?.into_inner();
+            self.keep_receipt(server, answer.receipt).await?;
+            for consent in &answer.consents {
+                consents.push(self.seen_consent(server, consent)?);
+            }
+            if answer.next_page_token.is_empty() {
+                return Ok(consents);
+            }
+            page_token = answer.next_page_token;
+        }
+    }
+
+    fn seen_consent(
+        &self,
+        server: Server,
+        wire: &RecordedConsent,
+    ) -> Result<ConsentSeen, ConnectorError> {
+        let malformed = || ConnectorError::untrustworthy(server.name(), "a malformed consent");
+        let envelope = wire.consent.as_ref().ok_or_else(malformed)?;
+        let signed = Signed::<Consent>::verify_envelope(envelope, &self.directory)?;
+        let terms = amanat_policy::parse_consent(signed.message()).map_err(|_| malformed())?;
+        Ok(ConsentSeen {
+            consent: terms.consent,
+            case: terms.case,
+            source: terms.source,
+            recipient: terms.recipient,
+            decision: signed.message().decision(),
+            purpose: terms.purpose,
+            paths: terms.paths.iter().map(|field| field.field().path.to_owned()).collect(),
+            expires: terms.expires_at,
+            status: wire.status(),
+        })
+    }
+}
+
+/// What a file comes to.
+struct Terms {
+    decision: ConsentDecision,
+    purpose: Purpose,
+    paths: Vec<String>,
+    days: u32,
+    formal_mode: bool,
+}
+
+impl ConsentFile {
+    fn terms(&self) -> Result<Terms, ConnectorError> {
+        let mut violations = Vec::new();
+        let mut wrong = |path: &str, expected: &str| {
+            violations.push(Violation { path: path.to_owned(), expected: expected.to_owned() });
+        };
+        let decision = ConsentDecision::from_str_name(&format!("CONSENT_DECISION_{}", self.decision));
+        let decision = decision.filter(|decision| *decision != ConsentDecision::Unspecified);
+        if decision.is_none() {
+            wrong("decision", "PERMIT or DENY");
+        }
+        let purpose = Purpose::from_str_name(&format!("PURPOSE_{}", self.purpose));
+        let purpose = purpose.filter(|purpose| *purpose != Purpose::Unspecified);
+        if purpose.is_none() {
+            wrong("purpose", "a purpose, as in SHELTER");
+        }
+        let formal_mode = FORMAL.contains(&self.mode.as_str());
+        if !formal_mode && !INFORMAL.contains(&self.mode.as_str()) {
+            wrong("mode", "WRITTEN, THUMB_IMPRESSION, AUDIO or ORAL_WITNESSED");
+        }
+        let mut paths = BTreeSet::new();
+        for (at, path) in self.paths.iter().enumerate() {
+            match catalogue::by_path(path) {
+                Some(field) => {
+                    paths.insert(field.id);
+                }
+                None => wrong(&format!("paths[{at}]"), "a leaf of the shared record"),
+            }
+        }
+        for (at, class) in self.classes.iter().enumerate() {
+            let class = match class.as_str() {
+                "STATISTICAL" => FieldClass::Statistical,
+                "SENSITIVE" => FieldClass::Sensitive,
+                _ => {
+                    wrong(&format!("classes[{at}]"), "STATISTICAL or SENSITIVE; list others by path");
+                    continue;
+                }
+            };
+            paths.extend(catalogue::FIELDS.iter().filter(|f| f.class == class).map(|f| f.id));
+        }
+        let locates = paths.iter().any(|id| id.field().class == FieldClass::Location);
+        let days = self.valid_days.unwrap_or(if locates { LOCATION_DAYS } else { USUAL_DAYS });
+        match (decision, purpose) {
+            (Some(decision), Some(purpose)) if violations.is_empty() => Ok(Terms {
+                decision,
+                purpose,
+                paths: paths.iter().map(|id| id.field().path.to_owned()).collect(),
+                days,
+                formal_mode,
+            }),
+            _ => Err(ConnectorError::Invalid(violations)),
+        }
+    }
+}

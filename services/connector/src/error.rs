@@ -1,0 +1,205 @@
+//! What can go wrong, as an officer reads it: the reason, the field, what to do next.
+
+use std::collections::BTreeMap;
+
+use amanat_identity::{DirectoryError, SignedError, TokenError};
+use amanat_ledger::ReceiptError;
+use amanat_schema::Violation;
+use amanat_seal::SealError;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::{ProfileError, VerifyError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("the outbox cannot be used: {0}")]
+    Keep(String),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("{0}")]
+    Input(String),
+    /// A file of the officer's, with every violation.
+    #[error("{} fields are not valid", .0.len())]
+    Invalid(Vec<Violation>),
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    /// The TLS handshake was refused: no request reached a service.
+    #[error("the server refused this agency's certificate, or is not the server of the directory")]
+    Credential,
+    #[error("the server cannot be reached")]
+    Unreachable,
+    /// A server's answer does not hold what it must prove.
+    #[error("the answer is not what the {server} must prove: {what}")]
+    Untrustworthy { server: &'static str, what: String },
+    #[error(transparent)]
+    Sealing(#[from] SealError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+/// A server's refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {message}")]
+pub struct Refusal {
+    /// The published reason, as in `FIELD_INVALID`.
+    pub reason: String,
+    pub message: String,
+    pub violations: Vec<Violation>,
+    /// The public reason of each field withheld.
+    pub withheld: BTreeMap<String, String>,
+    /// The entry that the refusal made in the server's log.
+    pub audit_index: Option<u64>,
+    /// Whether the same call may succeed later.
+    pub retry: bool,
+}
+
+impl ConnectorError {
+    pub(crate) fn untrustworthy(server: &'static str, what: impl ToString) -> Self {
+        Self::Untrustworthy { server, what: what.to_string() }
+    }
+
+    /// Whether trying again later can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.retry,
+            Self::Unreachable => true,
+            _ => false,
+        }
+    }
+
+    /// The published reason, or a name of the same form.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Profile(_) => "PROFILE_INVALID",
+            Self::Directory(_) => "DIRECTORY_INVALID",
+            Self::Keep(_) => "OUTBOX_UNUSABLE",
+            Self::Token(_) | Self::Credential => "CREDENTIAL_INVALID",
+            Self::Input(_) => "INPUT_INVALID",
+            Self::Invalid(_) => "FIELD_INVALID",
+            Self::Refused(refusal) => &refusal.reason,
+            Self::Unreachable => "UNREACHABLE",
+            Self::Untrustworthy { .. } | Self::Sealing(_) => "ANSWER_UNTRUSTWORTHY",
+            Self::Verify(_) => "LOG_INCONSISTENT",
+        }
+    }
+
+    /// What to do next.
+    pub fn next_step(&self) -> &'static str {
+        match self.reason() {
+            "PROFILE_INVALID" => "mend the file that is named, or choose another --profile",
+            "DIRECTORY_INVALID" => "fetch the newest directory from your registrars; check the clock",
+            "OUTBOX_UNUSABLE" => "check the folder's permissions and the disk's free space",
+            "CREDENTIAL_INVALID" => {
+                "check the certificate, the clock and the officer's token with your administrator"
+            }
+            "INPUT_INVALID" => "see --help",
+            "FIELD_INVALID" => "correct the fields and send it again; nothing was recorded",
+            "TOO_LARGE" => "shorten the narratives; 512 KiB is the limit of one submission",
+            "ACCESS_DENIED" => "check the id; if it is right, your officer or agency has no right to it",
+            "NOTHING_RELEASABLE" => {
+                "ask the record's source for a consent or an accepted referral; do not retry unchanged"
+            }
+            "STATE_CONFLICT" => "look at the present state with a list command, then decide",
+            "REQUEST_ID_REUSED" => "run the command again; it takes a new id",
+            "VERSION_MISMATCH" => "list the versions and submit on top of the newest",
+            "AUDIT_UNAVAILABLE" | "UNREACHABLE" | "QUOTA_EXCEEDED" => {
+                "what you handed in is kept; run `amanat outbox deliver` later"
+            }
+            "LEDGER_BEHIND" => "the consent is on its way to the custodian; try again in a moment",
+            "LOG_INCONSISTENT" => "stop and call the duty contact: a log contradicts itself",
+            "ANSWER_UNTRUSTWORTHY" => "do not use the answer; keep it and call the duty contact",
+            _ => "call your administrator with the reason above",
+        }
+    }
+}
+
+impl From<Status> for ConnectorError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let Some(info) = details.error_info() else {
+            return match status.code() {
+                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
+                    transport(&status)
+                }
+                Code::OutOfRange | Code::ResourceExhausted => Self::refused(&status, "TOO_LARGE"),
+                _ => Self::refused(&status, "UNEXPECTED"),
+            };
+        };
+        let withheld = info
+            .metadata
+            .iter()
+            .filter_map(|(key, reason)| Some((key.strip_prefix("field.")?.to_owned(), reason.clone())))
+            .collect();
+        let violations = details.bad_request().map(|bad| {
+            let violation = |v: &tonic_types::FieldViolation| Violation {
+                path: v.field.clone(),
+                expected: v.description.clone(),
+            };
+            bad.field_violations.iter().map(violation).collect()
+        });
+        Self::Refused(Box::new(Refusal {
+            reason: info.reason.clone(),
+            message: status.message().to_owned(),
+            violations: violations.unwrap_or_default(),
+            withheld,
+            audit_index: info.metadata.get("audit_index").and_then(|index| index.parse().ok()),
+            retry: details.retry_info().is_some(),
+        }))
+    }
+}
+
+impl ConnectorError {
+    fn refused(status: &Status, reason: &str) -> Self {
+        Self::Refused(Box::new(Refusal {
+            reason: reason.to_owned(),
+            message: status.message().to_owned(),
+            violations: Vec::new(),
+            withheld: BTreeMap::new(),
+            audit_index: None,
+            retry: false,
+        }))
+    }
+}
+
+/// A refused handshake shows as a TLS alert somewhere down the chain of causes.
+fn transport(status: &Status) -> ConnectorError {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if text.contains("alert") || text.contains("invalid peer certificate") {
+            return ConnectorError::Credential;
+        }
+        cause = error.source();
+    }
+    ConnectorError::Unreachable
+}
+
+impl From<SignedError> for ConnectorError {
+    fn from(error: SignedError) -> Self {
+        Self::untrustworthy("gateway", error)
+    }
+}
+
+impl From<(&'static str, ReceiptError)> for ConnectorError {
+    fn from((server, error): (&'static str, ReceiptError)) -> Self {
+        Self::untrustworthy(server, error)
+    }
+}
+
+impl From<sqlx::Error> for ConnectorError {
+    /// Driver errors can quote values; only their kind is kept.
+    fn from(error: sqlx::Error) -> Self {
+        Self::Keep(match error {
+            sqlx::Error::Database(error) => {
+                error.code().map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
+            }
+            sqlx::Error::Io(error) => error.kind().to_string(),
+            _ => "the file is not an outbox, or is damaged".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! What the connector keeps: jobs until they are answered, receipts, checkpoints and versions seen.
+
+use std::path::Path;
+
+use amanat_ledger::SignedCheckpoint;
+use amanat_schema::{AgencyId, RecordId, audit::Receipt};
+use prost::Message as _;
+use sqlx::{
+    Row as _, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::ConnectorError;
+
+const MIGRATION: &str = include_str!("../migrations/0001_outbox.sql");
+
+/// The outbox database.
+#[derive(Clone)]
+pub(crate) struct Keep {
+    pool: SqlitePool,
+}
+
+/// A job as it waits.
+pub(crate) struct JobRow {
+    pub(crate) seq: i64,
+    pub(crate) kind: String,
+    pub(crate) subject: String,
+    /// Sealed.
+    pub(crate) job: Vec<u8>,
+    pub(crate) progress: u32,
+    pub(crate) answers: Vec<Vec<u8>>,
+}
+
+impl Keep {
+    pub(crate) async fn open(path: &Path) -> Result<Self, ConnectorError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("secure_delete", "ON")
+            .foreign_keys(true)
+            .busy_timeout(std::time::Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        let step = Migration::new(
+            1,
+            "outbox".into(),
+            MigrationType::Simple,
+            sqlx::SqlStr::from_static(MIGRATION),
+            false,
+        );
+        Migrator::with_migrations(vec![step])
+            .run(&pool)
+            .await
+            .map_err(|_| ConnectorError::Keep("the file is not an outbox of this version".into()))?;
+        Ok(Self { pool })
+    }
+
+    /// Durable when it returns; only then may the first call be made.
+    pub(crate) async fn add_job(
+        &self,
+        kind: &str,
+        subject: &str,
+        job: &[u8],
+        steps: u32,
+    ) -> Result<i64, ConnectorError> {
+        let row = sqlx::query(
+            "INSERT INTO jobs (kind, subject, job, steps, progress, refused) \
+             VALUES ($1, $2, $3, $4, 0, '') RETURNING seq",
+        )
+        .bind(kind)
+        .bind(subject)
+        .bind(job)
+        .bind(steps)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// The jobs that are neither done nor refused, oldest first.
+    pub(crate) async fn open_jobs(&self) -> Result<Vec<JobRow>, ConnectorError> {
+        let rows = sqlx::query(
+            "SELECT seq, kind, subject, job, progress FROM jobs \
+             WHERE progress < steps AND refused = '' ORDER BY seq",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut jobs = Vec::with_capacity(rows.len());
+        for row in rows {
+            let seq = row.try_get(0)?;
+            let answers = sqlx::query("SELECT answer FROM answers WHERE seq = $1 ORDER BY step")
+                .bind(seq)
+                .fetch_all(&self.pool)
+                .await?;
+            jobs.push(JobRow {
+                seq,
+                kind: row.try_get(1)?,
+                subject: row.try_get(2)?,
+                job: row.try_get(3)?,
+                progress: row.try_get(4)?,
+                answers: answers.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(jobs)
+    }
+
+    /// Records a step's answer; with the last one the job's contents are erased.
+    pub(crate) async fn answered(
+        &self,
+        seq: i64,
+        step: u32,
+        answer: &[u8],
+    ) -> Result<(), ConnectorError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query("INSERT OR IGNORE INTO answers (seq, step, answer) VALUES ($1, $2, $3)")
+            .bind(seq)
+            .bind(step)
+            .bind(answer)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "UPDATE jobs SET progress = max(progress, $2 + 1), \
+             job = CASE WHEN $2 + 1 >= steps THEN x'' ELSE job END WHERE seq = $1",
+        )
+        .bind(seq)
+        .bind(step)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Takes a job out of the queue; its contents stay, so that nothing handed in is lost.
+    pub(crate) async fn refused(&self, seq: i64, reason: &str) -> Result<(), ConnectorError> {
+        sqlx::query("UPDATE jobs SET refused = $2 WHERE seq = $1")
+            .bind(seq)
+            .bind(reason)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a verified receipt and the largest checkpoint.
+    pub(crate) async fn receipt(
+        &self,
+        origin: &str,
+        receipt: &Receipt,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), ConnectorError> {
+        sqlx::query("INSERT OR IGNORE INTO receipts (origin, idx, receipt) VALUES ($1, $2, $3)")
+            .bind(origin)
+            .bind(i64::try_from(receipt.index).unwrap_or(i64::MAX))
+            .bind(receipt.encode_to_vec())
+            .execute(&self.pool)
+            .await?;
+        self.checkpoint(origin, checkpoint).await
+    }
+
+    /// Keeps a checkpoint if it is the largest seen.
+    pub(crate) async fn checkpoint(
+        &self,
+        origin: &str,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), ConnectorError> {
+        sqlx::query(
+            "INSERT INTO checkpoints (origin, size, note) VALUES ($1, $2, $3) \
+             ON CONFLICT (origin) DO UPDATE SET size = excluded.size, note = excluded.note \
+             WHERE excluded.size > checkpoints.size",
+        )
+        .bind(origin)
+        .bind(i64::try_from(checkpoint.head.size).unwrap_or(i64::MAX))
+        .bind(&checkpoint.text)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The largest checkpoint of a log that this connector was ever shown.
+    pub(crate) async fn last_checkpoint(
+        &self,
+        origin: &str,
+    ) -> Result<Option<String>, ConnectorError> {
+        let row = sqlx::query("SELECT note FROM checkpoints WHERE origin = $1")
+            .bind(origin)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The highest version of a record that this connector has seen.
+    pub(crate) async fn version(
+        &self,
+        source: AgencyId,
+        record: RecordId,
+    ) -> Result<Option<(u32, Vec<u8>)>, ConnectorError> {
+        let row = sqlx::query(
+            "SELECT version, header_sha256 FROM versions WHERE source = $1 AND record_id = $2",
+        )
+        .bind(source.to_vec())
+        .bind(record.to_vec())
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?)
+    }
+
+    pub(crate) async fn saw_version(
+        &self,
+        source: AgencyId,
+        record: RecordId,
+        version: u32,
+        header_sha256: &[u8; 32],
+    ) -> Result<(), ConnectorError> {
+        sqlx::query(
+            "INSERT INTO versions (source, record_id, version, header_sha256) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (source, record_id) DO UPDATE \
+             SET version = excluded.version, header_sha256 = excluded.header_sha256 \
+             WHERE excluded.version > versions.version",
+        )
+        .bind(source.to_vec())
+        .bind(record.to_vec())
+        .bind(version)
+        .bind(header_sha256.as_slice())
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}

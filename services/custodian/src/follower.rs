@@ -1,0 +1,253 @@
+//! Follows the gateway's log: whoever brings a checkpoint waits until it is proved to continue the observed
+//! head. One proof is fetched at a time, for all that wait.
+
+mod ladder;
+
+use std::{path::Path, time::Duration};
+
+use amanat_identity::Directory;
+use amanat_journal::{Journal, JournalError};
+use amanat_ledger::{LogVerifier, SignedCheckpoint};
+use amanat_schema::audit::{
+    ConsistencyProof, GetConsistencyProofRequest, audit_service_client::AuditServiceClient,
+};
+use amanat_server::FileError;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::{
+    head_file,
+    store::{
+        Call, Custody, Reply,
+        head::{Contradiction, HeadCall, Observation, Seen, Standing},
+    },
+};
+use ladder::Ladder;
+
+/// The most checkpoints of one round: with the head, as many sizes as one call proves.
+const MOST: usize = 255;
+/// How many may wait; more are told to come back.
+const WAITING: usize = 1024;
+/// For a connection to the gateway, and for its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A hold on the one task that follows the log; it ends when all are dropped.
+#[derive(Clone)]
+pub(crate) struct Follower {
+    waiting: mpsc::Sender<Waiting>,
+    newest: watch::Receiver<Option<Observation>>,
+}
+
+struct Waiting {
+    checkpoint: SignedCheckpoint,
+    done: oneshot::Sender<()>,
+}
+
+/// The task's state.
+struct Task {
+    journal: Journal<Custody>,
+    gateway: AuditServiceClient<Channel>,
+    newest: watch::Sender<Option<Observation>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("custody.gateway is no address that can be connected to: {0}")]
+    Address(#[source] tonic::transport::Error),
+}
+
+/// A client of the gateway, as this custodian; it connects when first needed, and again when it must.
+///
+/// # Errors
+/// [`FollowError::Address`] if the address, the certificate or its key is unusable.
+pub(crate) fn connect(
+    address: &str,
+    directory: &Directory,
+    certificate_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<AuditServiceClient<Channel>, FollowError> {
+    let gateway = directory.gateway();
+    let authority = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        BASE64_STANDARD.encode(&gateway.issuing_ca)
+    );
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(authority))
+        .identity(Identity::from_pem(certificate_pem, key_pem))
+        .domain_name(&gateway.server_name);
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .and_then(|endpoint| endpoint.tls_config(tls))
+        .map_err(FollowError::Address)?
+        .connect_timeout(PATIENCE)
+        .timeout(PATIENCE);
+    Ok(AuditServiceClient::new(endpoint.connect_lazy()))
+}
+
+impl Follower {
+    /// Checks the observed head against its file, then follows. What contradicts itself freezes the custodian,
+    /// it does not stop it: its log can still be read.
+    ///
+    /// # Errors
+    /// [`FollowError`] if file or journal cannot be read.
+    pub(crate) async fn start(
+        journal: Journal<Custody>,
+        gateway: AuditServiceClient<Channel>,
+        log: &LogVerifier,
+        file: &Path,
+    ) -> Result<(Self, [JoinHandle<()>; 2]), FollowError> {
+        let note = head_file::read(file)?;
+        let filed = note.as_deref().map(|note| log.open(note).ok());
+        let sizes = filed.iter().flatten().map(|filed| filed.head.size);
+        let seen = look(&journal, sizes.collect()).await?;
+        if let Some(contradiction) = against_file(&seen, note.as_deref(), log) {
+            journal.call(HeadCall::Freeze(contradiction).into()).await?;
+        }
+        let (waiting, queue) = mpsc::channel(WAITING);
+        let (newest, receiver) = watch::channel(seen.head().cloned());
+        let file = head_file::follow(file.to_owned(), receiver.clone());
+        let task = Task {
+            journal,
+            gateway,
+            newest,
+        };
+        let tasks = [tokio::spawn(task.run(queue)), tokio::spawn(file)];
+        let follower = Self {
+            waiting,
+            newest: receiver,
+        };
+        Ok((follower, tasks))
+    }
+
+    /// Returns when the checkpoint is observed, or cannot be: which, the store knows that decides next.
+    pub(crate) async fn observe(&self, checkpoint: SignedCheckpoint) {
+        let (done, woken) = oneshot::channel();
+        let waiting = Waiting { checkpoint, done };
+        if self.waiting.try_send(waiting).is_err() || woken.await.is_err() {
+            tracing::warn!("a checkpoint could not be followed");
+        }
+    }
+
+    /// The observed head; `None` before the first.
+    pub(crate) fn newest(&self) -> Option<Observation> {
+        self.newest.borrow().clone()
+    }
+}
+
+impl Task {
+    /// Serves until every [`Follower`] is dropped.
+    async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut taken = Vec::new();
+        while queue.recv_many(&mut taken, MOST).await > 0 {
+            let (checkpoints, waiting): (Vec<_>, Vec<_>) = taken
+                .drain(..)
+                .map(|waiting| (waiting.checkpoint, waiting.done))
+                .unzip();
+            let finding = self.examine(checkpoints).await;
+            // Submitted before anyone is woken: what they submit next is decided after it.
+            let submitted = finding.and_then(|call| self.journal.submit(call.into()).ok());
+            for done in waiting {
+                if done.send(()).is_err() {
+                    tracing::debug!("a caller left before its checkpoint was followed");
+                }
+            }
+            if let Some(committed) = submitted {
+                self.publish(committed.await.is_ok_and(|outcome| outcome.is_ok()))
+                    .await;
+            }
+        }
+    }
+
+    /// What the checkpoints come to: `None` if there is nothing to record, or no proof to be had.
+    async fn examine(&mut self, checkpoints: Vec<SignedCheckpoint>) -> Option<HeadCall> {
+        let sizes = checkpoints.iter().map(|checkpoint| checkpoint.head.size);
+        let seen = look(&self.journal, sizes.collect()).await.ok()?;
+        if seen.frozen {
+            return None;
+        }
+        let ladder = match Ladder::new(&seen, checkpoints) {
+            Ok(ladder) => ladder?,
+            Err(contradiction) => return Some(HeadCall::Freeze(contradiction)),
+        };
+        let sizes = ladder.sizes();
+        let proofs = if sizes.len() < 2 {
+            Vec::new()
+        } else {
+            self.fetch(sizes).await?
+        };
+        Some(match ladder.climb(&proofs)? {
+            Ok(observe) => HeadCall::Observe(observe),
+            Err(contradiction) => HeadCall::Freeze(contradiction),
+        })
+    }
+
+    async fn fetch(&mut self, sizes: Vec<u64>) -> Option<Vec<ConsistencyProof>> {
+        let request = GetConsistencyProofRequest { sizes };
+        match self.gateway.get_consistency_proof(request).await {
+            Ok(response) => Some(response.into_inner().proofs),
+            Err(status) => {
+                tracing::warn!(code = ?status.code(), "the gateway gave no consistency proof");
+                None
+            }
+        }
+    }
+
+    /// Shows the head that the database holds now.
+    async fn publish(&self, committed: bool) {
+        if !committed {
+            tracing::error!("what was found of the gateway's log could not be recorded");
+        } else if let Ok(seen) = look(&self.journal, Vec::new()).await {
+            self.newest.send_replace(seen.head().cloned());
+        }
+    }
+}
+
+/// What was seen, of these sizes and the head.
+async fn look(journal: &Journal<Custody>, sizes: Vec<u64>) -> Result<Seen, JournalError> {
+    let committed = journal.call(Call::Head(HeadCall::Look(sizes))).await?;
+    match committed.answer {
+        Ok(Reply::Seen(seen)) => Ok(seen),
+        // A look is answered with what was seen.
+        _ => Err(JournalError::Unwritable(
+            "no answer to a look at the observed head".to_owned(),
+        )),
+    }
+}
+
+/// Database ahead of the file: proceed. Behind, or of another tree: frozen.
+fn against_file(seen: &Seen, file: Option<&str>, log: &LogVerifier) -> Option<Contradiction> {
+    let ours = seen.head().map(|head| head.note.clone());
+    let contradiction = |why| {
+        Some(Contradiction {
+            why,
+            ours: ours.clone().unwrap_or_default(),
+            theirs: file.unwrap_or_default().to_owned(),
+        })
+    };
+    let filed = match file {
+        None => return contradiction("the file of the observed head is gone"),
+        Some("") if ours.is_none() => return None,
+        Some(note) => log.open(note),
+    };
+    let Ok(filed) = filed else {
+        return contradiction("the observed-head file holds no checkpoint of the gateway's log");
+    };
+    match seen.standing(&filed.head) {
+        Standing::Contradicted(_) => contradiction("the observed-head file names another tree"),
+        Standing::Unknown if seen.head().is_none_or(|head| head.head.size < filed.head.size) => {
+            contradiction("the database ends before the observed-head file: it was rolled back")
+        }
+        // Smaller and no longer retained.
+        Standing::Unknown | Standing::Known => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

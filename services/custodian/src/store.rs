@@ -1,0 +1,383 @@
+//! The custodian's state: keys in custody, the gateway's log as seen from here, its own consent ledger;
+//! each verb decided inside the batch that logs it.
+
+pub(crate) mod claim;
+pub(crate) mod deposit;
+pub(crate) mod head;
+mod redeemed;
+pub(crate) mod release;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use amanat_desk::{
+    Act, Refused, Rules, StatementFacts, Stored,
+    audit::{AuditCall, AuditFacts, AuditReply},
+    consent::{self, ConsentCall, ConsentFacts, ConsentReply, ListConsents},
+};
+use amanat_journal::{Access, Book, Draft, Ruling};
+use amanat_ledger::{Proven, ReceiptError};
+use amanat_schema::{
+    CaseId, Time,
+    audit::{Action, Linkage},
+};
+use amanat_seal::statement::SigningKey;
+use amanat_server::Refusal;
+use sqlx::SqliteConnection;
+
+use deposit::{ActivateKey, DepositFacts, DepositKey};
+use head::{HeadCall, HeadFacts, Seen};
+use redeemed::RedeemedFacts;
+use release::{ReleaseKeys, Released};
+
+/// The tables of the custodian, in order: (step name, SQL).
+pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
+    amanat_desk::MIGRATIONS[0],
+    ("custody", include_str!("../migrations/0003_custody.sql")),
+];
+
+/// The custodian's book.
+pub(crate) struct Custody {
+    pub(crate) rules: Arc<Rules>,
+    /// Signs deposit receipts; signing is deterministic.
+    pub(crate) statement_key: Arc<SigningKey>,
+    /// When this process took its directory and table into use.
+    pub(crate) started: Time,
+}
+
+/// One verb with its checked arguments.
+pub(crate) enum Call {
+    Refused(Refused),
+    Consent(Box<ConsentCall>),
+    Audit(AuditCall),
+    Head(HeadCall),
+    Deposit(Box<DepositKey>),
+    Activate(Box<ActivateKey>),
+    Release(Box<ReleaseKeys>),
+    /// Deletes the keys that were never activated.
+    Expire,
+}
+
+/// What a verb answers beside the receipt.
+pub(crate) enum Reply {
+    Done,
+    Consent(ConsentReply),
+    Audit(AuditReply),
+    Seen(Seen),
+    /// The encoded envelope of the deposit receipt.
+    Deposited(Vec<u8>),
+    Released(Box<Released>),
+}
+
+pub(crate) type Ruled = Ruling<Result<Reply, Refusal>>;
+
+/// A receipt of the gateway's log as its verification left it: a bad one is refused where all else is,
+/// so that it is logged.
+pub(crate) type Shown = Result<Proven, ReceiptError>;
+
+/// What a batch rests on.
+pub(crate) struct Facts {
+    statements: StatementFacts,
+    consents: ConsentFacts,
+    audit: AuditFacts,
+    heads: HeadFacts,
+    deposits: DepositFacts,
+    redeemed: RedeemedFacts,
+}
+
+/// A check that failed.
+pub(crate) struct Objection {
+    /// What the caller is told.
+    refusal: Box<Refusal>,
+    /// What the entry keeps behind its commitment.
+    truth: String,
+    alarm: Alarm,
+}
+
+/// Whether a person must hear of it: what was shown here cannot come from honest parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    Raised,
+    Quiet,
+}
+
+impl Objection {
+    fn quiet(refusal: Refusal, truth: impl Into<String>) -> Self {
+        Self {
+            refusal: Box::new(refusal),
+            truth: truth.into(),
+            alarm: Alarm::Quiet,
+        }
+    }
+
+    fn alarm(refusal: Refusal, truth: impl Into<String>) -> Self {
+        Self {
+            refusal: Box::new(refusal),
+            truth: truth.into(),
+            alarm: Alarm::Raised,
+        }
+    }
+
+    /// The refusal with its entry, of the action ALARM if it raises one; not remembered, so that the caller
+    /// can try again when things have changed.
+    fn rule(self, act: &Act, rules: &Rules, action: Action, linkage: Linkage) -> Ruled {
+        let Self {
+            refusal,
+            truth,
+            alarm,
+        } = self;
+        let action = match alarm {
+            Alarm::Quiet => action,
+            Alarm::Raised => {
+                tracing::error!(truth, agency = %act.agency, "ALARM: a request does not fit");
+                Action::Alarm
+            }
+        };
+        let draft = act.refused(rules, action, linkage, &refusal, &truth);
+        Ruling {
+            answer: Err(*refusal),
+            draft: Some(draft),
+            remember: None,
+        }
+    }
+}
+
+impl From<Refused> for Call {
+    fn from(call: Refused) -> Self {
+        Self::Refused(call)
+    }
+}
+
+impl From<ConsentCall> for Call {
+    fn from(call: ConsentCall) -> Self {
+        Self::Consent(Box::new(call))
+    }
+}
+
+impl From<AuditCall> for Call {
+    fn from(call: AuditCall) -> Self {
+        Self::Audit(call)
+    }
+}
+
+impl From<HeadCall> for Call {
+    fn from(call: HeadCall) -> Self {
+        Self::Head(call)
+    }
+}
+
+impl TryFrom<Reply> for ConsentReply {
+    type Error = ();
+
+    fn try_from(reply: Reply) -> Result<Self, ()> {
+        if let Reply::Consent(reply) = reply {
+            Ok(reply)
+        } else {
+            Err(())
+        }
+    }
+}
+
+impl TryFrom<Reply> for AuditReply {
+    type Error = ();
+
+    fn try_from(reply: Reply) -> Result<Self, ()> {
+        if let Reply::Audit(reply) = reply {
+            Ok(reply)
+        } else {
+            Err(())
+        }
+    }
+}
+
+impl Call {
+    /// The case whose consents the decision needs.
+    fn case(&self) -> Option<CaseId> {
+        match self {
+            Self::Consent(call) => call.case(),
+            Self::Release(call) => call.case(),
+            Self::Refused(_)
+            | Self::Audit(_)
+            | Self::Head(_)
+            | Self::Deposit(_)
+            | Self::Activate(_)
+            | Self::Expire => None,
+        }
+    }
+
+    fn statement(&self) -> Option<&Stored> {
+        match self {
+            Self::Consent(call) => call.statement(),
+            Self::Deposit(call) => Some(&call.statement),
+            Self::Refused(_)
+            | Self::Audit(_)
+            | Self::Head(_)
+            | Self::Activate(_)
+            | Self::Release(_)
+            | Self::Expire => None,
+        }
+    }
+
+    /// The sizes of the gateway's log whose observed heads the decision needs.
+    fn sizes(&self) -> Vec<u64> {
+        let of = |shown: &Shown| shown.iter().map(|proven| proven.checkpoint.head.size).collect();
+        match self {
+            Self::Head(HeadCall::Look(sizes)) => sizes.clone(),
+            Self::Activate(call) => of(&call.put),
+            Self::Release(call) => of(&call.read),
+            Self::Head(HeadCall::Observe(_) | HeadCall::Freeze(_))
+            | Self::Refused(_)
+            | Self::Consent(_)
+            | Self::Audit(_)
+            | Self::Deposit(_)
+            | Self::Expire => Vec::new(),
+        }
+    }
+}
+
+impl Book for Custody {
+    type Call = Call;
+    type Answer = Result<Reply, Refusal>;
+    type Facts = Facts;
+
+    /// INVARIANT: head verbs touch no key, so no batch leaves one behind: what is submitted after an
+    /// observation is decided after it.
+    fn access(&self, call: &Call) -> Access {
+        match call {
+            Call::Refused(call) => call.access(),
+            Call::Consent(call) => call.access(),
+            Call::Audit(call) => call.access(),
+            Call::Deposit(call) => call.access(),
+            Call::Activate(call) => call.access(),
+            Call::Release(call) => call.access(),
+            Call::Head(_) | Call::Expire => Access::default(),
+        }
+    }
+
+    async fn load(
+        &self,
+        connection: &mut SqliteConnection,
+        calls: &[&Call],
+    ) -> Result<Facts, sqlx::Error> {
+        let cases: BTreeSet<CaseId> = calls.iter().filter_map(|call| call.case()).collect();
+        let ids = calls
+            .iter()
+            .filter_map(|call| call.statement())
+            .map(|statement| statement.id);
+        let sizes: Vec<u64> = calls.iter().flat_map(|call| call.sizes()).collect();
+        let (mut lists, mut audits, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        for call in calls {
+            match call {
+                Call::Consent(call) => lists.extend(list(call)),
+                Call::Audit(call) => audits.push(call),
+                Call::Release(call) => releases.push(call.as_ref()),
+                Call::Refused(_)
+                | Call::Head(_)
+                | Call::Deposit(_)
+                | Call::Activate(_)
+                | Call::Expire => {}
+            }
+        }
+        Ok(Facts {
+            statements: StatementFacts::load(connection, ids).await?,
+            consents: ConsentFacts::load(connection, &cases, &lists).await?,
+            audit: AuditFacts::load(connection, &audits).await?,
+            heads: HeadFacts::load(connection, &sizes).await?,
+            deposits: DepositFacts::load(connection, calls).await?,
+            redeemed: RedeemedFacts::load(connection, &releases).await?,
+        })
+    }
+
+    fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
+        let rules = &self.rules;
+        match call {
+            Call::Refused(call) => call.decide(rules),
+            Call::Consent(call) => {
+                let Facts {
+                    consents,
+                    statements,
+                    ..
+                } = facts;
+                map(
+                    consent::decide(consents, statements, rules, call, now),
+                    Reply::Consent,
+                )
+            }
+            Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
+            Call::Head(call) => head::decide(&mut facts.heads, rules, call, now),
+            Call::Deposit(call) => deposit::deposit(facts, self, call, now),
+            Call::Activate(call) => deposit::activate(facts, rules, call, now),
+            Call::Release(call) => release::release(facts, self, call, now),
+            Call::Expire => deposit::expire(&mut facts.deposits, now),
+        }
+    }
+
+    async fn write(
+        &self,
+        connection: &mut SqliteConnection,
+        facts: Facts,
+    ) -> Result<(), sqlx::Error> {
+        facts.statements.write(connection).await?;
+        facts.consents.write(connection).await?;
+        facts.heads.write(connection).await?;
+        facts.deposits.write(connection).await?;
+        facts.redeemed.write(connection).await
+    }
+
+    fn replay(&self, call: &Call, answer: &[u8]) -> Result<Reply, Refusal> {
+        Ok(match call {
+            Call::Consent(_) => Reply::Consent(ConsentReply::Done),
+            Call::Deposit(_) => Reply::Deposited(answer.to_vec()),
+            Call::Refused(_)
+            | Call::Audit(_)
+            | Call::Head(_)
+            | Call::Activate(_)
+            | Call::Release(_)
+            | Call::Expire => Reply::Done,
+        })
+    }
+}
+
+fn list(call: &ConsentCall) -> Option<&ListConsents> {
+    match call {
+        ConsentCall::List(list) => Some(list),
+        ConsentCall::Record(_) | ConsentCall::Withdraw(_) => None,
+    }
+}
+
+fn map<T>(ruling: Ruling<Result<T, Refusal>>, reply: impl FnOnce(T) -> Reply) -> Ruled {
+    Ruling {
+        answer: ruling.answer.map(reply),
+        draft: ruling.draft,
+        remember: ruling.remember,
+    }
+}
+
+/// A mutation done; a repeat gets `answer` again.
+fn done(reply: Reply, draft: Draft, answer: Vec<u8>) -> Ruled {
+    Ruling {
+        answer: Ok(reply),
+        draft: Some(draft),
+        remember: Some(answer),
+    }
+}
+
+/// What a receipt's holder says that its entry is about; empty unless it was proved.
+fn linkage(shown: &Shown) -> Linkage {
+    let linkage = shown.as_ref().ok().and_then(|proven| proven.linkage.as_ref());
+    linkage.map_or_else(Linkage::default, |linkage| Linkage {
+        case_id: linkage.case_id.clone(),
+        record_id: linkage.record_id.clone(),
+        version: linkage.version,
+        source_id: linkage.source_id.clone(),
+        referral_id: linkage.referral_id.clone(),
+        ..Linkage::default()
+    })
+}
+
+/// A row that no longer parses fails the batch, and so the call that needs it.
+fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,428 @@
+//! Keys into custody: deposit, activate, expire.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use amanat_desk::{Act, Known, Rules, Stored, consent::case_key};
+use amanat_journal::{Access, Touch, id_set};
+use amanat_schema::{
+    AgencyId, CaseId, RecordId, Time,
+    audit::{Action, Linkage},
+    policy::Decision,
+    statement::{DepositReceipt, Envelope, RecordHeader},
+};
+use amanat_seal::{Binding, Header};
+use amanat_server::Refusal;
+use prost::Message as _;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Call, Custody, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage,
+};
+use crate::kek;
+
+/// How long a key waits for the put of its record.
+const PENDING: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A key that fits its header, wrapped before it came here.
+pub(crate) struct DepositKey {
+    pub(crate) act: Act,
+    pub(crate) header: Header,
+    pub(crate) statement: Stored,
+    pub(crate) wrapped: Vec<u8>,
+}
+
+pub(crate) struct ActivateKey {
+    pub(crate) act: Act,
+    /// The gateway's receipt of the put.
+    pub(crate) put: Shown,
+}
+
+/// Authority follows the source, never who named an id first.
+type Key = (RecordId, AgencyId, u32);
+
+/// One version in custody.
+pub(crate) struct Deposit {
+    pub(crate) header: Header,
+    envelope: Vec<u8>,
+    header_sha256: [u8; 32],
+    /// `None` once it expired.
+    pub(crate) wrapped: Option<Vec<u8>>,
+    /// The encoded envelope.
+    receipt: Vec<u8>,
+    deposited: Time,
+    pub(crate) activated: Option<Time>,
+}
+
+/// The deposits that a batch needs: of each record named, the newest, the newest active one and the
+/// versions named.
+#[derive(Default)]
+pub(crate) struct DepositFacts {
+    by_key: BTreeMap<Key, Deposit>,
+    added: Vec<Key>,
+    activated: Vec<Key>,
+    /// Pending keys deposited by then are deleted.
+    expire: Option<Time>,
+}
+
+impl DepositKey {
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            keys: vec![
+                case_key(self.header.binding().case),
+                self.statement.conflict_key(),
+            ],
+            touch: Touch::Changes,
+            request: self.act.request_key(),
+        }
+    }
+
+    fn linkage(&self) -> Linkage {
+        let binding = self.header.binding();
+        Linkage {
+            case_id: binding.case.to_vec(),
+            record_id: binding.record.to_vec(),
+            version: binding.version,
+            source_id: binding.source.to_vec(),
+            statement_sha256: self.statement.payload_sha256.to_vec(),
+            ..Linkage::default()
+        }
+    }
+}
+
+impl ActivateKey {
+    pub(crate) fn access(&self) -> Access {
+        let case = CaseId::parse(&linkage(&self.put).case_id);
+        Access {
+            keys: case.map(case_key).into_iter().collect(),
+            touch: Touch::Changes,
+            request: self.act.request_key(),
+        }
+    }
+
+    /// What it asks to activate; `None` if the receipt does not say.
+    fn key(&self) -> Option<Key> {
+        let linkage = linkage(&self.put);
+        let record = RecordId::parse(&linkage.record_id).ok()?;
+        let source = AgencyId::parse(&linkage.source_id).ok()?;
+        Some((record, source, linkage.version))
+    }
+}
+
+impl Deposit {
+    pub(crate) fn is_pending(&self, now: Time) -> bool {
+        self.activated.is_none() && self.wrapped.is_some() && now < self.deposited + PENDING
+    }
+}
+
+pub(super) fn deposit(facts: &mut Facts, custody: &Custody, call: &DepositKey, now: Time) -> Ruled {
+    let (rules, linkage) = (&custody.rules, call.linkage());
+    match accept(facts, custody, call, now) {
+        Ok(receipt) => {
+            let draft = call.act.allowed(rules, Action::DepositKey, linkage);
+            done(Reply::Deposited(receipt.clone()), draft, receipt)
+        }
+        Err(objection) => objection.rule(&call.act, rules, Action::DepositKey, linkage),
+    }
+}
+
+/// The receipt: of this deposit, or of the first with the same header.
+fn accept(
+    facts: &mut Facts,
+    custody: &Custody,
+    call: &DepositKey,
+    now: Time,
+) -> Result<Vec<u8>, Objection> {
+    facts.heads.running()?;
+    let binding = *call.header.binding();
+    let key = (binding.record, binding.source, binding.version);
+    if let Some(known) = facts.deposits.by_key.get(&key) {
+        return known.answer_again(call, now);
+    }
+    if facts.statements.look_up(&call.statement) != Known::New {
+        let refusal = Refusal::state("the statement's id was used for another one");
+        return Err(Objection::alarm(refusal, "statement id used for another one"));
+    }
+    if !follows(facts.deposits.newest(binding.record, binding.source), &call.header) {
+        let refusal = Refusal::version("the version is not the next one of this record");
+        return Err(Objection::quiet(refusal, "not the next version"));
+    }
+    let receipt = custody.statement_key.sign(&DepositReceipt {
+        exchange_id: custody.rules.directory.exchange_id().to_owned(),
+        agency_id: binding.source.to_vec(),
+        case_id: binding.case.to_vec(),
+        record_id: binding.record.to_vec(),
+        version: binding.version,
+        header_sha256: call.statement.payload_sha256.to_vec(),
+        deposit_time: Some(now.to_timestamp()),
+    });
+    let receipt = receipt.encode_to_vec();
+    facts.statements.accept(&call.statement);
+    facts.deposits.add(key, call, receipt.clone(), now);
+    Ok(receipt)
+}
+
+impl Deposit {
+    fn answer_again(&self, call: &DepositKey, now: Time) -> Result<Vec<u8>, Objection> {
+        if self.header_sha256 != call.statement.payload_sha256 {
+            let refusal = Refusal::state("another header was deposited under this version");
+            return Err(Objection::alarm(refusal, "another header under this version"));
+        }
+        if self.activated.is_none() && !self.is_pending(now) {
+            let refusal = Refusal::state("the deposit has expired");
+            return Err(Objection::quiet(refusal, "expired"));
+        }
+        Ok(self.receipt.clone())
+    }
+}
+
+/// Whether a header is the first of its record, or the next after an active one: a version whose put is
+/// still open is not overtaken.
+fn follows(newest: Option<&Deposit>, header: &Header) -> bool {
+    let Some(newest) = newest else {
+        return header.binding().version == 1;
+    };
+    let Binding { case, version, .. } = *newest.header.binding();
+    newest.activated.is_some()
+        && header.binding().version == version + 1
+        && header.binding().case == case
+        && header.follows() == Some(&newest.header_sha256)
+}
+
+pub(super) fn activate(facts: &mut Facts, rules: &Rules, call: &ActivateKey, now: Time) -> Ruled {
+    match check_put(facts, call, now) {
+        Ok(key) => {
+            facts.deposits.activate(key, now);
+            let draft = call
+                .act
+                .allowed(rules, Action::ActivateKey, linkage(&call.put));
+            done(Reply::Done, draft, Vec::new())
+        }
+        Err(objection) => {
+            objection.rule(&call.act, rules, Action::ActivateKey, linkage(&call.put))
+        }
+    }
+}
+
+/// The checks in their order: the receipt, the entry, its place in the log, the deposit.
+fn check_put(facts: &Facts, call: &ActivateKey, now: Time) -> Result<Key, Objection> {
+    facts.heads.running()?;
+    let put = call.put.as_ref().map_err(|why| {
+        let refusal = Refusal::field("put_receipt", "a receipt of the gateway's log");
+        Objection::alarm(refusal, why.to_string())
+    })?;
+    let (Some(linkage), Some(key)) = (&put.linkage, call.key()) else {
+        let refusal = Refusal::field("put_receipt.linkage", "the opening of the put's linkage");
+        return Err(Objection::quiet(refusal, "linkage not shown"));
+    };
+    if (put.body.action(), put.body.decision()) != (Action::PutRecord, Decision::Allow) {
+        let truth = "the entry is no allowed put";
+        return Err(Objection::alarm(Refusal::access(), truth));
+    }
+    if put.body.agency_id != call.act.agency.as_bytes() || key.1 != call.act.agency {
+        return Err(Objection::alarm(Refusal::access(), "another agency's put"));
+    }
+    facts.heads.has_seen(&put.checkpoint.head)?;
+    let Some(deposit) = facts.deposits.by_key.get(&key) else {
+        return Err(Objection::quiet(Refusal::access(), "not deposited"));
+    };
+    if linkage.statement_sha256 != deposit.header_sha256 {
+        let truth = "the gateway took another header than was deposited";
+        return Err(Objection::alarm(Refusal::access(), truth));
+    }
+    if deposit.activated.is_none() && !deposit.is_pending(now) {
+        return Err(Objection::quiet(Refusal::access(), "expired"));
+    }
+    Ok(key)
+}
+
+/// Nobody's act, so no entry: the deposit's stands, and no activation ever followed.
+pub(super) fn expire(facts: &mut DepositFacts, now: Time) -> Ruled {
+    facts.expire = Some(now - PENDING);
+    Ruled {
+        answer: Ok(Reply::Done),
+        draft: None,
+        remember: None,
+    }
+}
+
+impl DepositFacts {
+    pub(super) async fn load(
+        connection: &mut SqliteConnection,
+        calls: &[&Call],
+    ) -> Result<Self, sqlx::Error> {
+        let (mut records, mut versions) = (Vec::new(), Vec::new());
+        for call in calls {
+            let named = match call {
+                Call::Deposit(call) => {
+                    let binding = call.header.binding();
+                    Some((binding.record, binding.version))
+                }
+                Call::Activate(call) => call.key().map(|(record, _, version)| (record, version)),
+                Call::Release(call) => call.record(),
+                Call::Refused(_)
+                | Call::Consent(_)
+                | Call::Audit(_)
+                | Call::Head(_)
+                | Call::Expire => None,
+            };
+            records.extend(named.map(|(record, _)| record.to_vec()));
+            versions.extend(named.map(|(_, version)| version));
+        }
+        if records.is_empty() {
+            return Ok(Self::default());
+        }
+        let rows = sqlx::query(
+            "SELECT header, header_sha256, wrapped, receipt, deposit_time, activate_time \
+             FROM deposits AS d WHERE record_id IN (SELECT unhex(value) FROM json_each($1)) \
+             AND (version IN (SELECT value FROM json_each($2)) \
+             OR version = (SELECT max(version) FROM deposits AS n \
+             WHERE n.record_id = d.record_id AND n.source = d.source) \
+             OR version = (SELECT max(version) FROM deposits AS n \
+             WHERE n.record_id = d.record_id AND n.source = d.source \
+             AND n.activate_time IS NOT NULL))",
+        )
+        .bind(id_set(records.iter().map(Vec::as_slice)))
+        .bind(serde_json::to_string(&versions).map_err(damaged)?)
+        .fetch_all(connection)
+        .await?;
+        let by_key = rows.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self {
+            by_key,
+            ..Self::default()
+        })
+    }
+
+    /// All that a batch knows of one record, oldest first.
+    fn versions(
+        &self,
+        record: RecordId,
+        source: AgencyId,
+    ) -> impl DoubleEndedIterator<Item = &Deposit> {
+        let range = (record, source, 0)..=(record, source, u32::MAX);
+        self.by_key.range(range).map(|(_, deposit)| deposit)
+    }
+
+    fn newest(&self, record: RecordId, source: AgencyId) -> Option<&Deposit> {
+        self.versions(record, source).next_back()
+    }
+
+    pub(super) fn newest_active(&self, record: RecordId, source: AgencyId) -> Option<&Deposit> {
+        self.versions(record, source)
+            .rfind(|deposit| deposit.activated.is_some())
+    }
+
+    pub(super) fn get(&self, record: RecordId, source: AgencyId, version: u32) -> Option<&Deposit> {
+        self.by_key.get(&(record, source, version))
+    }
+
+    fn add(&mut self, key: Key, call: &DepositKey, receipt: Vec<u8>, now: Time) {
+        let deposit = Deposit {
+            header: call.header.clone(),
+            envelope: call.statement.envelope.clone(),
+            header_sha256: call.statement.payload_sha256,
+            wrapped: Some(call.wrapped.clone()),
+            receipt,
+            deposited: now,
+            activated: None,
+        };
+        self.by_key.insert(key, deposit);
+        self.added.push(key);
+    }
+
+    fn activate(&mut self, key: Key, now: Time) {
+        if let Some(deposit) = self.by_key.get_mut(&key)
+            && deposit.activated.is_none()
+        {
+            deposit.activated = Some(now);
+            self.activated.push(key);
+        }
+    }
+
+    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let of = |key: &Key| Some((*key, self.by_key.get(key)?));
+        let added: Vec<_> = self.added.iter().filter_map(of).collect();
+        if !added.is_empty() {
+            QueryBuilder::<Sqlite>::new(
+                "INSERT INTO deposits (record_id, source, version, header, header_sha256, kek_epoch, \
+                 wrapped, receipt, deposit_time) ",
+            )
+            .push_values(added, |mut row, ((record, source, version), deposit)| {
+                row.push_bind(record.to_vec())
+                    .push_bind(source.to_vec())
+                    .push_bind(version)
+                    .push_bind(deposit.envelope.as_slice())
+                    .push_bind(deposit.header_sha256.as_slice())
+                    .push_bind(kek::EPOCH)
+                    .push_bind(deposit.wrapped.as_deref())
+                    .push_bind(deposit.receipt.as_slice())
+                    .push_bind(deposit.deposited.millis());
+            })
+            .build()
+            .execute(&mut *connection)
+            .await?;
+        }
+        let activated: Vec<_> = self
+            .activated
+            .iter()
+            .filter_map(of)
+            .map(|((record, source, version), deposit)| {
+                let at = deposit.activated.map(Time::millis);
+                (record.to_string(), source.to_string(), version, at)
+            })
+            .collect();
+        if !activated.is_empty() {
+            sqlx::query(
+                "UPDATE deposits SET activate_time = done.value ->> 3 FROM json_each($1) AS done \
+                 WHERE record_id = unhex(done.value ->> 0) AND source = unhex(done.value ->> 1) \
+                 AND version = done.value ->> 2",
+            )
+            .bind(serde_json::to_string(&activated).map_err(damaged)?)
+            .execute(&mut *connection)
+            .await?;
+        }
+        if let Some(by) = self.expire {
+            let expired = sqlx::query(
+                "UPDATE deposits SET wrapped = NULL WHERE activate_time IS NULL \
+                 AND wrapped IS NOT NULL AND deposit_time <= $1",
+            )
+            .bind(by.millis())
+            .execute(connection)
+            .await?
+            .rows_affected();
+            if expired > 0 {
+                tracing::info!(expired, "keys that were never activated are deleted");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(row: &SqliteRow) -> Result<(Key, Deposit), sqlx::Error> {
+    let envelope: Vec<u8> = row.try_get(0)?;
+    let header_sha256: Vec<u8> = row.try_get(1)?;
+    let wire = Envelope::decode(envelope.as_slice()).map_err(damaged)?;
+    let wire = RecordHeader::decode(wire.payload.as_slice()).map_err(damaged)?;
+    let header = Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?;
+    let Binding {
+        record,
+        source,
+        version,
+        ..
+    } = *header.binding();
+    let activated: Option<i64> = row.try_get(5)?;
+    let deposit = Deposit {
+        header,
+        envelope,
+        header_sha256: header_sha256
+            .try_into()
+            .map_err(|_| sqlx::Error::RowNotFound)?,
+        wrapped: row.try_get(2)?,
+        receipt: row.try_get(3)?,
+        deposited: Time::from_millis(row.try_get(4)?).map_err(damaged)?,
+        activated: activated
+            .map(Time::from_millis)
+            .transpose()
+            .map_err(damaged)?,
+    };
+    Ok(((record, source, version), deposit))
+}

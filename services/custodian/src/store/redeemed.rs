@@ -1,0 +1,155 @@
+//! Which of the gateway's entries were taken to release keys, and what explains a difference between two
+//! honest ledgers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use amanat_journal::id_set;
+use amanat_ledger::Proven;
+use amanat_schema::{ConsentId, EntryId, Time};
+use amanat_server::Refusal;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Objection, damaged, release::ReleaseKeys};
+
+/// Whether an entry releases keys for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Redemption {
+    First,
+    /// The same ask again, by the same officer: both stand behind the entry.
+    Again,
+}
+
+#[derive(Default)]
+pub(super) struct RedeemedFacts {
+    /// The SHA-256 of each entry that released keys.
+    entries: BTreeMap<EntryId, Vec<u8>>,
+    /// When a consent of the cases at hand was last recorded or withdrawn here.
+    changed: BTreeMap<ConsentId, Time>,
+    /// Since when a consent that the gateway released on is missing here.
+    missing: BTreeMap<ConsentId, Time>,
+    added: Vec<(EntryId, [u8; 32], Time)>,
+    missed: Vec<ConsentId>,
+}
+
+impl RedeemedFacts {
+    pub(super) async fn load(
+        connection: &mut SqliteConnection,
+        calls: &[&ReleaseKeys],
+    ) -> Result<Self, sqlx::Error> {
+        if calls.is_empty() {
+            return Ok(Self::default());
+        }
+        let entries = calls.iter().filter_map(|call| call.entry_id());
+        let rows = sqlx::query(
+            "SELECT entry_id, entry_sha256 FROM releases \
+             WHERE entry_id IN (SELECT unhex(value) FROM json_each($1))",
+        )
+        .bind(id_set(entries.collect::<BTreeSet<_>>().iter().map(|id| id.as_bytes().as_slice())))
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut facts = Self::default();
+        for row in rows {
+            let id: Vec<u8> = row.try_get(0)?;
+            facts
+                .entries
+                .insert(EntryId::parse(&id).map_err(damaged)?, row.try_get(1)?);
+        }
+        let cases: BTreeSet<_> = calls.iter().filter_map(|call| call.case()).collect();
+        let rows = sqlx::query(
+            "WITH cases AS (SELECT unhex(value) AS case_id FROM json_each($1)) \
+             SELECT consent_id, record_time FROM consents JOIN cases USING (case_id) UNION ALL \
+             SELECT consent_id, withdraw_time FROM withdrawals JOIN cases USING (case_id)",
+        )
+        .bind(id_set(cases.iter().map(|case| case.as_bytes().as_slice())))
+        .fetch_all(&mut *connection)
+        .await?;
+        for row in &rows {
+            let (consent, at) = consent_and_time(row)?;
+            let newest = facts.changed.entry(consent).or_insert(at);
+            *newest = at.max(*newest);
+        }
+        let consents: BTreeSet<_> = calls.iter().flat_map(|call| call.consents()).collect();
+        let rows = sqlx::query(
+            "SELECT consent_id, first_time FROM missing_consents \
+             WHERE consent_id IN (SELECT unhex(value) FROM json_each($1))",
+        )
+        .bind(id_set(consents.iter().map(|id| id.as_bytes().as_slice())))
+        .fetch_all(connection)
+        .await?;
+        facts.missing = rows.iter().map(consent_and_time).collect::<Result<_, _>>()?;
+        Ok(facts)
+    }
+
+    /// An entry is good for one release; under its id no other will be.
+    pub(super) fn redemption(&self, entry: &Proven) -> Result<Redemption, Objection> {
+        let known = EntryId::parse(&entry.body.entry_id)
+            .ok()
+            .and_then(|id| self.entries.get(&id));
+        match known {
+            None => Ok(Redemption::First),
+            Some(sha256) if *sha256 == entry.entry.sha256() => Ok(Redemption::Again),
+            Some(_) => Err(Objection::alarm(
+                Refusal::access(),
+                "another entry of this id has released keys",
+            )),
+        }
+    }
+
+    pub(super) fn redeem(&mut self, entry: &Proven, now: Time) {
+        if let Ok(id) = EntryId::parse(&entry.body.entry_id) {
+            let sha256 = entry.entry.sha256();
+            self.entries.insert(id, sha256.to_vec());
+            self.added.push((id, sha256, now));
+        }
+    }
+
+    /// When the consent was last recorded or withdrawn here.
+    pub(super) fn changed(&self, consent: ConsentId) -> Option<Time> {
+        self.changed.get(&consent).copied()
+    }
+
+    /// Since when the consent is missing here; from now on if it was not missed before.
+    pub(super) fn missing_since(&mut self, consent: ConsentId, now: Time) -> Time {
+        *self.missing.entry(consent).or_insert_with(|| {
+            self.missed.push(consent);
+            now
+        })
+    }
+
+    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if !self.added.is_empty() {
+            QueryBuilder::<Sqlite>::new("INSERT INTO releases (entry_id, entry_sha256, release_time) ")
+                .push_values(&self.added, |mut row, (id, sha256, at)| {
+                    row.push_bind(id.to_vec())
+                        .push_bind(sha256.as_slice())
+                        .push_bind(at.millis());
+                })
+                .build()
+                .execute(&mut *connection)
+                .await?;
+        }
+        let missed: Vec<_> = self
+            .missed
+            .iter()
+            .filter_map(|id| Some((id, self.missing.get(id)?)))
+            .collect();
+        if !missed.is_empty() {
+            QueryBuilder::<Sqlite>::new("INSERT INTO missing_consents (consent_id, first_time) ")
+                .push_values(missed, |mut row, (id, since)| {
+                    row.push_bind(id.to_vec()).push_bind(since.millis());
+                })
+                .build()
+                .execute(connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn consent_and_time(row: &SqliteRow) -> Result<(ConsentId, Time), sqlx::Error> {
+    let id: Vec<u8> = row.try_get(0)?;
+    Ok((
+        ConsentId::parse(&id).map_err(damaged)?,
+        Time::from_millis(row.try_get(1)?).map_err(damaged)?,
+    ))
+}

@@ -1,0 +1,412 @@
+//! Keys out of custody: only against an entry of the gateway's log that proves an allowed read, and only if
+//! the same decision on the custodian's own facts comes to the same.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use amanat_desk::{
+    Act,
+    consent::{ConsentFacts, case_key},
+    release::{log_release, record_facts, truths},
+};
+use amanat_identity::{Signed, SignedError};
+use amanat_journal::{Access, Ruling, Touch};
+use amanat_ledger::{Proven, commitment};
+use amanat_policy::{
+    Choice, Context, Grant, Outcome, Question, Reader, ReferralFacts, Release, parse_referral,
+};
+use amanat_schema::{
+    CaseId, ConsentId, EntryId, RecordId, Time,
+    audit::{Action, EntryBody, Opening},
+    catalogue::FieldId,
+    policy::Decision,
+    statement::Referral,
+};
+use amanat_seal::Binding;
+use amanat_server::Refusal;
+
+use super::{
+    Custody, Facts, Objection, Reply, Ruled, Shown,
+    claim::Claim,
+    deposit::{Deposit, DepositFacts},
+    linkage,
+    redeemed::{RedeemedFacts, Redemption},
+};
+
+/// How far an entry's time may be from this server's clock.
+const CLOCKS_APART: Duration = Duration::from_secs(30);
+/// The longest that an entry may be good for, whatever it says.
+const ENTRY_LIFE: Duration = Duration::from_secs(60);
+/// What changed here within this time explains why the gateway decided otherwise.
+const RECENT: Duration = Duration::from_secs(600);
+
+pub(crate) struct ReleaseKeys {
+    act: Act,
+    /// The gateway's receipt of the read.
+    pub(super) read: Shown,
+    /// `None` if the entry does not make sense of itself.
+    claim: Option<Claim>,
+    officer: Opening,
+    referral: Option<Result<Signed<Referral>, SignedError>>,
+    fields: BTreeSet<FieldId>,
+}
+
+/// What an allowed release hands out: the key still wrapped, so that nothing secret exists before the entry
+/// is durable.
+pub(crate) struct Released {
+    pub(crate) wrapped: Vec<u8>,
+    pub(crate) binding: Binding,
+    pub(crate) fields: BTreeSet<FieldId>,
+}
+
+impl ReleaseKeys {
+    pub(crate) fn new(
+        act: Act,
+        read: Shown,
+        officer: Opening,
+        referral: Option<Result<Signed<Referral>, SignedError>>,
+        fields: BTreeSet<FieldId>,
+    ) -> Self {
+        let claim = read.as_ref().ok().and_then(Claim::parse);
+        Self {
+            act,
+            read,
+            claim,
+            officer,
+            referral,
+            fields,
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            keys: self.case().map(case_key).into_iter().collect(),
+            touch: Touch::Reads,
+            request: None,
+        }
+    }
+
+    pub(super) fn case(&self) -> Option<CaseId> {
+        self.claim.as_ref().map(|claim| claim.case)
+    }
+
+    pub(super) fn record(&self) -> Option<(RecordId, u32)> {
+        let claim = self.claim.as_ref()?;
+        Some((claim.record, claim.version))
+    }
+
+    pub(super) fn consents(&self) -> BTreeSet<ConsentId> {
+        self.claim.as_ref().map(Claim::consents).unwrap_or_default()
+    }
+
+    pub(super) fn entry_id(&self) -> Option<EntryId> {
+        EntryId::parse(&self.read.as_ref().ok()?.body.entry_id).ok()
+    }
+}
+
+pub(super) fn release(facts: &mut Facts, custody: &Custody, call: &ReleaseKeys, now: Time) -> Ruled {
+    let rules = &custody.rules;
+    let observed = facts.heads.size();
+    let mut ruling = match check(facts, custody, call, now) {
+        Ok((release, released)) => {
+            let linkage = linkage(&call.read);
+            let mut draft = call.act.allowed(rules, Action::ReleaseKeys, linkage);
+            let purpose = call.read.as_ref().map(|entry| entry.body.purpose());
+            log_release(&mut draft, &release, purpose.unwrap_or_default());
+            Ruling {
+                answer: Ok(Reply::Released(Box::new(released))),
+                draft: Some(draft),
+                remember: None,
+            }
+        }
+        Err(objection) => {
+            objection.rule(&call.act, rules, Action::ReleaseKeys, linkage(&call.read))
+        }
+    };
+    if let (Some(draft), Ok(entry)) = (&mut ruling.draft, &call.read) {
+        draft.body.counterpart_entry_sha256 = entry.entry.sha256().to_vec();
+        draft.body.counterpart_index = entry.index;
+        draft.body.observed_size = observed;
+    }
+    ruling
+}
+
+/// The checks in their order; the first that fails refuses. What changes in the facts, changes only when
+/// all have passed, but for the note of a consent that is missing here.
+fn check(
+    facts: &mut Facts,
+    custody: &Custody,
+    call: &ReleaseKeys,
+    now: Time,
+) -> Result<(Release, Released), Objection> {
+    let Facts {
+        heads,
+        deposits,
+        consents,
+        redeemed,
+        ..
+    } = facts;
+    heads.running()?;
+    let entry = verified(&call.read)?;
+    is_allowed_read(&entry.body)?;
+    is_the_callers(&entry.body, &call.act)?;
+    is_the_officers(&entry.body, call)?;
+    has_our_rules(&entry.body, custody, now)?;
+    is_in_time(&entry.body, now)?;
+    heads.has_seen(&entry.checkpoint.head)?;
+    let claim = is_asked_exactly(call)?;
+    let redemption = redeemed.redemption(entry)?;
+    let deposit = newest_active(deposits, claim, now)?;
+    let referral = bringing_referral(call, claim, &entry.body)?;
+
+    let asked: Vec<FieldId> = claim.released.keys().copied().collect();
+    let outcome = amanat_policy::decide(&Question {
+        asked: &asked,
+        purpose: entry.body.purpose(),
+        reader: Reader {
+            agency: call.act.agency,
+            kind: call.act.kind,
+        },
+        record: record_facts(&deposit.header),
+        referral,
+        grants: &grants(consents, claim, redemption),
+        context: Context::default(),
+        table: &custody.rules.table,
+        now,
+    });
+    let release = agrees(outcome, call, claim, consents, redeemed, now)?;
+    let Some(wrapped) = deposit.wrapped.clone() else {
+        // An active deposit always holds its key.
+        return Err(Objection::alarm(Refusal::access(), "the key is gone"));
+    };
+    let released = Released {
+        wrapped,
+        binding: *deposit.header.binding(),
+        fields: claim.sealed(),
+    };
+    if redemption == Redemption::First {
+        redeemed.redeem(entry, now);
+        for consent in claim.consents() {
+            consents.count_read(consent);
+        }
+    }
+    Ok((release, released))
+}
+
+/// Of the log in our directory, signed by its key, with the entry in the tree.
+fn verified(read: &Shown) -> Result<&Proven, Objection> {
+    let entry = read.as_ref().map_err(|why| {
+        let refusal = Refusal::field("read_receipt", "a receipt of the gateway's log");
+        Objection::alarm(refusal, why.to_string())
+    })?;
+    if entry.linkage.is_none() {
+        let refusal = Refusal::field("read_receipt.linkage", "the opening of the read's linkage");
+        return Err(Objection::quiet(refusal, "linkage not shown"));
+    }
+    Ok(entry)
+}
+
+fn is_allowed_read(body: &EntryBody) -> Result<(), Objection> {
+    if body.action() != Action::ReadRecord {
+        Err(Objection::alarm(Refusal::access(), "the entry is no read"))
+    } else if body.decision() != Decision::Allow {
+        Err(Objection::alarm(Refusal::access(), "the entry is a refusal"))
+    } else {
+        Ok(())
+    }
+}
+
+fn is_the_callers(body: &EntryBody, act: &Act) -> Result<(), Objection> {
+    if body.agency_id != act.agency.as_bytes() {
+        Err(Objection::alarm(Refusal::access(), "another agency's entry"))
+    } else if body.certificate_sha256 != act.certificate_sha256 {
+        Err(Objection::alarm(Refusal::access(), "another certificate's entry"))
+    } else {
+        Ok(())
+    }
+}
+
+fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection> {
+    let opens = commitment::opens(commitment::officer, &call.officer, &body.officer_commitment);
+    if opens && call.officer.value == call.act.officer.id.as_bytes() {
+        Ok(())
+    } else {
+        Err(Objection::alarm(Refusal::access(), "another officer's entry"))
+    }
+}
+
+fn has_our_rules(body: &EntryBody, custody: &Custody, now: Time) -> Result<(), Objection> {
+    let rules = &custody.rules;
+    if body.directory_sha256 == rules.directory.sha256() && body.table_sha256 == rules.table_sha256 {
+        return Ok(());
+    }
+    let truth = "decided by another directory or table";
+    // The two servers do not take a new directory into use in the same moment.
+    if custody.started.distance(now) <= RECENT {
+        Err(Objection::quiet(Refusal::access(), truth))
+    } else {
+        Err(Objection::alarm(Refusal::access(), truth))
+    }
+}
+
+fn is_in_time(body: &EntryBody, now: Time) -> Result<(), Objection> {
+    let times = (
+        Time::parse(body.time.as_ref()),
+        Time::parse(body.expire_time.as_ref()),
+    );
+    let (Ok(decided), Ok(expires)) = times else {
+        return Err(Objection::alarm(Refusal::access(), "the entry never ends"));
+    };
+    if expires > decided + ENTRY_LIFE {
+        Err(Objection::alarm(Refusal::access(), "the entry lasts too long"))
+    } else if decided.distance(now) > CLOCKS_APART || now >= expires {
+        Err(Objection::quiet(Refusal::access(), "the entry is not of now"))
+    } else {
+        Ok(())
+    }
+}
+
+/// An entry is good for exactly its released paths.
+fn is_asked_exactly(call: &ReleaseKeys) -> Result<&Claim, Objection> {
+    let Some(claim) = &call.claim else {
+        let truth = "the entry's released paths and bases do not make sense";
+        return Err(Objection::alarm(Refusal::access(), truth));
+    };
+    if claim.sealed() == call.fields {
+        Ok(claim)
+    } else {
+        let truth = "other paths than the entry released";
+        Err(Objection::alarm(Refusal::access(), truth))
+    }
+}
+
+/// Only the newest active version is released.
+fn newest_active<'a>(
+    deposits: &'a DepositFacts,
+    claim: &Claim,
+    now: Time,
+) -> Result<&'a Deposit, Objection> {
+    let newest = deposits.newest_active(claim.record, claim.source);
+    let of_version = deposits
+        .get(claim.record, claim.source, claim.version)
+        .filter(|named| *named.header.binding() == claim.binding());
+    match (newest, of_version) {
+        (Some(newest), _) if *newest.header.binding() == claim.binding() => Ok(newest),
+        (_, Some(named)) if named.is_pending(now) => {
+            let truth = "the version is not activated yet";
+            Err(Objection::quiet(Refusal::ledger_behind(), truth))
+        }
+        (Some(Deposit { activated: Some(at), .. }), Some(_)) if at.distance(now) <= RECENT => {
+            let truth = "a newer version has just been activated";
+            Err(Objection::quiet(Refusal::access(), truth))
+        }
+        _ => {
+            let truth = "not the newest active version in custody";
+            Err(Objection::alarm(Refusal::access(), truth))
+        }
+    }
+}
+
+/// The referral that brings the record to the caller, as its sender signed it. Its later state is the one
+/// thing that the gateway's word is taken for.
+fn bringing_referral(
+    call: &ReleaseKeys,
+    claim: &Claim,
+    body: &EntryBody,
+) -> Result<Option<ReferralFacts>, Objection> {
+    if call.act.agency == claim.source {
+        return Ok(None);
+    }
+    let signed = match &call.referral {
+        Some(Ok(signed)) => signed,
+        Some(Err(why)) => return Err(Objection::alarm(Refusal::access(), why.to_string())),
+        None => {
+            let refusal = Refusal::field("referral", "the referral as its sender signed it");
+            return Err(Objection::quiet(refusal, "referral not shown"));
+        }
+    };
+    match parse_referral(signed.message()) {
+        Ok(terms)
+            if terms.sender == claim.source
+                && terms.recipient == call.act.agency
+                && terms.case == claim.case
+                && Some(terms.referral) == claim.referral =>
+        {
+            Ok(Some(ReferralFacts {
+                id: terms.referral,
+                statement_sha256: *signed.payload_sha256(),
+                state: body.referral_state(),
+            }))
+        }
+        _ => {
+            let truth = "the referral does not bring this record to the caller";
+            Err(Objection::alarm(Refusal::access(), truth))
+        }
+    }
+}
+
+/// The case's consents as the decision needs them: refusals, and the permits that the entry names. The
+/// gateway counts reads that were never brought here, so of two permits it may have had to take the other.
+fn grants(consents: &ConsentFacts, claim: &Claim, redemption: Redemption) -> Vec<Grant> {
+    let named = claim.consents();
+    let mut grants = consents.grants(claim.case);
+    grants.retain(|grant| {
+        grant.terms.choice == Choice::Deny || named.contains(&grant.terms.consent)
+    });
+    if redemption == Redemption::Again {
+        // This read is counted already.
+        for grant in &mut grants {
+            grant.reads = grant.reads.saturating_sub(1);
+        }
+    }
+    grants
+}
+
+/// The release, if it is the gateway's field by field, each on the same basis.
+fn agrees(
+    outcome: Outcome,
+    call: &ReleaseKeys,
+    claim: &Claim,
+    consents: &ConsentFacts,
+    redeemed: &mut RedeemedFacts,
+    now: Time,
+) -> Result<Release, Objection> {
+    let Outcome { release, withheld } = outcome;
+    let claimed = claim.released.iter().map(|(field, basis)| (*field, *basis));
+    match release {
+        Some(release) if release.fields().eq(claimed) => return Ok(release),
+        _ => {}
+    }
+    let grants = consents.grants(claim.case);
+    let here = |id: &ConsentId| grants.iter().any(|grant| grant.terms.consent == *id);
+    if let Some(missing) = claim.consents().into_iter().find(|id| !here(id)) {
+        let since = redeemed.missing_since(missing, now);
+        let objection = if since.distance(now) <= RECENT {
+            Objection::quiet
+        } else {
+            Objection::alarm
+        };
+        return Err(objection(Refusal::ledger_behind(), "the consent is not here"));
+    }
+    let truth = format!("decided otherwise here: {}", truths(&withheld));
+    let of_the_two = |grant: &&Grant| {
+        grant.terms.source == claim.source && grant.terms.recipient == call.act.agency
+    };
+    if grants
+        .iter()
+        .filter(of_the_two)
+        .any(|grant| has_just_changed(grant, redeemed, now))
+    {
+        Err(Objection::quiet(Refusal::access(), truth))
+    } else {
+        Err(Objection::alarm(Refusal::access(), truth))
+    }
+}
+
+/// Recorded, withdrawn, begun or expired: two honest ledgers may differ about it for a while.
+fn has_just_changed(grant: &Grant, redeemed: &RedeemedFacts, now: Time) -> bool {
+    let recent = now - RECENT..=now;
+    [grant.terms.valid_from, grant.terms.expires_at]
+        .into_iter()
+        .chain(redeemed.changed(grant.terms.consent))
+        .any(|at| recent.contains(&at))
+}

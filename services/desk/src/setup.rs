@@ -1,0 +1,200 @@
+//! Starting a server: the parts of its configuration that gateway and custodian share, and what they
+//! become. Unknown keys are refused, keys are read from files only, and a key file that others can read
+//! is refused too.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use amanat_identity::{
+    Directory, DirectoryError, Registrars, TokenVerifier,
+    tls::{TlsError, server_config},
+    token::Audience,
+};
+use amanat_journal::Keys;
+use amanat_ledger::LogSigner;
+use amanat_policy::DecisionTable;
+use amanat_schema::{clock::Clock, statement::Envelope};
+use amanat_seal::WrapKey;
+use amanat_server::{FileError, Guard, LogFormat, private_key_pem, read_file, secret_hex};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use serde::Deserialize;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::Rules;
+
+/// `[server]`: where it listens and with which certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    pub listen: SocketAddr,
+    /// PEM, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// PEM, PKCS#8; readable by its owner only.
+    pub private_key: PathBuf,
+}
+
+/// `[directory]`: the signed directory and who must have signed it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryFiles {
+    pub file: PathBuf,
+    /// Remembers the highest version in use here; outside the data folder.
+    pub seen: PathBuf,
+    /// The registrars' Ed25519 public keys, hexadecimal.
+    pub registrars: Vec<String>,
+    /// How many of them must have signed; at least 2.
+    pub threshold: usize,
+    /// The decision table whose hash the directory names.
+    pub decision_table: PathBuf,
+}
+
+/// `[log]`: the append-only log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// SQLite, made by `init`.
+    pub database: PathBuf,
+    /// The last signed checkpoint; outside the folder that is backed up with the database.
+    pub checkpoint_file: PathBuf,
+    /// PEM, PKCS#8, Ed25519.
+    pub signing_key: PathBuf,
+    /// 32 bytes, hexadecimal: seals the officers' openings beside the log.
+    pub openings_key: PathBuf,
+}
+
+/// `[telemetry]`: log lines on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// As in `info` or `amanat_gateway=debug,info`.
+    pub filter: String,
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("directory.registrars: each is 64 hexadecimal digits")]
+    Registrar,
+    #[error("{path}: {message}")]
+    Table { path: String, message: String },
+    #[error("{path} is not the decision table that the directory names")]
+    OtherTable { path: String },
+    #[error("{path} holds no certificate in PEM form")]
+    Certificate { path: String },
+    #[error("{path} holds no usable signing key")]
+    SigningKey { path: String },
+    #[error("the log's signing key is not the one that the directory lists for this server")]
+    OtherLogKey,
+}
+
+/// What a server starts from.
+pub struct Setup {
+    pub rules: Arc<Rules>,
+    /// The directory as its registrars signed it.
+    pub directory: Envelope,
+    pub guard: Guard,
+    pub tls: ServerConfig,
+}
+
+impl Setup {
+    /// Loads and checks everything that the configuration names, but the log.
+    ///
+    /// # Errors
+    /// [`SetupError`], naming the file.
+    pub fn load(
+        listen: &Listen,
+        files: &DirectoryFiles,
+        audience: Audience,
+        clock: Clock,
+    ) -> Result<Self, SetupError> {
+        let keys: Option<Vec<[u8; 32]>> = files
+            .registrars
+            .iter()
+            .map(|text| hex::decode(text).ok()?.try_into().ok())
+            .collect();
+        let registrars = Registrars {
+            keys: keys.ok_or(SetupError::Registrar)?,
+            threshold: files.threshold,
+        };
+        let (directory, envelope) =
+            Directory::load(&files.file, &files.seen, &registrars, (clock)())?;
+        let rules = Arc::new(rules(Arc::new(directory), &files.decision_table)?);
+        let chain = certificates(&listen.certificate)?;
+        let key = private_key_pem(&listen.private_key)?;
+        let tls = server_config(chain, key, &rules.directory)?;
+        let guard = Guard::new(Arc::clone(&rules.directory), TokenVerifier::new(audience), clock);
+        Ok(Self { rules, directory: envelope, guard, tls })
+    }
+}
+
+impl Log {
+    /// The keys of the log, which must be the ones that the directory lists.
+    ///
+    /// # Errors
+    /// [`SetupError`], naming the file.
+    pub fn keys(&self, listed: &amanat_ledger::LogVerifier) -> Result<Keys, SetupError> {
+        let der = private_key_pem(&self.signing_key)?;
+        let signer = LogSigner::from_pkcs8(listed.origin(), der.secret_der()).map_err(|_| {
+            SetupError::SigningKey { path: self.signing_key.display().to_string() }
+        })?;
+        if signer.verifier() != listed {
+            return Err(SetupError::OtherLogKey);
+        }
+        Ok(Keys { signer, openings: self.openings()? })
+    }
+
+    /// The key of the openings alone.
+    ///
+    /// # Errors
+    /// [`SetupError`], naming the file.
+    pub fn openings(&self) -> Result<WrapKey, SetupError> {
+        let bytes = secret_hex(&self.openings_key)?;
+        WrapKey::from_bytes(bytes.as_slice())
+            .map_err(|_| SetupError::SigningKey { path: self.openings_key.display().to_string() })
+    }
+
+    /// Where the journal lives, with a service's own tables.
+    pub fn journal(
+        &self,
+        migrations: &'static [(&'static str, &'static str)],
+    ) -> amanat_journal::Config {
+        amanat_journal::Config {
+            database: self.database.clone(),
+            checkpoint_file: self.checkpoint_file.clone(),
+            migrations,
+        }
+    }
+}
+
+fn rules(directory: Arc<Directory>, table: &PathBuf) -> Result<Rules, SetupError> {
+    let path = || table.display().to_string();
+    let bytes = read_file(table)?;
+    let table_sha256 = amanat_seal::sha256(&bytes);
+    if table_sha256 != *directory.table_sha256() {
+        return Err(SetupError::OtherTable { path: path() });
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| SetupError::Table { path: path(), message: "not UTF-8".to_owned() })?;
+    let table = DecisionTable::parse(&text)
+        .map_err(|error| SetupError::Table { path: path(), message: error.to_string() })?;
+    Ok(Rules { directory, table, table_sha256 })
+}
+
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// [`SetupError`], naming the file.
+pub fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let pem = read_file(path)?;
+    CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| SetupError::Certificate { path: path.display().to_string() })
+}

@@ -1,0 +1,201 @@
+//! A directory counts if two registrars signed it, it is the newest and it is in force.
+
+use std::{fs, time::Duration};
+
+use amanat_identity::{Directory, DirectoryError, Registrars};
+use amanat_schema::{Time, directory, record::Need};
+use prost::Message as _;
+use tempfile::TempDir;
+
+use crate::support::{Exchange, new_key, now};
+
+#[test]
+fn a_directory_signed_by_both_registrars_is_read() {
+    let exchange = Exchange::new();
+    let directory = exchange.directory();
+    assert_eq!(directory.version(), 7);
+    assert_eq!(directory.agencies().count(), 3);
+    let shelter = directory.agency(exchange.shelter.id).unwrap();
+    assert_eq!(shelter.kind, exchange.shelter.kind);
+    assert_eq!(directory.agency_uri(shelter.id), exchange.shelter.uri());
+    let payload = exchange.publish(&exchange.wire()).payload;
+    assert_eq!(*directory.sha256(), amanat_seal::sha256(&payload));
+}
+
+#[test]
+fn fewer_than_two_registrars_are_never_enough() {
+    let exchange = Exchange::new();
+    let (wire, pinned) = (exchange.wire(), exchange.pinned());
+    let [first, second] = &exchange.registrars;
+    let one = first.sign(&wire);
+    let mut twice = first.sign(&wire);
+    first.cosign(&mut twice);
+    let mut stranger = first.sign(&wire);
+    new_key().cosign(&mut stranger);
+    let mut unsigned = exchange.publish(&wire);
+    unsigned.signatures.clear();
+    for envelope in [&one, &twice, &stranger, &unsigned] {
+        let refused = Directory::verify(envelope, &pinned);
+        assert!(matches!(refused, Err(DirectoryError::Signatures { threshold: 2 })));
+    }
+    for threshold in [0, 1] {
+        let lax = Registrars { threshold, ..pinned.clone() };
+        assert!(matches!(
+            Directory::verify(&one, &lax),
+            Err(DirectoryError::Signatures { threshold: 2 })
+        ));
+    }
+    let three = Registrars { keys: vec![first.public_key(), second.public_key()], threshold: 3 };
+    assert!(Directory::verify(&exchange.publish(&wire), &three).is_err());
+}
+
+#[test]
+fn not_one_byte_may_change_after_signing() {
+    let exchange = Exchange::new();
+    let envelope = exchange.publish(&exchange.wire());
+    for at in (0..envelope.payload.len()).step_by(97) {
+        let mut tampered = envelope.clone();
+        tampered.payload[at] ^= 1;
+        let refused = Directory::verify(&tampered, &exchange.pinned());
+        assert!(matches!(refused, Err(DirectoryError::Signatures { .. })), "byte {at}");
+    }
+}
+
+#[test]
+fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
+    type Spoil = fn(&mut directory::Directory);
+    let day = |days: i64| {
+        Time::from_millis(now().millis() + days * 24 * 3_600_000).unwrap().to_timestamp()
+    };
+    let spoils: [(&str, Spoil); 17] = [
+        ("valid_until_time", |d| d.valid_until_time = None),
+        ("valid_until_time", |d| d.valid_until_time = d.not_before_time),
+        ("not_before_time", |d| d.not_before_time = None),
+        ("exchange_id", |d| d.exchange_id.clear()),
+        ("version", |d| d.version = 0),
+        ("stands twice", |d| d.agencies.push(d.agencies[0].clone())),
+        ("agency_id", |d| d.agencies[0].agency_id.truncate(15)),
+        ("kind", |d| d.agencies[0].kind = 0),
+        ("kind", |d| d.agencies[0].kind = 99),
+        ("services", |d| d.agencies[0].services = vec![Need::Unspecified.into()]),
+        ("issuing_ca", |d| d.agencies[0].issuing_ca.truncate(40)),
+        ("statement_keys", |d| d.agencies[0].statement_keys.clear()),
+        ("statement_keys", |d| d.agencies[0].statement_keys[0].truncate(31)),
+        ("token_issuers", |d| d.agencies[0].token_issuers[0].public_key.clear()),
+        ("gateway", |d| d.gateway = None),
+        ("custodian", |d| d.custodian.as_mut().unwrap().log_origin.push('x')),
+        ("table_sha256", |d| d.table_sha256.clear()),
+    ];
+    let exchange = Exchange::new();
+    let refused = |wire: &directory::Directory| {
+        Directory::verify(&exchange.publish(wire), &exchange.pinned()).unwrap_err().to_string()
+    };
+    for (name, spoil) in spoils {
+        let mut wire = exchange.wire();
+        spoil(&mut wire);
+        let why = refused(&wire);
+        assert!(why.contains(name), "{name}: {why}");
+    }
+    let mut wire = exchange.wire();
+    wire.not_before_time = Some(day(0));
+    wire.valid_until_time = Some(day(30));
+    assert!(Directory::verify(&exchange.publish(&wire), &exchange.pinned()).is_ok());
+    wire.valid_until_time.as_mut().unwrap().seconds += 1;
+    assert!(refused(&wire).contains("valid_until_time"), "over 30 days");
+}
+
+#[test]
+fn no_authority_or_statement_key_stands_for_two_parties() {
+    type Spoil = fn(&mut directory::Directory);
+    let spoils: [(&str, Spoil); 4] = [
+        ("agencies.issuing_ca", |d| d.agencies[1].issuing_ca = d.agencies[0].issuing_ca.clone()),
+        ("agencies.statement_keys", |d| {
+            let key = d.agencies[0].statement_keys[0].clone();
+            d.agencies[1].statement_keys.push(key);
+        }),
+        ("custodian.issuing_ca", |d| {
+            d.custodian.as_mut().unwrap().issuing_ca =
+                d.gateway.as_ref().unwrap().issuing_ca.clone();
+        }),
+        ("gateway.statement_key", |d| {
+            d.gateway.as_mut().unwrap().statement_key = d.agencies[0].statement_keys[0].clone();
+        }),
+    ];
+    let exchange = Exchange::new();
+    for (name, spoil) in spoils {
+        let mut wire = exchange.wire();
+        spoil(&mut wire);
+        let refused = Directory::verify(&exchange.publish(&wire), &exchange.pinned());
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains(name) && why.contains("another party"), "{why}");
+    }
+}
+
+/// A folder with directory files.
+struct Folder {
+    exchange: Exchange,
+    folder: TempDir,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self { exchange: Exchange::new(), folder: TempDir::new().unwrap() }
+    }
+
+    fn load(&self, version: u64, now: Time) -> Result<u64, DirectoryError> {
+        let mut wire = self.exchange.wire();
+        wire.version = version;
+        let file = self.folder.path().join("directory");
+        fs::write(&file, self.exchange.publish(&wire).encode_to_vec()).unwrap();
+        let seen = self.folder.path().join("seen");
+        Directory::load(&file, &seen, &self.exchange.pinned(), now).map(|(d, _)| d.version())
+    }
+
+    fn seen(&self) -> Option<String> {
+        fs::read_to_string(self.folder.path().join("seen")).ok()
+    }
+}
+
+#[test]
+fn a_directory_is_never_rolled_back() {
+    let folder = Folder::new();
+    assert_eq!(folder.load(7, now()).unwrap(), 7);
+    assert_eq!(folder.load(7, now()).unwrap(), 7);
+    assert_eq!(folder.load(9, now()).unwrap(), 9);
+    assert_eq!(folder.seen().unwrap(), "9\n");
+    assert!(matches!(
+        folder.load(8, now()),
+        Err(DirectoryError::RolledBack { found: 8, seen: 9 })
+    ));
+}
+
+#[test]
+fn a_directory_counts_from_its_first_moment_to_its_last() {
+    let folder = Folder::new();
+    let begins = now() - Duration::from_secs(3600);
+    let ends = now() + Duration::from_secs(7 * 24 * 3600);
+    let moment = Duration::from_millis(1);
+    for (at, counts) in
+        [(begins - moment, false), (ends, false), (begins, true), (ends - moment, true)]
+    {
+        assert_eq!(folder.load(7, at).is_ok(), counts, "{at}");
+        assert_eq!(folder.seen().is_some(), counts, "one not in force is not remembered");
+    }
+}
+
+#[test]
+fn files_that_hold_something_else_are_refused() {
+    let folder = Folder::new();
+    folder.load(7, now()).unwrap();
+    let path = |name: &str| folder.folder.path().join(name);
+    let load = || {
+        Directory::load(&path("directory"), &path("seen"), &folder.exchange.pinned(), now())
+            .unwrap_err()
+    };
+    fs::write(path("seen"), "").unwrap();
+    assert!(matches!(load(), DirectoryError::Malformed), "a lost memory is not an empty one");
+    fs::write(path("directory"), [0xff; 8]).unwrap();
+    assert!(matches!(load(), DirectoryError::Malformed));
+    fs::remove_file(path("directory")).unwrap();
+    assert!(matches!(load(), DirectoryError::File { .. }));
+}

@@ -1,0 +1,67 @@
+//! The file of the last checkpoint, and starting again.
+
+use std::{fs, time::Duration};
+
+use amanat_ledger::{Head, receipt::verify};
+
+use crate::toy::{Lab, close, mark};
+
+#[tokio::test]
+async fn the_file_has_the_last_checkpoint_within_a_second() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    for _ in 0..3 {
+        opened.journal.call(mark(1)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let newest = opened.reader.checkpoint().unwrap();
+        assert_eq!(fs::read_to_string(lab.checkpoint_file()).unwrap(), newest.text);
+    }
+    close(opened).await;
+    assert_eq!(lab.verify().await, 3);
+}
+
+#[tokio::test]
+async fn ending_leaves_the_last_checkpoint_in_the_file() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    for _ in 0..5 {
+        opened.journal.call(mark(1)).await.unwrap();
+    }
+    let newest = opened.reader.checkpoint().unwrap();
+    close(opened).await;
+    assert_eq!(fs::read_to_string(lab.checkpoint_file()).unwrap(), newest.text);
+}
+
+#[tokio::test]
+async fn a_restart_continues_the_tree() {
+    let lab = Lab::new().await;
+    for start in 0..4 {
+        let opened = lab.open().await;
+        assert_eq!(opened.reader.checkpoint().map_or(0, |newest| newest.head.size), start * 3);
+        for n in 0..3 {
+            let receipt = opened.journal.call(mark(1)).await.unwrap().receipt.unwrap();
+            let proven = verify(&receipt, &lab.verifier()).unwrap();
+            assert_eq!((proven.index, proven.body.counter), (start * 3 + n, n + 1));
+        }
+        close(opened).await;
+    }
+    assert_eq!(lab.verify().await, 12);
+}
+
+#[tokio::test]
+async fn a_log_killed_before_its_first_file_was_due_goes_on() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    let first = fs::read_to_string(lab.checkpoint_file()).unwrap();
+    assert_eq!(lab.verifier().open(&first).unwrap().head, Head::EMPTY);
+    opened.journal.call(mark(1)).await.unwrap();
+    for task in &opened.tasks {
+        task.abort();
+    }
+    fs::write(lab.checkpoint_file(), first).unwrap();
+    let opened = lab.open().await;
+    assert_eq!(opened.journal.frozen(), None);
+    opened.journal.call(mark(1)).await.unwrap();
+    close(opened).await;
+    assert_eq!(lab.verify().await, 2);
+}
