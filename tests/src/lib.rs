@@ -1,0 +1,165 @@
+//! An exchange of real processes for the black-box tests: gateway and custodian as the program's own
+//! subcommands, agencies as connectors.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test support: a failed step is a failed test"
+)]
+
+pub mod forge;
+pub mod attack;
+pub mod cli;
+pub mod load;
+pub mod party;
+pub mod rogue;
+pub mod sharing;
+pub mod story;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    io::{BufRead as _, BufReader},
+    time::Duration,
+};
+
+use amanat::development::{self, Blueprint, Exchange, Server};
+use amanat_connector::{Acting, Connector, Profile};
+use tempfile::TempDir;
+
+/// A running exchange in a temporary folder; its servers are killed when it is dropped.
+pub struct Running {
+    pub exchange: Exchange,
+    pub gateway: Process,
+    pub custodian: Process,
+    folder: TempDir,
+}
+
+/// One server process, which can be killed and started again.
+pub struct Process {
+    name: &'static str,
+    program: PathBuf,
+    config: PathBuf,
+    /// Everything that it ever wrote on standard error.
+    pub log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Running {
+    /// Makes an exchange and starts its servers with a log filter, as in `trace`.
+    pub fn start(program: &str, filter: &str) -> Self {
+        let folder = TempDir::with_prefix("amanat-test-").unwrap();
+        let exchange =
+            development::make(folder.path(), &amanat::system_clock(), &Blueprint::lahore()).unwrap();
+        let gateway = Process::make("gateway", program, &exchange.gateway, filter);
+        let custodian = Process::make("custodian", program, &exchange.custodian, filter);
+        let mut running = Self { exchange, gateway, custodian, folder };
+        running.gateway.start();
+        running.custodian.start();
+        running
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// An agency's connector, acting for its default officer.
+    pub async fn connector(&self, agency: &str) -> Connector {
+        self.acting(agency, Acting::Officer("default".to_owned())).await
+    }
+
+    /// The oversight desk verifies both logs, and finds them whole.
+    pub async fn verify(&self) {
+        let oversight = self.connector("oversight").await;
+        for server in [amanat_connector::Server::Custodian, amanat_connector::Server::Gateway] {
+            oversight.verify_log(server, |_, _| {}).await.unwrap();
+        }
+    }
+
+    pub async fn acting(&self, agency: &str, acting: Acting) -> Connector {
+        let profile = Profile::load(&self.exchange.agencies[agency].folder).unwrap();
+        Connector::open(profile, acting, amanat::system_clock()).await.unwrap()
+    }
+}
+
+/// The name of the exchange that [`Running::start`] makes.
+pub fn exchange_id() -> String {
+    Blueprint::lahore().exchange_id
+}
+
+/// Between two looks at something that is about to change.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+impl Process {
+    fn make(name: &'static str, program: &str, server: &Server, filter: &str) -> Self {
+        let text = fs::read_to_string(&server.config).unwrap();
+        let mut config: toml::Table = toml::from_str(&text).unwrap();
+        config["telemetry"]["filter"] = filter.into();
+        fs::write(&server.config, toml::to_string(&config).unwrap()).unwrap();
+        let made = Command::new(program)
+            .args([name, "init", "--config"])
+            .arg(&server.config)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self {
+            name,
+            program: program.into(),
+            config: server.config.clone(),
+            log: server.folder.join(format!("{name}.log")),
+            child: None,
+        }
+    }
+
+    /// Starts it and returns when it answers.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let mut child = Command::new(&self.program)
+            .args([self.name, "serve", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(
+            line.contains("listening"),
+            "the {} did not start: {}",
+            self.name,
+            fs::read_to_string(&self.log).unwrap()
+        );
+        self.child = Some(child);
+    }
+
+    /// As by `kill -9`: nothing is flushed, nothing is said.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// As by its operator: what is under way is answered. Returns whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        let Some(mut child) = self.child.take() else { return false };
+        let told = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(told.success());
+        child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}

@@ -62,9 +62,11 @@ pub(crate) enum TokenVerb {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OutboxVerb {
-    /// Lists what waits
+    /// Lists what waits, and what a server refused
+    #[command(after_help = "Example:\n  amanat --profile DIR outbox list")]
     List,
-    /// Delivers what waits
+    /// Delivers what waits; ends with exit code 1 if something still waits or was refused
+    #[command(after_help = "Example:\n  amanat --profile DIR outbox deliver")]
     Deliver,
 }
 
@@ -101,35 +103,45 @@ async fn open(acting: As) -> Result<Connector, CommandError> {
 }
 
 async fn list_outbox(connector: &Connector) -> Result<Report, CommandError> {
-    let jobs = connector.pending().await?;
-    let lines: Vec<_> = jobs
-        .iter()
-        .map(|job| format!("{:>6}  {}  {}  {} answered", job.seq, job.kind, job.subject, job.progress))
-        .collect();
-    let json = jobs.iter().map(|job| {
-        json!({ "job": job.seq, "kind": job.kind, "subject": job.subject, "answered": job.progress })
+    let waiting = connector.pending().await?.into_iter().map(|job| {
+        Report::new(
+            format!("{:>6}  {}  {}  {} answered", job.seq, job.kind, job.subject, job.progress),
+            json!({
+                "job": job.seq, "kind": job.kind, "subject": job.subject, "answered": job.progress,
+            }),
+        )
     });
-    let text = if lines.is_empty() { "nothing waits".to_owned() } else { lines.join("\n") };
-    Ok(Report::new(text, json.collect::<Vec<_>>().into()))
+    let refused = connector.refused().await?.into_iter().map(|job| {
+        Report::new(
+            format!("{:>6}  {}  {}  refused: {}", job.seq, job.kind, job.subject, job.reason),
+            json!({
+                "job": job.seq, "kind": job.kind, "subject": job.subject, "refused": job.reason,
+            }),
+        )
+    });
+    Ok(Report::list(waiting.chain(refused).collect(), "nothing waits"))
 }
 
 async fn deliver_outbox(connector: &Connector) -> Result<Report, CommandError> {
-    let mut lines = Vec::new();
-    let mut json = Vec::new();
+    let mut failed = false;
+    let mut reports = Vec::new();
     for (job, outcome) in connector.deliver_pending().await? {
+        failed |= outcome.is_err();
         let state = match &outcome {
             Ok(_) => "delivered".to_owned(),
             Err(error) => format!("{}: {error}; {}", error.reason(), error.next_step()),
         };
-        lines.push(format!("{:>6}  {}  {}  {state}", job.seq, job.kind, job.subject));
         let reason = outcome.as_ref().err().map(ConnectorError::reason);
-        json.push(json!({
-            "job": job.seq, "kind": job.kind, "subject": job.subject,
-            "delivered": outcome.is_ok(), "reason": reason,
-        }));
+        reports.push(Report::new(
+            format!("{:>6}  {}  {}  {state}", job.seq, job.kind, job.subject),
+            json!({
+                "job": job.seq, "kind": job.kind, "subject": job.subject,
+                "delivered": outcome.is_ok(), "reason": reason,
+            }),
+        ));
     }
-    let text = if lines.is_empty() { "nothing waits".to_owned() } else { lines.join("\n") };
-    Ok(Report::new(text, json.into()))
+    let report = Report::list(reports, "nothing waits");
+    if failed { Err(CommandError::Undelivered(Box::new(report))) } else { Ok(report) }
 }
 
 /// The entries that a delivery made, as every report shows them.

@@ -25,6 +25,9 @@ pub(crate) enum CommandError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Connector(#[from] ConnectorError),
+    /// Jobs that are still in the outbox or were refused; the report says which.
+    #[error("not everything was delivered")]
+    Undelivered(Box<Report>),
     #[error(transparent)]
     Quickstart(#[from] QuickstartError),
 }
@@ -34,6 +37,7 @@ impl CommandError {
     pub(crate) fn report(&self) -> Report {
         match self {
             Self::Connector(error) => connector(error),
+            Self::Undelivered(report) => report.as_ref().clone(),
             other => {
                 let message = other.to_string();
                 let message = message.trim_end();

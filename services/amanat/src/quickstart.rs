@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::{CommandError, clock::system_clock, output::Printer};
+use crate::{CommandError, clock::system_clock, output::Printer, serve::Signals};
 
-use scenario::Scenario;
+use scenario::{Played, Scenario};
 use stage::Stage;
 
 const EXAMPLES: &str = "\
@@ -47,21 +47,37 @@ pub(crate) enum QuickstartError {
     Start { name: &'static str, log: PathBuf },
     #[error("a case file of the quickstart is not valid")]
     CaseFile,
+    #[error("signals cannot be handled: {0}")]
+    Signals(std::io::Error),
+    #[error("stopped before it was played to its end")]
+    Stopped,
     #[error("step {step} did not go as it must: {what}")]
     Surprise { step: u32, what: String },
 }
 
 pub(crate) async fn run(args: Quickstart, printer: Printer) -> Result<(), CommandError> {
-    let stage = Stage::set(args.dir, &args.log, printer).await?;
-    let played = Scenario::open(&stage, system_clock(), printer).await?.play().await?;
-    if args.exit {
-        stage.strike().await;
-        return Ok(());
-    }
-    stage.print_next(&played).map_err(CommandError::Output)?;
-    if tokio::signal::ctrl_c().await.is_err() {
-        tracing::warn!("no signal can be waited for; stopping");
+    // Before anything is started: its servers are not in its process group, so a signal that ended it
+    // here and now would leave them behind.
+    let mut signals = Signals::handle().map_err(QuickstartError::Signals)?;
+    let stage = tokio::select! {
+        stage = Stage::set(args.dir, &args.log, printer) => stage?,
+        () = signals.received() => return Err(QuickstartError::Stopped.into()),
+    };
+    let played = tokio::select! {
+        played = play(&stage, printer) => played,
+        () = signals.received() => Err(QuickstartError::Stopped.into()),
+    };
+    let shown = match played {
+        Ok(played) if !args.exit => stage.print_next(&played).map_err(CommandError::Output),
+        played => played.map(drop),
+    };
+    if shown.is_ok() && !args.exit {
+        signals.received().await;
     }
     stage.strike().await;
-    Ok(())
+    shown
+}
+
+async fn play(stage: &Stage, printer: Printer) -> Result<Played, CommandError> {
+    Scenario::open(stage, system_clock(), printer).await?.play().await
 }

@@ -140,18 +140,27 @@ async fn start(
     Ok((listener, stop(listening, signals)))
 }
 
-/// The signals that end a server.
-struct Signals {
+/// The signals that end a server, or a play.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn handle() -> io::Result<Self> {
+    /// From now on they are waited for, and no longer end the process on their own.
+    pub(crate) fn handle() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+
+    /// Completes with the next of them.
+    pub(crate) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -167,10 +176,7 @@ async fn stop(listening: SocketAddr, mut signals: Signals) {
         // Nobody reads it; those who call are served all the same.
         tracing::warn!(%error, "standard output cannot be written");
     }
-    tokio::select! {
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
-    }
+    signals.received().await;
     tracing::info!("stopping");
 }
 

@@ -38,3 +38,8 @@ CREATE TABLE versions (
     header_sha256 BLOB NOT NULL,
     PRIMARY KEY (source, record_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE consents (
+    consent_id BLOB PRIMARY KEY,  -- granted here
+    case_id    BLOB NOT NULL      -- so that it can be withdrawn by its id, with no server to ask
+) STRICT, WITHOUT ROWID;

@@ -141,6 +141,7 @@ impl Connector {
         };
         let requests =
             vec![request(Vec::new())?.encode_to_vec(), request(sealed_evidence)?.encode_to_vec()];
+        self.keep.granted(consent, case).await?;
         let delivery = self.deliver_now(Kind::Consent, &consent.to_string(), requests).await?;
         Ok(Granted { consent, recipient, purpose, paths, expires, delivery })
     }
@@ -148,12 +149,10 @@ impl Connector {
     /// Withdraws a consent at both servers; each is told even if the other cannot be reached.
     ///
     /// # Errors
-    /// As for any delivery; what could not be delivered stays in the outbox.
-    pub async fn withdraw_consent(
-        &self,
-        case: CaseId,
-        consent: ConsentId,
-    ) -> Result<Delivery, ConnectorError> {
+    /// [`ConnectorError::Input`] if this agency knows of no such consent; otherwise as for any delivery:
+    /// what could not be delivered stays in the outbox.
+    pub async fn withdraw_consent(&self, consent: ConsentId) -> Result<Delivery, ConnectorError> {
+        let case = self.case_of_consent(consent).await?;
         let withdrawal = self.signer.sign(case, None, |head| Withdrawal {
             head: Some(head),
             consent_id: consent.to_vec(),
@@ -172,6 +171,28 @@ impl Connector {
             entries.extend(outcome?.entries);
         }
         Ok(Delivery { entries })
+    }
+
+    /// The case that a withdrawal must name: one that names another would close nothing.
+    async fn case_of_consent(&self, consent: ConsentId) -> Result<CaseId, ConnectorError> {
+        if let Some(case) = self.keep.case_of(consent).await? {
+            return Ok(case);
+        }
+        for server in [Server::Gateway, Server::Custodian] {
+            match self.list_consents(server, None).await {
+                Ok(consents) => {
+                    if let Some(seen) = consents.iter().find(|seen| seen.consent == consent) {
+                        return Ok(seen.case);
+                    }
+                }
+                // The other one may still answer.
+                Err(ConnectorError::Unreachable) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let unknown = "this agency neither granted nor received a consent of that id, as far as can be \
+                       told now; see `consent list`";
+        Err(ConnectorError::Input(unknown.to_owned()))
     }
 
     /// The consents that this agency signed or is the recipient of, at one server.

@@ -108,7 +108,7 @@ impl ConnectorError {
             "REQUEST_ID_REUSED" => "run the command again; it takes a new id",
             "VERSION_MISMATCH" => "list the versions and submit on top of the newest",
             "AUDIT_UNAVAILABLE" | "UNREACHABLE" | "QUOTA_EXCEEDED" => {
-                "what you handed in is kept; run `amanat outbox deliver` later"
+                "try again later; what was handed in is kept: `amanat outbox deliver` sends it"
             }
             "LEDGER_BEHIND" => "the consent is on its way to the custodian; try again in a moment",
             "LOG_INCONSISTENT" => "stop and call the duty contact: a log contradicts itself",

@@ -36,6 +36,17 @@ pub struct PendingJob {
     pub progress: u32,
 }
 
+/// A delivery that a server refused: it is not tried again, and what was handed in is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedJob {
+    pub seq: i64,
+    pub kind: String,
+    /// The id of the record, consent or referral.
+    pub subject: String,
+    /// The published reason.
+    pub reason: String,
+}
+
 /// What is delivered; the name is the row's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -167,6 +178,16 @@ impl Connector {
                 progress: job.progress,
             })
             .collect())
+    }
+
+    /// What a server refused, oldest first.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Keep`].
+    pub async fn refused(&self) -> Result<Vec<RefusedJob>, ConnectorError> {
+        let jobs = self.keep.refused_jobs().await?;
+        let job = |(seq, kind, subject, reason)| RefusedJob { seq, kind, subject, reason };
+        Ok(jobs.into_iter().map(job).collect())
     }
 
     /// Tries everything that waits, oldest first; each with what it came to.

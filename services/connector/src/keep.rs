@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use amanat_ledger::SignedCheckpoint;
-use amanat_schema::{AgencyId, RecordId, audit::Receipt};
+use amanat_schema::{AgencyId, CaseId, ConsentId, RecordId, audit::Receipt};
 use prost::Message as _;
 use sqlx::{
     Row as _, SqlitePool,
@@ -105,6 +105,16 @@ impl Keep {
         Ok(jobs)
     }
 
+    /// The jobs that a server refused, oldest first: number, kind, subject and reason.
+    pub(crate) async fn refused_jobs(
+        &self,
+    ) -> Result<Vec<(i64, String, String, String)>, ConnectorError> {
+        let jobs = sqlx::query_as(
+            "SELECT seq, kind, subject, refused FROM jobs WHERE refused <> '' ORDER BY seq",
+        );
+        Ok(jobs.fetch_all(&self.pool).await?)
+    }
+
     /// Records a step's answer; with the last one the job's contents are erased.
     pub(crate) async fn answered(
         &self,
@@ -185,6 +195,34 @@ impl Keep {
             .fetch_optional(&self.pool)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Remembers the case of a consent that is granted here.
+    pub(crate) async fn granted(
+        &self,
+        consent: ConsentId,
+        case: CaseId,
+    ) -> Result<(), ConnectorError> {
+        sqlx::query("INSERT INTO consents (consent_id, case_id) VALUES ($1, $2)")
+            .bind(consent.to_vec())
+            .bind(case.to_vec())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The case of a consent that was granted here.
+    pub(crate) async fn case_of(
+        &self,
+        consent: ConsentId,
+    ) -> Result<Option<CaseId>, ConnectorError> {
+        let row = sqlx::query("SELECT case_id FROM consents WHERE consent_id = $1")
+            .bind(consent.to_vec())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let case: Vec<u8> = row.try_get(0)?;
+        Ok(CaseId::parse(&case).ok())
     }
 
     /// The highest version of a record that this connector has seen.

@@ -25,7 +25,7 @@ pub use audit::{EntryQuery, LogReport, SeenEntry, Server, VerifyError};
 pub use case::{Read, ReadRequest, Submitted, VersionSeen};
 pub use consent::{ConsentFile, ConsentSeen, Granted};
 pub use error::{ConnectorError, Refusal};
-pub use jobs::{Delivery, PendingJob};
+pub use jobs::{Delivery, PendingJob, RefusedJob};
 pub use profile::{OfficerProfile, Profile, ProfileError};
 pub use referral::{NewReferral, Referred, ReferralSeen};
 pub use signer::Acting;

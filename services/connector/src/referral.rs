@@ -51,6 +51,8 @@ pub struct ReferralSeen {
     pub minor_band: MinorBand,
     pub paths: Vec<String>,
     pub state: ReferralState,
+    /// Why its recipient declined, if it did.
+    pub rejection: Option<RejectionReason>,
     pub submitted: Time,
     pub respond_by: Time,
     /// SHA-256 of the newest signed step.
@@ -190,6 +192,7 @@ impl Connector {
         let terms = amanat_policy::parse_referral(signed.message())
             .map_err(|_| untrustworthy("a submission that is not valid"))?;
         let mut newest = *signed.payload_sha256();
+        let mut rejection = None;
         for envelope in &wire.transitions {
             let step = Signed::<ReferralTransition>::verify_envelope(envelope, &self.directory)?;
             let follows = step.head().follows == Some(newest);
@@ -199,6 +202,8 @@ impl Connector {
                 return Err(untrustworthy("a step that does not follow"));
             }
             newest = *step.payload_sha256();
+            let reason = step.message().rejection_reason();
+            rejection = Some(reason).filter(|reason| *reason != RejectionReason::Unspecified);
         }
         let time = |t| Time::parse(t).map_err(|_| untrustworthy("a malformed referral"));
         Ok(ReferralSeen {
@@ -212,6 +217,7 @@ impl Connector {
             minor_band: terms.minor_band,
             paths: terms.paths.iter().map(|field| field.field().path.to_owned()).collect(),
             state: wire.state(),
+            rejection,
             submitted: time(wire.submit_time.as_ref())?,
             respond_by: time(wire.respond_by_time.as_ref())?,
             newest,

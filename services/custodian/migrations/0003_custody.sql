@@ -26,8 +26,10 @@ CREATE TABLE releases (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE missing_consents (
-    consent_id BLOB PRIMARY KEY,  -- the gateway released on it, and it was not here
-    first_time INTEGER NOT NULL   -- when that was first so, this server's clock, milliseconds since 1970
+    case_id    BLOB NOT NULL,
+    consent_id BLOB NOT NULL,     -- the gateway released on it, and it was not here
+    first_time INTEGER NOT NULL,  -- when that was first so, this server's clock, milliseconds since 1970
+    PRIMARY KEY (case_id, consent_id)
 ) STRICT, WITHOUT ROWID;
 
 -- The largest is the observed head. Others are kept so that a smaller checkpoint needs no new proof.

@@ -103,15 +103,13 @@ impl Follower {
         log: &LogVerifier,
         file: &Path,
     ) -> Result<(Self, [JoinHandle<()>; 2]), FollowError> {
-        let note = head_file::read(file)?;
-        let filed = note.as_deref().map(|note| log.open(note).ok());
-        let sizes = filed.iter().flatten().map(|filed| filed.head.size);
-        let seen = look(&journal, sizes.collect()).await?;
-        if let Some(contradiction) = against_file(&seen, note.as_deref(), log) {
-            journal.call(HeadCall::Freeze(contradiction).into()).await?;
-        }
+        let head = match check_file(&journal, log, file).await {
+            // Then nothing is decided here, but the log can still be read.
+            Err(FollowError::Journal(JournalError::Frozen(_))) => None,
+            checked => checked?,
+        };
         let (waiting, queue) = mpsc::channel(WAITING);
-        let (newest, receiver) = watch::channel(seen.head().cloned());
+        let (newest, receiver) = watch::channel(head);
         let file = head_file::follow(file.to_owned(), receiver.clone());
         let task = Task {
             journal,
@@ -221,6 +219,21 @@ async fn look(journal: &Journal<Custody>, sizes: Vec<u64>) -> Result<Seen, Journ
     }
 }
 
+/// The observed head, after it was held against its file.
+async fn check_file(
+    journal: &Journal<Custody>,
+    log: &LogVerifier,
+    file: &Path,
+) -> Result<Option<Observation>, FollowError> {
+    let note = head_file::read(file)?;
+    let filed = note.as_deref().and_then(|note| log.open(note).ok());
+    let seen = look(journal, filed.iter().map(|filed| filed.head.size).collect()).await?;
+    if let Some(contradiction) = against_file(&seen, note.as_deref(), log) {
+        journal.call(HeadCall::Freeze(contradiction).into()).await?;
+    }
+    Ok(seen.head().cloned())
+}
+
 /// Database ahead of the file: proceed. Behind, or of another tree: frozen.
 fn against_file(seen: &Seen, file: Option<&str>, log: &LogVerifier) -> Option<Contradiction> {
     let ours = seen.head().map(|head| head.note.clone());
@@ -241,13 +254,14 @@ fn against_file(seen: &Seen, file: Option<&str>, log: &LogVerifier) -> Option<Co
     };
     match seen.standing(&filed.head) {
         Standing::Contradicted(_) => contradiction("the observed-head file names another tree"),
-        Standing::Unknown if seen.head().is_none_or(|head| head.head.size < filed.head.size) => {
+        Standing::Unknown
+            if seen
+                .head()
+                .is_none_or(|head| head.head.size < filed.head.size) =>
+        {
             contradiction("the database ends before the observed-head file: it was rolled back")
         }
         // Smaller and no longer retained.
         Standing::Unknown | Standing::Known => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -22,9 +22,7 @@ impl Kek {
 
     pub(crate) fn unwrap(&self, binding: &Binding, wrapped: &[u8]) -> Result<RecordKey, SealError> {
         let version = binding.version.to_be_bytes();
-        let bytes = self
-            .0
-            .unwrap(LABEL, &context(binding, &version), wrapped)?;
+        let bytes = self.0.unwrap(LABEL, &context(binding, &version), wrapped)?;
         RecordKey::from_bytes(&bytes)
     }
 }

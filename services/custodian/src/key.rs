@@ -114,7 +114,9 @@ impl KeyService for KeyDesk {
         let wire = request.into_inner();
         request_id(&wire.request_id)?;
         let fields = parse_fields(&wire).map_err(Refusal::invalid)?;
-        let read = self.shown(wire.read_receipt.as_ref(), "read_receipt").await?;
+        let read = self
+            .shown(wire.read_receipt.as_ref(), "read_receipt")
+            .await?;
         let directory = &self.desk.rules.directory;
         let referral = wire
             .referral
@@ -160,8 +162,8 @@ impl KeyService for KeyDesk {
 
 impl KeyDesk {
     fn wrap(&self, header: &Header, key: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let key = RecordKey::from_bytes(key)
-            .map_err(|_| Refusal::field("record_key", "32 bytes"))?;
+        let key =
+            RecordKey::from_bytes(key).map_err(|_| Refusal::field("record_key", "32 bytes"))?;
         if !header.fits(&key) {
             let expected = "the key that the header commits to";
             return Err(Refusal::field("record_key", expected));

@@ -203,3 +203,6 @@ async fn each_hour(desk: Desk<store::Custody>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

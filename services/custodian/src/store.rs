@@ -88,8 +88,10 @@ pub(crate) struct Facts {
 pub(crate) struct Objection {
     /// What the caller is told.
     refusal: Box<Refusal>,
-    /// What the entry keeps behind its commitment.
-    truth: String,
+    /// For the operator, and behind the entry's commitment.
+    why: &'static str,
+    /// Behind the commitment only: it may say what became of a consent.
+    detail: String,
     alarm: Alarm,
 }
 
@@ -101,38 +103,39 @@ enum Alarm {
 }
 
 impl Objection {
-    fn quiet(refusal: Refusal, truth: impl Into<String>) -> Self {
+    fn quiet(refusal: Refusal, why: &'static str) -> Self {
         Self {
             refusal: Box::new(refusal),
-            truth: truth.into(),
+            why,
+            detail: String::new(),
             alarm: Alarm::Quiet,
         }
     }
 
-    fn alarm(refusal: Refusal, truth: impl Into<String>) -> Self {
+    fn alarm(refusal: Refusal, why: &'static str) -> Self {
         Self {
-            refusal: Box::new(refusal),
-            truth: truth.into(),
             alarm: Alarm::Raised,
+            ..Self::quiet(refusal, why)
         }
+    }
+
+    fn with(self, detail: String) -> Self {
+        Self { detail, ..self }
     }
 
     /// The refusal with its entry, of the action ALARM if it raises one; not remembered, so that the caller
     /// can try again when things have changed.
     fn rule(self, act: &Act, rules: &Rules, action: Action, linkage: Linkage) -> Ruled {
-        let Self {
-            refusal,
-            truth,
-            alarm,
-        } = self;
-        let action = match alarm {
+        let action = match self.alarm {
             Alarm::Quiet => action,
             Alarm::Raised => {
-                tracing::error!(truth, agency = %act.agency, "ALARM: a request does not fit");
+                tracing::error!(why = self.why, agency = %act.agency, "ALARM: a request does not fit");
                 Action::Alarm
             }
         };
-        let draft = act.refused(rules, action, linkage, &refusal, &truth);
+        let truth = format!("{} {}", self.why, self.detail);
+        let refusal = self.refusal;
+        let draft = act.refused(rules, action, linkage, &refusal, truth.trim_end());
         Ruling {
             answer: Err(*refusal),
             draft: Some(draft),
@@ -219,7 +222,12 @@ impl Call {
 
     /// The sizes of the gateway's log whose observed heads the decision needs.
     fn sizes(&self) -> Vec<u64> {
-        let of = |shown: &Shown| shown.iter().map(|proven| proven.checkpoint.head.size).collect();
+        let of = |shown: &Shown| {
+            shown
+                .iter()
+                .map(|proven| proven.checkpoint.head.size)
+                .collect()
+        };
         match self {
             Self::Head(HeadCall::Look(sizes)) => sizes.clone(),
             Self::Activate(call) => of(&call.put),
@@ -363,7 +371,10 @@ fn done(reply: Reply, draft: Draft, answer: Vec<u8>) -> Ruled {
 
 /// What a receipt's holder says that its entry is about; empty unless it was proved.
 fn linkage(shown: &Shown) -> Linkage {
-    let linkage = shown.as_ref().ok().and_then(|proven| proven.linkage.as_ref());
+    let linkage = shown
+        .as_ref()
+        .ok()
+        .and_then(|proven| proven.linkage.as_ref());
     linkage.map_or_else(Linkage::default, |linkage| Linkage {
         case_id: linkage.case_id.clone(),
         record_id: linkage.record_id.clone(),
@@ -378,6 +389,3 @@ fn linkage(shown: &Shown) -> Linkage {
 fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }
-
-#[cfg(test)]
-mod tests;

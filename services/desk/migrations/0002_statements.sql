@@ -8,28 +8,26 @@ CREATE TABLE statements (
 
 CREATE TABLE consents (
     seq            INTEGER PRIMARY KEY,   -- in the order of recording
-    consent_id     BLOB NOT NULL UNIQUE,
     case_id        BLOB NOT NULL,
+    consent_id     BLOB NOT NULL,         -- its name in the case; another case cannot take it
     source         BLOB NOT NULL,         -- the agency that signed it
     recipient      BLOB NOT NULL,         -- the one agency that it is about
     envelope       BLOB NOT NULL,         -- the signed bytes, as they came
     payload_sha256 BLOB NOT NULL,
     evidence       BLOB NOT NULL,         -- sealed evidence part; empty at the custodian
     record_time    INTEGER NOT NULL,      -- this server's clock, milliseconds since 1970
-    reads          INTEGER NOT NULL       -- how many reads rested on it here
+    reads          INTEGER NOT NULL,      -- how many reads rested on it here
+    UNIQUE (case_id, consent_id)
 ) STRICT;
 
-CREATE INDEX consents_by_case ON consents (case_id);
 CREATE INDEX consents_by_source ON consents (source, seq);
 CREATE INDEX consents_by_recipient ON consents (recipient, seq);
 
 CREATE TABLE withdrawals (
+    case_id       BLOB NOT NULL,     -- as the withdrawal names it; counts for a consent of this case
     consent_id    BLOB NOT NULL,     -- may be withdrawn before it arrives
     agency        BLOB NOT NULL,     -- who signed the withdrawal; counts if it is entitled to
-    case_id       BLOB NOT NULL,
     envelope      BLOB NOT NULL,     -- the signed bytes, as they came
     withdraw_time INTEGER NOT NULL,  -- this server's clock, milliseconds since 1970
-    PRIMARY KEY (consent_id, agency)
+    PRIMARY KEY (case_id, consent_id, agency)
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX withdrawals_by_case ON withdrawals (case_id);

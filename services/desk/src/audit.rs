@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use amanat_journal::{Access, EntryFilter, Ruling, StoredEntry};
 use amanat_schema::{
-    AgencyId, audit,
+    audit,
     policy::{AgencyKind, Right},
 };
 use amanat_server::Refusal;
@@ -26,7 +26,10 @@ pub enum AuditCall {
 /// What the verbs answer.
 #[derive(Debug)]
 pub enum AuditReply {
-    Listed { entries: Vec<SeenEntry>, next: String },
+    Listed {
+        entries: Vec<SeenEntry>,
+        next: String,
+    },
     Got(Box<SeenEntry>),
 }
 
@@ -46,21 +49,17 @@ pub enum Linkage {
     Withheld,
 }
 
-/// The entries that a batch's readings need.
+/// The entries that a batch's readings need, by what was asked: two officers of one agency may ask in the
+/// same words with different rights.
 #[derive(Default)]
 pub struct AuditFacts {
-    entries: HashMap<(AgencyId, [u8; 32]), Vec<StoredEntry>>,
+    listed: HashMap<EntryFilter, Vec<StoredEntry>>,
+    got: HashMap<u64, Option<StoredEntry>>,
 }
 
 impl AuditCall {
     pub fn access(&self) -> Access {
         Access::default()
-    }
-
-    fn act(&self) -> &Act {
-        match self {
-            Self::List { act, .. } | Self::Get { act, .. } => act,
-        }
     }
 }
 
@@ -71,45 +70,69 @@ impl AuditFacts {
         connection: &mut SqliteConnection,
         calls: &[&AuditCall],
     ) -> Result<Self, sqlx::Error> {
-        let mut entries = HashMap::new();
+        let mut facts = Self::default();
         for call in calls {
-            let act = call.act();
-            let found = match call {
-                AuditCall::List { filter, .. } => amanat_journal::page(connection, filter).await?,
-                AuditCall::Get { idx, .. } => {
-                    amanat_journal::stored_entry(connection, *idx).await?.into_iter().collect()
+            match call {
+                AuditCall::List { filter, .. } => {
+                    let page = amanat_journal::page(connection, filter).await?;
+                    facts.listed.insert(filter.clone(), page);
                 }
-            };
-            entries.insert((act.agency, act.request_sha256), found);
+                AuditCall::Get { idx, .. } => {
+                    let entry = amanat_journal::stored_entry(connection, *idx).await?;
+                    facts.got.insert(*idx, entry);
+                }
+            }
         }
-        Ok(Self { entries })
+        Ok(facts)
     }
 
     /// Decides one verb.
-    pub fn decide(&mut self, rules: &Rules, call: &AuditCall) -> Ruling<Result<AuditReply, Refusal>> {
-        let act = call.act();
-        // Cloned, not taken: the same question can stand twice in a batch.
-        let found = self.entries.get(&(act.agency, act.request_sha256)).cloned().unwrap_or_default();
-        let seen = found.into_iter().filter_map(|stored| see(act, stored));
-        let (action, answer) = match call {
-            AuditCall::List { filter, .. } => {
-                let entries: Vec<_> = seen.collect();
+    pub fn decide(
+        &mut self,
+        rules: &Rules,
+        call: &AuditCall,
+    ) -> Ruling<Result<AuditReply, Refusal>> {
+        // Entries are cloned, not taken: the same question can stand twice in a batch.
+        let (act, action, answer) = match call {
+            AuditCall::List { act, filter } => {
+                let found = self.listed.get(filter).into_iter().flatten().cloned();
+                let entries: Vec<_> = found.filter_map(|stored| see(act, stored)).collect();
                 let full = u64::from(filter.limit) == u64::try_from(entries.len()).unwrap_or(0);
                 let last = entries.last().filter(|_| full);
                 let next = last.map_or_else(String::new, |e| format!("{:x}", e.stored.idx + 1));
-                (audit::Action::ListEntries, Ok(AuditReply::Listed { entries, next }))
+                (
+                    act,
+                    audit::Action::ListEntries,
+                    Ok(AuditReply::Listed { entries, next }),
+                )
             }
-            AuditCall::Get { .. } => (
-                audit::Action::GetEntry,
-                seen.last().map(|entry| AuditReply::Got(Box::new(entry))).ok_or_else(Refusal::access),
-            ),
+            AuditCall::Get { act, idx } => {
+                let found = self.got.get(idx).cloned().flatten();
+                let seen = found.and_then(|stored| see(act, stored));
+                let answer = seen.map(|entry| AuditReply::Got(Box::new(entry)));
+                (
+                    act,
+                    audit::Action::GetEntry,
+                    answer.ok_or_else(Refusal::access),
+                )
+            }
         };
         let linkage = audit::Linkage::default();
         let draft = match &answer {
             Ok(_) => act.allowed(rules, action, linkage),
-            Err(refusal) => act.refused(rules, action, linkage, refusal, "absent or another agency's"),
+            Err(refusal) => act.refused(
+                rules,
+                action,
+                linkage,
+                refusal,
+                "absent or another agency's",
+            ),
         };
-        Ruling { answer, draft: Some(draft), remember: None }
+        Ruling {
+            answer,
+            draft: Some(draft),
+            remember: None,
+        }
     }
 }
 
@@ -120,8 +143,14 @@ pub(crate) fn reads_all(act: &Act) -> bool {
 
 fn see(act: &Act, stored: StoredEntry) -> Option<SeenEntry> {
     if stored.agency == act.agency.as_bytes() {
-        Some(SeenEntry { stored, linkage: Linkage::Shown })
+        Some(SeenEntry {
+            stored,
+            linkage: Linkage::Shown,
+        })
     } else {
-        reads_all(act).then_some(SeenEntry { stored, linkage: Linkage::Withheld })
+        reads_all(act).then_some(SeenEntry {
+            stored,
+            linkage: Linkage::Withheld,
+        })
     }
 }

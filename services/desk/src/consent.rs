@@ -74,6 +74,12 @@ pub(crate) struct ConsentRow {
     pub(crate) reads: u32,
 }
 
+impl ConsentRow {
+    fn is_used_up(&self) -> bool {
+        self.terms.max_reads != 0 && self.reads >= self.terms.max_reads
+    }
+}
+
 impl ConsentCall {
     pub fn access(&self) -> Access {
         match self {
@@ -107,7 +113,10 @@ impl ConsentCall {
 
 /// All that happens in a case is decided in order.
 pub fn case_key(case: CaseId) -> ConflictKey {
-    ConflictKey { kind: "case", id: *case.as_bytes() }
+    ConflictKey {
+        kind: "case",
+        id: *case.as_bytes(),
+    }
 }
 
 fn changes(act: &Act, case: CaseId, statement: &Stored) -> Access {
@@ -144,7 +153,9 @@ fn record(
 ) -> Ruled {
     let linkage = linkage(call.terms.case, call.terms.consent, &call.statement);
     let action = audit::Action::RecordConsent;
-    let taken = facts.consent(call.terms.consent).map(|row| row.payload_sha256);
+    let taken = facts
+        .consent(call.terms.case, call.terms.consent)
+        .map(|row| row.payload_sha256);
     match (statements.look_up(&call.statement), taken) {
         (Known::New, None) => {
             statements.accept(&call.statement);
@@ -152,9 +163,16 @@ fn record(
         }
         (Known::Same, Some(sha256)) if sha256 == call.statement.payload_sha256 => {}
         _ => {
-            let refusal = Refusal::state("the consent's or statement's id was used for another one");
-            let draft = call.act.refused(rules, action, linkage, &refusal, "id used with other bytes");
-            return Ruling { answer: Err(refusal), draft: Some(draft), remember: None };
+            let refusal =
+                Refusal::state("the consent's or statement's id was used for another one");
+            let draft =
+                call.act
+                    .refused(rules, action, linkage, &refusal, "id used with other bytes");
+            return Ruling {
+                answer: Err(refusal),
+                draft: Some(draft),
+                remember: None,
+            };
         }
     }
     done(call.act.allowed(rules, action, linkage))
@@ -169,19 +187,20 @@ fn withdraw(
 ) -> Ruled {
     let linkage = linkage(call.case, call.consent, &call.statement);
     let action = audit::Action::WithdrawConsent;
-    let entitled = match facts.consent(call.consent) {
+    let entitled = match facts.consent(call.case, call.consent) {
         // An early withdrawal is kept; whether its signer may is settled when the consent comes.
         None => true,
-        Some(row) => row.terms.case == call.case && facts.may_withdraw(row, call.act.agency),
+        Some(row) => facts.may_withdraw(row, call.act.agency),
     };
     let refusal = match statements.look_up(&call.statement) {
         Known::Other => Some((
             Refusal::state("the statement's id was used for another one"),
             "id used with other bytes",
         )),
-        Known::New | Known::Same if !entitled => {
-            Some((Refusal::access(), "neither source nor recipient of a consent in the case"))
-        }
+        Known::New | Known::Same if !entitled => Some((
+            Refusal::access(),
+            "neither source nor recipient of a consent in the case",
+        )),
         Known::New => {
             statements.accept(&call.statement);
             facts.withdraw(call, now);
@@ -193,19 +212,27 @@ fn withdraw(
         None => done(call.act.allowed(rules, action, linkage)),
         Some((refusal, truth)) => {
             let draft = call.act.refused(rules, action, linkage, &refusal, truth);
-            Ruling { answer: Err(refusal), draft: Some(draft), remember: None }
+            Ruling {
+                answer: Err(refusal),
+                draft: Some(draft),
+                remember: None,
+            }
         }
     }
 }
 
-fn list(facts: &mut ConsentFacts, rules: &Rules, call: &ListConsents, now: Time) -> Ruled {
+fn list(facts: &ConsentFacts, rules: &Rules, call: &ListConsents, now: Time) -> Ruled {
     let rows = facts.listed(call);
     let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
     let consents = rows
         .into_iter()
         .map(|row| {
             let status = facts.status(&row, call.act.agency, now);
-            Listed { status, recorded: row.recorded, envelope: row.envelope }
+            Listed {
+                status,
+                recorded: row.recorded,
+                envelope: row.envelope,
+            }
         })
         .collect();
     let linkage = audit::Linkage {
@@ -214,13 +241,20 @@ fn list(facts: &mut ConsentFacts, rules: &Rules, call: &ListConsents, now: Time)
     };
     Ruling {
         answer: Ok(ConsentReply::Listed { consents, next }),
-        draft: Some(call.act.allowed(rules, audit::Action::ListConsents, linkage)),
+        draft: Some(
+            call.act
+                .allowed(rules, audit::Action::ListConsents, linkage),
+        ),
         remember: None,
     }
 }
 
 fn done(draft: amanat_journal::Draft) -> Ruled {
-    Ruling { answer: Ok(ConsentReply::Done), draft: Some(draft), remember: Some(Vec::new()) }
+    Ruling {
+        answer: Ok(ConsentReply::Done),
+        draft: Some(draft),
+        remember: Some(Vec::new()),
+    }
 }
 
 fn linkage(case: CaseId, consent: ConsentId, statement: &Stored) -> audit::Linkage {
@@ -235,24 +269,29 @@ fn linkage(case: CaseId, consent: ConsentId, statement: &Stored) -> audit::Linka
 impl ConsentFacts {
     /// The case's consents as decisions need them.
     pub fn grants(&self, case: CaseId) -> Vec<Grant> {
-        let rows: Vec<&ConsentRow> = self.in_case(case).collect();
-        rows.iter()
+        self.in_case(case)
             .map(|row| Grant {
                 terms: row.terms.clone(),
                 statement_sha256: row.payload_sha256,
                 reads: row.reads,
                 withdrawn: self.is_withdrawn(row),
-                superseded: rows.iter().any(|later| {
-                    later.terms.supersedes == Some(row.terms.consent)
-                        && later.terms.source == row.terms.source
-                }),
+                superseded: self.is_superseded(row),
             })
             .collect()
     }
 
+    /// Whether its source put another in its place; that one's own fate does not bring it back.
+    fn is_superseded(&self, row: &ConsentRow) -> bool {
+        self.in_case(row.terms.case).any(|other| {
+            other.terms.supersedes == Some(row.terms.consent)
+                && other.terms.source == row.terms.source
+        })
+    }
+
     /// Whether a signed withdrawal by someone entitled is here.
     fn is_withdrawn(&self, row: &ConsentRow) -> bool {
-        self.withdrawn_by(row.terms.consent).any(|agency| self.may_withdraw(row, agency))
+        self.withdrawn_by(row)
+            .any(|agency| self.may_withdraw(row, agency))
     }
 
     /// Its source, or any recipient that the source's consents in the case name: it can only close.
@@ -272,10 +311,13 @@ impl ConsentFacts {
             } else {
                 ConsentStatus::NotInForce
             }
-        } else if (row.terms.valid_from..row.terms.expires_at).contains(&now) {
-            ConsentStatus::InForce
-        } else {
+        } else if self.is_superseded(row)
+            || row.is_used_up()
+            || !(row.terms.valid_from..row.terms.expires_at).contains(&now)
+        {
             ConsentStatus::NotInForce
+        } else {
+            ConsentStatus::InForce
         }
     }
 }

@@ -43,7 +43,11 @@ impl<B: Book> Clone for Desk<B> {
 #[derive(Debug)]
 pub enum Refused {
     /// A known agency's officer lacks the right.
-    Act { act: Box<Act>, action: Action, linkage: Linkage },
+    Act {
+        act: Box<Act>,
+        action: Action,
+        linkage: Linkage,
+    },
     /// Callers that never became a known agency, counted.
     Credentials { count: u64 },
 }
@@ -63,10 +67,19 @@ impl Refused {
 
     pub fn decide<R>(&self, rules: &Rules) -> Ruling<Result<R, Refusal>> {
         let (refusal, draft) = match self {
-            Self::Act { act, action, linkage } => {
+            Self::Act {
+                act,
+                action,
+                linkage,
+            } => {
                 let refusal = Refusal::access();
-                let draft =
-                    act.refused(rules, *action, linkage.clone(), &refusal, "the officer lacks the right");
+                let draft = act.refused(
+                    rules,
+                    *action,
+                    linkage.clone(),
+                    &refusal,
+                    "the officer lacks the right",
+                );
                 (refusal, draft)
             }
             Self::Credentials { count } => {
@@ -89,7 +102,11 @@ impl Refused {
                 (refusal, draft)
             }
         };
-        Ruling { answer: Err(refusal), draft: Some(draft), remember: None }
+        Ruling {
+            answer: Err(refusal),
+            draft: Some(draft),
+            remember: None,
+        }
     }
 }
 
@@ -99,7 +116,12 @@ impl<B: Book> Desk<B> {
     /// # Errors
     /// CREDENTIAL_INVALID, TOO_LARGE.
     pub fn asked<T: Message + prost::Name>(&self, request: &Request<T>) -> Result<Act, Refusal> {
-        let Caller { agency, kind, certificate_sha256, officer } = amanat_server::caller(request)?;
+        let Caller {
+            agency,
+            kind,
+            certificate_sha256,
+            officer,
+        } = amanat_server::caller(request)?;
         Ok(Act {
             agency,
             kind,
@@ -123,17 +145,21 @@ impl<B: Book> Desk<B> {
     ) -> Result<(Act, Signed<M>), Refusal> {
         let (agency, peer) = amanat_server::peer_agency(request)?;
         let request_sha256 = request_sha256(request.get_ref())?;
-        let kind = self.rules.directory.agency(agency).ok_or_else(Refusal::credential)?.kind;
+        let kind = self
+            .rules
+            .directory
+            .agency(agency)
+            .ok_or_else(Refusal::credential)?
+            .kind;
         let statement =
             statement.ok_or_else(|| Refusal::field("statement", "a signed statement"))?;
         let now = (self.guard.clock)();
-        let signed =
-            Signed::<M>::verify(statement, &self.rules.directory, &self.guard.tokens, now)
-                .and_then(|signed| match signed.head().agency == agency {
-                    true => Ok(signed),
-                    false => Err(SignedError::Signer),
-                })
-                .map_err(|why| self.unsigned(agency, &why))?;
+        let signed = Signed::<M>::verify(statement, &self.rules.directory, &self.guard.tokens, now)
+            .and_then(|signed| match signed.head().agency == agency {
+                true => Ok(signed),
+                false => Err(SignedError::Signer),
+            })
+            .map_err(|why| self.unsigned(agency, &why))?;
         let officer = signed.officer().ok_or_else(Refusal::credential)?;
         let request_id = RequestId::parse(request_id)
             .map_err(|_| Refusal::field("request_id", "16 random bytes"))?;
@@ -151,7 +177,9 @@ impl<B: Book> Desk<B> {
     fn unsigned(&self, agency: AgencyId, why: &SignedError) -> Refusal {
         match why {
             SignedError::Malformed => Refusal::field("statement", "a statement with its head"),
-            SignedError::Field(field) => Refusal::field(&format!("statement.{field}"), "a valid value"),
+            SignedError::Field(field) => {
+                Refusal::field(&format!("statement.{field}"), "a valid value")
+            }
             SignedError::Exchange
             | SignedError::Signer
             | SignedError::Signature(_)
@@ -186,7 +214,18 @@ where
             return Ok(());
         }
         let act = Box::new(act.clone());
-        self.call(Refused::Act { act, action, linkage: linkage() }.into()).await.map(drop)
+        let refused = self
+            .call(
+                Refused::Act {
+                    act,
+                    action,
+                    linkage: linkage(),
+                }
+                .into(),
+            )
+            .await;
+        // It is refused whatever the log has to say.
+        Err(refused.err().unwrap_or_else(|| Refusal::access().into()))
     }
 
     /// Decides and records one call.
@@ -194,18 +233,32 @@ where
     /// # Errors
     /// The refusal with the index of its entry, or why the log has no answer.
     pub async fn call(&self, call: B::Call) -> Result<Answered<R>, Status> {
-        let committed = self.journal.call(call).await.map_err(|error| refusal(&error))?;
+        let committed = self
+            .journal
+            .call(call)
+            .await
+            .map_err(|error| refusal(&error))?;
         let index = committed.receipt.as_ref().map(|receipt| receipt.index);
         let reply = committed.answer.map_err(|refusal| refusal.logged(index))?;
         // INVARIANT: every act of a caller makes an entry, so an allowed one has its receipt.
         let receipt = committed.receipt.ok_or_else(Refusal::audit_unavailable)?;
-        Ok(Answered { reply, receipt, officer: committed.officer })
+        Ok(Answered {
+            reply,
+            receipt,
+            officer: committed.officer,
+        })
     }
 
     /// Writes the credentials refused since the last call as one entry; called once a minute.
     pub async fn log_refused_credentials(&self) {
         let count = self.guard.take_refused();
-        if count > 0 && self.journal.call(Refused::Credentials { count }.into()).await.is_err() {
+        if count > 0
+            && self
+                .journal
+                .call(Refused::Credentials { count }.into())
+                .await
+                .is_err()
+        {
             tracing::error!(count, "refused credentials could not be logged");
         }
     }

@@ -23,5 +23,7 @@ pub use page::Page;
 pub use statements::{Known, StatementFacts, Stored};
 
 /// The tables of this room, in order: (step name, SQL).
-pub const MIGRATIONS: [(&str, &str); 1] =
-    [("statements", include_str!("../migrations/0002_statements.sql"))];
+pub const MIGRATIONS: [(&str, &str); 1] = [(
+    "statements",
+    include_str!("../migrations/0002_statements.sql"),
+)];

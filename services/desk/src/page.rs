@@ -19,8 +19,10 @@ impl Page {
     /// # Errors
     /// The [`Violation`] of a size over 200 or a token that no list of ours gave.
     pub fn parse(size: u32, token: &str) -> Result<Self, Violation> {
-        let violation =
-            |path: &str, expected: &str| Violation { path: path.into(), expected: expected.into() };
+        let violation = |path: &str, expected: &str| Violation {
+            path: path.into(),
+            expected: expected.into(),
+        };
         if size > LARGEST {
             return Err(violation("page_size", "at most 200"));
         }
@@ -28,10 +30,13 @@ impl Page {
             "" => 0,
             token => i64::from_str_radix(token, 16)
                 .ok()
-                .filter(|after| *after >= 0)
+                .filter(|after| *after > 0 && format!("{after:x}") == token)
                 .ok_or_else(|| violation("page_token", "the next_page_token of the page before"))?,
         };
-        Ok(Self { size: if size == 0 { USUAL } else { size }, after })
+        Ok(Self {
+            size: if size == 0 { USUAL } else { size },
+            after,
+        })
     }
 
     /// The token of the next page, if this one was full.

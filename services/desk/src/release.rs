@@ -66,7 +66,12 @@ pub fn render_withheld(withheld: &[Withheld]) -> Vec<WithheldField> {
 
 /// The true reasons, field by field, for the commitment.
 pub fn truths(withheld: &[Withheld]) -> String {
-    let reasons: BTreeMap<u32, u8> =
-        withheld.iter().map(|w| (w.field.number(), w.truth.code())).collect();
-    reasons.iter().map(|(field, code)| format!("{field}:{code} ")).collect()
+    let reasons: BTreeMap<u32, u8> = withheld
+        .iter()
+        .map(|w| (w.field.number(), w.truth.code()))
+        .collect();
+    reasons
+        .iter()
+        .map(|(field, code)| format!("{field}:{code} "))
+        .collect()
 }

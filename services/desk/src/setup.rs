@@ -2,7 +2,11 @@
 //! become. Unknown keys are refused, keys are read from files only, and a key file that others can read
 //! is refused too.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use amanat_identity::{
     Directory, DirectoryError, Registrars, TokenVerifier,
@@ -128,8 +132,17 @@ impl Setup {
         let chain = certificates(&listen.certificate)?;
         let key = private_key_pem(&listen.private_key)?;
         let tls = server_config(chain, key, &rules.directory)?;
-        let guard = Guard::new(Arc::clone(&rules.directory), TokenVerifier::new(audience), clock);
-        Ok(Self { rules, directory: envelope, guard, tls })
+        let guard = Guard::new(
+            Arc::clone(&rules.directory),
+            TokenVerifier::new(audience),
+            clock,
+        );
+        Ok(Self {
+            rules,
+            directory: envelope,
+            guard,
+            tls,
+        })
     }
 }
 
@@ -141,12 +154,17 @@ impl Log {
     pub fn keys(&self, listed: &amanat_ledger::LogVerifier) -> Result<Keys, SetupError> {
         let der = private_key_pem(&self.signing_key)?;
         let signer = LogSigner::from_pkcs8(listed.origin(), der.secret_der()).map_err(|_| {
-            SetupError::SigningKey { path: self.signing_key.display().to_string() }
+            SetupError::SigningKey {
+                path: self.signing_key.display().to_string(),
+            }
         })?;
         if signer.verifier() != listed {
             return Err(SetupError::OtherLogKey);
         }
-        Ok(Keys { signer, openings: self.openings()? })
+        Ok(Keys {
+            signer,
+            openings: self.openings()?,
+        })
     }
 
     /// The key of the openings alone.
@@ -155,8 +173,9 @@ impl Log {
     /// [`SetupError`], naming the file.
     pub fn openings(&self) -> Result<WrapKey, SetupError> {
         let bytes = secret_hex(&self.openings_key)?;
-        WrapKey::from_bytes(bytes.as_slice())
-            .map_err(|_| SetupError::SigningKey { path: self.openings_key.display().to_string() })
+        WrapKey::from_bytes(bytes.as_slice()).map_err(|_| SetupError::SigningKey {
+            path: self.openings_key.display().to_string(),
+        })
     }
 
     /// Where the journal lives, with a service's own tables.
@@ -172,29 +191,39 @@ impl Log {
     }
 }
 
-fn rules(directory: Arc<Directory>, table: &PathBuf) -> Result<Rules, SetupError> {
+fn rules(directory: Arc<Directory>, table: &Path) -> Result<Rules, SetupError> {
     let path = || table.display().to_string();
     let bytes = read_file(table)?;
     let table_sha256 = amanat_seal::sha256(&bytes);
     if table_sha256 != *directory.table_sha256() {
         return Err(SetupError::OtherTable { path: path() });
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| SetupError::Table { path: path(), message: "not UTF-8".to_owned() })?;
-    let table = DecisionTable::parse(&text)
-        .map_err(|error| SetupError::Table { path: path(), message: error.to_string() })?;
-    Ok(Rules { directory, table, table_sha256 })
+    let text = String::from_utf8(bytes).map_err(|_| SetupError::Table {
+        path: path(),
+        message: "not UTF-8".to_owned(),
+    })?;
+    let table = DecisionTable::parse(&text).map_err(|error| SetupError::Table {
+        path: path(),
+        message: error.to_string(),
+    })?;
+    Ok(Rules {
+        directory,
+        table,
+        table_sha256,
+    })
 }
 
 /// The certificates of a PEM file.
 ///
 /// # Errors
 /// [`SetupError`], naming the file.
-pub fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
     let pem = read_file(path)?;
     CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
         .ok()
         .filter(|chain| !chain.is_empty())
-        .ok_or_else(|| SetupError::Certificate { path: path.display().to_string() })
+        .ok_or_else(|| SetupError::Certificate {
+            path: path.display().to_string(),
+        })
 }

@@ -33,7 +33,10 @@ impl<M: AgencyStatement> From<&Signed<M>> for Stored {
 impl Stored {
     /// Statements with the same id never share a batch.
     pub fn conflict_key(&self) -> ConflictKey {
-        ConflictKey { kind: "statement", id: *self.id.as_bytes() }
+        ConflictKey {
+            kind: "statement",
+            id: *self.id.as_bytes(),
+        }
     }
 }
 
@@ -79,7 +82,10 @@ impl StatementFacts {
                 known.insert(id, row.try_get(1)?);
             }
         }
-        Ok(Self { known, accepted: Vec::new() })
+        Ok(Self {
+            known,
+            accepted: Vec::new(),
+        })
     }
 
     pub fn look_up(&self, statement: &Stored) -> Known {

@@ -86,9 +86,13 @@ pub enum DirectoryError {
     Signatures { threshold: usize },
     #[error("the directory's {0} is not valid")]
     Field(String),
-    #[error("the directory is version {found}, but version {seen} was in use here before; fetch the newest one")]
+    #[error(
+        "the directory is version {found}, but version {seen} was in use here before; fetch the newest one"
+    )]
     RolledBack { found: u64, seen: u64 },
-    #[error("the directory is not in force now; fetch the newest one from your registrars and check the clock")]
+    #[error(
+        "the directory is not in force now; fetch the newest one from your registrars and check the clock"
+    )]
     NotInForce,
 }
 
@@ -175,7 +179,10 @@ impl Directory {
             Err(error) => return Err(failed(seen)(error)),
         };
         if directory.version < newest {
-            return Err(DirectoryError::RolledBack { found: directory.version, seen: newest });
+            return Err(DirectoryError::RolledBack {
+                found: directory.version,
+                seen: newest,
+            });
         }
         if !directory.in_force(now) {
             return Err(DirectoryError::NotInForce);
@@ -251,7 +258,9 @@ impl Agency {
             .ok_or_else(|| field("kind"))?;
         let mut services = Vec::new();
         for service in &wire.services {
-            let service = Need::try_from(*service).ok().filter(|need| *need != Need::Unspecified);
+            let service = Need::try_from(*service)
+                .ok()
+                .filter(|need| *need != Need::Unspecified);
             services.push(service.ok_or_else(|| field("services"))?);
         }
         let keys: Option<Vec<_>> = wire.statement_keys.iter().map(|k| key(k)).collect();
@@ -303,13 +312,27 @@ fn proofs(
 ) -> Vec<(String, Vec<u8>)> {
     let mut keys = Vec::new();
     for agency in agencies.values() {
-        keys.push((format!("agencies.issuing_ca of {}", agency.id), authority_key(&agency.issuing_ca)));
+        keys.push((
+            format!("agencies.issuing_ca of {}", agency.id),
+            authority_key(&agency.issuing_ca),
+        ));
         let of = format!("agencies.statement_keys of {}", agency.id);
-        keys.extend(agency.statement_keys.iter().map(|key| (of.clone(), key.to_vec())));
+        keys.extend(
+            agency
+                .statement_keys
+                .iter()
+                .map(|key| (of.clone(), key.to_vec())),
+        );
     }
     for (name, service) in [("gateway", gateway), ("custodian", custodian)] {
-        keys.push((format!("{name}.issuing_ca"), authority_key(&service.issuing_ca)));
-        keys.push((format!("{name}.statement_key"), service.statement_key.to_vec()));
+        keys.push((
+            format!("{name}.issuing_ca"),
+            authority_key(&service.issuing_ca),
+        ));
+        keys.push((
+            format!("{name}.statement_key"),
+            service.statement_key.to_vec(),
+        ));
     }
     keys
 }

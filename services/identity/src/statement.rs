@@ -13,10 +13,7 @@ use amanat_schema::{
 use amanat_seal::statement::{StatementError, Verified};
 use prost::Message;
 
-use crate::{
-    Directory, Officer, TokenError, TokenVerifier,
-    token::CLOCK_SKEW,
-};
+use crate::{Directory, Officer, TokenError, TokenVerifier, token::CLOCK_SKEW};
 
 /// How long a durable outbox may take to deliver.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -36,7 +33,13 @@ macro_rules! agency_statements {
     )+};
 }
 
-agency_statements!(RecordHeader, Consent, Withdrawal, Referral, ReferralTransition);
+agency_statements!(
+    RecordHeader,
+    Consent,
+    Withdrawal,
+    Referral,
+    ReferralTransition
+);
 
 /// The checked head of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +99,10 @@ impl<M: AgencyStatement> Signed<M> {
         if head.signed_time > now + CLOCK_SKEW || head.signed_time + LONGEST_DELIVERY < now {
             return Err(SignedError::Age);
         }
-        let bound = signed.message().head().map(|head| head.officer_token_sha256.as_slice());
+        let bound = signed
+            .message()
+            .head()
+            .map(|head| head.officer_token_sha256.as_slice());
         if bound != Some(amanat_seal::sha256(statement.officer_token.as_bytes()).as_slice()) {
             return Err(SignedError::TokenBinding);
         }
@@ -126,9 +132,17 @@ impl<M: AgencyStatement> Signed<M> {
             return Err(SignedError::Exchange);
         }
         let head = parse_head(wire)?;
-        let keys = &directory.agency(head.agency).ok_or(SignedError::Signer)?.statement_keys;
+        let keys = &directory
+            .agency(head.agency)
+            .ok_or(SignedError::Signer)?
+            .statement_keys;
         let verified = amanat_seal::statement::verify::<M>(envelope, keys)?;
-        Ok(Self { verified, envelope: envelope.clone(), head, officer: None })
+        Ok(Self {
+            verified,
+            envelope: envelope.clone(),
+            head,
+            officer: None,
+        })
     }
 
     pub fn message(&self) -> &M {
@@ -157,11 +171,16 @@ fn parse_head(wire: &StatementHead) -> Result<Head, SignedError> {
     Ok(Head {
         statement_id: StatementId::parse(&wire.statement_id)
             .map_err(|_| SignedError::Field("head.statement_id"))?,
-        agency: AgencyId::parse(&wire.agency_id).map_err(|_| SignedError::Field("head.agency_id"))?,
+        agency: AgencyId::parse(&wire.agency_id)
+            .map_err(|_| SignedError::Field("head.agency_id"))?,
         case: CaseId::parse(&wire.case_id).map_err(|_| SignedError::Field("head.case_id"))?,
         follows: match wire.follows.as_slice() {
             [] => None,
-            bytes => Some(bytes.try_into().map_err(|_| SignedError::Field("head.follows"))?),
+            bytes => Some(
+                bytes
+                    .try_into()
+                    .map_err(|_| SignedError::Field("head.follows"))?,
+            ),
         },
         signed_time: Time::parse(wire.signed_time.as_ref())
             .map_err(|_| SignedError::Field("head.signed_time"))?,

@@ -58,7 +58,10 @@ pub fn server_config(
 pub fn peer(chain: &[CertificateDer<'_>], directory: &Directory) -> Option<Peer> {
     let certificate = chain.first()?;
     let name = name(certificate, directory)?;
-    Some(Peer { name, certificate_sha256: amanat_seal::sha256(certificate) })
+    Some(Peer {
+        name,
+        certificate_sha256: amanat_seal::sha256(certificate),
+    })
 }
 
 /// The one URI name of a certificate, looked up in the directory.
@@ -98,7 +101,10 @@ impl DirectoryVerifier {
                 Ok((uri, verifier))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { by_uri, algorithms: provider.signature_verification_algorithms })
+        Ok(Self {
+            by_uri,
+            algorithms: provider.signature_verification_algorithms,
+        })
     }
 }
 
@@ -108,7 +114,9 @@ fn single_authority(
 ) -> Option<Arc<dyn ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone()).ok()?;
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build().ok()
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .ok()
 }
 
 impl ClientCertVerifier for DirectoryVerifier {
@@ -142,7 +150,9 @@ impl ClientCertVerifier for DirectoryVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(rustls::PeerIncompatible::Tls12NotOffered))
+        Err(Error::PeerIncompatible(
+            rustls::PeerIncompatible::Tls12NotOffered,
+        ))
     }
 
     fn verify_tls13_signature(

@@ -104,7 +104,10 @@ pub struct TokenVerifier {
 
 impl TokenVerifier {
     pub fn new(audience: Audience) -> Self {
-        Self { audience, verified: Mutex::default() }
+        Self {
+            audience,
+            verified: Mutex::default(),
+        }
     }
 
     /// A token presented with a request over the connection of `certificate_sha256`.
@@ -154,7 +157,12 @@ impl TokenVerifier {
     ) -> Result<Verified, TokenError> {
         let key = (agency, amanat_seal::sha256(token.as_bytes()));
         // A panic elsewhere cannot leave a map of verified tokens half written.
-        let cached = self.verified.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let cached = self
+            .verified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(verified) = cached {
             return Ok(verified);
         }
@@ -209,7 +217,9 @@ fn decode(
     // The library reads the wall clock; times are checked against ours instead.
     rules.validate_exp = false;
     rules.validate_nbf = false;
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).map_err(refused)?.claims;
+    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules)
+        .map_err(refused)?
+        .claims;
     if claims.exp <= claims.nbf || claims.exp - claims.nbf > LONGEST_LIFE_S {
         return Err(TokenError::Time);
     }
@@ -230,7 +240,11 @@ fn decode(
     if claims.sub.is_empty() || claims.jti.is_empty() {
         return Err(TokenError::Malformed);
     }
-    let officer = Officer { id: claims.sub, rights, station: claims.station };
+    let officer = Officer {
+        id: claims.sub,
+        rights,
+        station: claims.station,
+    };
     Ok(Verified {
         officer: Arc::new(officer),
         not_before: claims.nbf,
@@ -262,7 +276,11 @@ pub struct TokenIssuer {
 impl TokenIssuer {
     /// From an Ed25519 key in PKCS#8 DER.
     pub fn new(issuer: String, key_id: String, pkcs8: &[u8]) -> Self {
-        Self { issuer, key_id, key: EncodingKey::from_ed_der(pkcs8) }
+        Self {
+            issuer,
+            key_id,
+            key: EncodingKey::from_ed_der(pkcs8),
+        }
     }
 
     /// A token for 15 minutes from `now`, bound to a client certificate.
@@ -282,11 +300,16 @@ impl TokenIssuer {
         let claims = Claims {
             iss: self.issuer.clone(),
             sub: officer.id.clone(),
-            aud: vec![Audience::Gateway.name().to_owned(), Audience::Custodian.name().to_owned()],
+            aud: vec![
+                Audience::Gateway.name().to_owned(),
+                Audience::Custodian.name().to_owned(),
+            ],
             exp: now.seconds() + LONGEST_LIFE_S,
             nbf: now.seconds(),
             jti: hex::encode(token_id),
-            cnf: Confirmation { certificate: BASE64_URL_SAFE_NO_PAD.encode(certificate_sha256) },
+            cnf: Confirmation {
+                certificate: BASE64_URL_SAFE_NO_PAD.encode(certificate_sha256),
+            },
             rights: officer
                 .rights
                 .iter()

@@ -20,7 +20,10 @@ pub(crate) fn take<T>(waiting: &mut VecDeque<T>, access: impl Fn(&T) -> &Access)
         let touched = access(&call);
         let clash = touched.keys.iter().any(|key| {
             changed.contains(key) || (touched.touch == Touch::Changes && read.contains(key))
-        }) || touched.request.as_ref().is_some_and(|r| requests.contains(&r.name()));
+        }) || touched
+            .request
+            .as_ref()
+            .is_some_and(|r| requests.contains(&r.name()));
         if batch.len() == LARGEST || clash {
             // Later calls on these keys must not overtake it.
             changed.extend(&touched.keys);
@@ -44,8 +47,18 @@ mod tests {
     use super::*;
 
     fn call(name: &'static str, key: u8, touch: Touch) -> (&'static str, Access) {
-        let keys = vec![ConflictKey { kind: "case", id: [key; 16] }];
-        (name, Access { keys, touch, request: None })
+        let keys = vec![ConflictKey {
+            kind: "case",
+            id: [key; 16],
+        }];
+        (
+            name,
+            Access {
+                keys,
+                touch,
+                request: None,
+            },
+        )
     }
 
     fn names(calls: &[(&'static str, Access)]) -> Vec<&'static str> {
@@ -60,7 +73,10 @@ mod tests {
             call("change 1", 1, Touch::Changes),
             call("read 2", 2, Touch::Reads),
         ]);
-        assert_eq!(names(&take(&mut waiting, |c| &c.1)), ["read 1", "read 1 too", "read 2"]);
+        assert_eq!(
+            names(&take(&mut waiting, |c| &c.1)),
+            ["read 1", "read 1 too", "read 2"]
+        );
         assert_eq!(names(&take(&mut waiting, |c| &c.1)), ["change 1"]);
     }
 
@@ -72,7 +88,10 @@ mod tests {
             call("read 1", 1, Touch::Reads),
             call("change 2", 2, Touch::Changes),
         ]);
-        assert_eq!(names(&take(&mut waiting, |c| &c.1)), ["change 1", "change 2"]);
+        assert_eq!(
+            names(&take(&mut waiting, |c| &c.1)),
+            ["change 1", "change 2"]
+        );
         assert_eq!(names(&take(&mut waiting, |c| &c.1)), ["change 1 again"]);
         assert_eq!(names(&take(&mut waiting, |c| &c.1)), ["read 1"]);
         assert!(waiting.is_empty());
@@ -80,8 +99,9 @@ mod tests {
 
     #[test]
     fn a_batch_has_a_largest_size() {
-        let mut waiting: VecDeque<_> =
-            (0..LARGEST + 1).map(|_| call("read", 1, Touch::Reads)).collect();
+        let mut waiting: VecDeque<_> = (0..LARGEST + 1)
+            .map(|_| call("read", 1, Touch::Reads))
+            .collect();
         assert_eq!(take(&mut waiting, |c| &c.1).len(), LARGEST);
         assert_eq!(waiting.len(), 1);
     }

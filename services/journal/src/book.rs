@@ -32,7 +32,8 @@ pub trait Book: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
 
     /// Decides one call. Pure but for the changes it leaves in `facts`; total: a refusal is a ruling.
-    fn decide(&self, facts: &mut Self::Facts, call: &Self::Call, now: Time) -> Ruling<Self::Answer>;
+    fn decide(&self, facts: &mut Self::Facts, call: &Self::Call, now: Time)
+    -> Ruling<Self::Answer>;
 
     /// Writes the changes that the decisions left, one statement a table.
     ///

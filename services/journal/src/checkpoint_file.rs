@@ -35,7 +35,10 @@ pub(crate) fn begin(path: &Path, note: &str) -> Result<(), JournalError> {
 pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<SignedCheckpoint>>) {
     // The last note is still seen after the writer is gone.
     while newest.changed().await.is_ok() {
-        let note = newest.borrow_and_update().as_ref().map(|checkpoint| checkpoint.text.clone());
+        let note = newest
+            .borrow_and_update()
+            .as_ref()
+            .map(|checkpoint| checkpoint.text.clone());
         if let Some(note) = note {
             let target = path.clone();
             let written = tokio::task::spawn_blocking(move || replace(&target, &note)).await;
@@ -61,5 +64,8 @@ fn replace(path: &Path, note: &str) -> io::Result<()> {
 }
 
 fn failed(path: &Path, error: &io::Error) -> JournalError {
-    JournalError::File { path: path.display().to_string(), message: error.to_string() }
+    JournalError::File {
+        path: path.display().to_string(),
+        message: error.to_string(),
+    }
 }

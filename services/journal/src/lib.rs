@@ -59,14 +59,21 @@ impl JournalError {
 
     /// Why the log is frozen.
     fn into_reason(self) -> String {
-        if let Self::Frozen(why) = self { why } else { self.to_string() }
+        if let Self::Frozen(why) = self {
+            why
+        } else {
+            self.to_string()
+        }
     }
 }
 
 impl From<sqlx::Error> for JournalError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the driver may add kinds; none is told apart")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the driver may add kinds; none is told apart"
+        )]
         let kind = match &error {
             sqlx::Error::Database(error) => error.code().map_or_else(
                 || "the database refused a statement".to_owned(),

@@ -42,7 +42,7 @@ pub struct Keys {
 pub struct Opened<B: Book> {
     pub journal: Journal<B>,
     pub reader: Reader,
-    /// End when every [`Journal`] is dropped, with the last checkpoint in its file.
+    /// End when every [`Journal`] is dropped, with the last checkpoint in its file and the database closed.
     pub tasks: Vec<JoinHandle<()>>,
 }
 
@@ -79,7 +79,10 @@ pub async fn init(config: &Config) -> Result<(), JournalError> {
     }
     let options = Database::options(config).create_if_missing(true);
     let mut connection = options.connect().await?;
-    migrator(config).run(&mut connection).await.map_err(|error| migration_failed(&error))?;
+    migrator(config)
+        .run(&mut connection)
+        .await
+        .map_err(|error| migration_failed(&error))?;
     sqlx::query("INSERT INTO head (id, size, root, checkpoint) VALUES (1, 0, $1, '')")
         .bind(Edge::empty().head().root.0.as_slice())
         .execute(&mut connection)
@@ -98,7 +101,9 @@ pub async fn open<B: Book>(
     book: B,
     clock: Clock,
 ) -> Result<Opened<B>, JournalError> {
-    let database = Database { options: Database::options(config) };
+    let database = Database {
+        options: Database::options(config),
+    };
     let mut connection = database.connect().await?;
     check_schema(config, &mut connection).await?;
     let verifier = keys.signer.verifier().clone();
@@ -129,13 +134,20 @@ pub async fn open<B: Book>(
         .connect_with(Database::options(config).read_only(true))
         .await?;
     let (newest, follow) = watch::channel(state.checkpoint.clone());
-    let reader = Reader::new(pool, newest.subscribe());
+    let reader = Reader::new(pool.clone(), newest.subscribe());
     let (journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest)?;
     let tasks = vec![
-        tokio::spawn(writer.run()),
-        tokio::spawn(checkpoint_file::follow(config.checkpoint_file.clone(), follow)),
+        tokio::spawn(writer.run(pool)),
+        tokio::spawn(checkpoint_file::follow(
+            config.checkpoint_file.clone(),
+            follow,
+        )),
     ];
-    Ok(Opened { journal, reader, tasks })
+    Ok(Opened {
+        journal,
+        reader,
+        tasks,
+    })
 }
 
 impl Database {
@@ -182,19 +194,30 @@ async fn load(
     .await?;
     let size = store::unsigned(row.try_get(0)?);
     let (root, note): (Vec<u8>, String) = (row.try_get(1)?, row.try_get(2)?);
-    let (count, next) = (store::unsigned(row.try_get(3)?), store::unsigned(row.try_get(4)?));
+    let (count, next) = (
+        store::unsigned(row.try_get(3)?),
+        store::unsigned(row.try_get(4)?),
+    );
     if next < size {
-        return Err(contradiction(&format!("entries {next} to {} are gone", size - 1)));
+        return Err(contradiction(&format!(
+            "entries {next} to {} are gone",
+            size - 1
+        )));
     }
     if next > size {
-        return Err(contradiction(&format!("entry {size} is stored, but the head ends before it")));
+        return Err(contradiction(&format!(
+            "entry {size} is stored, but the head ends before it"
+        )));
     }
     if count != size {
-        return Err(contradiction(&format!("of entries 0 to {} only {count} are stored", size - 1)));
+        return Err(contradiction(&format!(
+            "of entries 0 to {} only {count} are stored",
+            size - 1
+        )));
     }
-    let hashes = store::nodes(&mut connection, &Edge::indexes(size)).await.map_err(|_| {
-        contradiction(&format!("nodes of the tree of {size} entries are missing"))
-    })?;
+    let hashes = store::nodes(&mut connection, &Edge::indexes(size))
+        .await
+        .map_err(|_| contradiction(&format!("nodes of the tree of {size} entries are missing")))?;
     let edge = Edge::restore(size, hashes)?;
     if edge.head().root.0.as_slice() != root {
         return Err(contradiction(&format!(
@@ -204,11 +227,11 @@ async fn load(
     let checkpoint = if size == 0 {
         None
     } else {
-        let checkpoint = verifier
-            .open(&note)
-            .map_err(|_| contradiction(&format!(
+        let checkpoint = verifier.open(&note).map_err(|_| {
+            contradiction(&format!(
                 "the stored checkpoint of {size} entries is not signed by this log's key"
-            )))?;
+            ))
+        })?;
         if checkpoint.head != edge.head() {
             return Err(contradiction(&format!(
                 "the stored checkpoint is not of the tree of {size} entries"
@@ -216,7 +239,11 @@ async fn load(
         }
         Some(checkpoint)
     };
-    Ok(Loaded { connection, edge, checkpoint })
+    Ok(Loaded {
+        connection,
+        edge,
+        checkpoint,
+    })
 }
 
 fn contradiction(what: &str) -> JournalError {
@@ -269,9 +296,17 @@ async fn departure(
 }
 
 fn migrator(config: &Config) -> Migrator {
-    let steps = [("journal", MIGRATION)].into_iter().chain(config.migrations.iter().copied());
+    let steps = [("journal", MIGRATION)]
+        .into_iter()
+        .chain(config.migrations.iter().copied());
     let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
-        Migration::new(version, name.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sqlx::SqlStr::from_static(sql),
+            false,
+        )
     });
     Migrator::with_migrations(migrations.collect())
 }
@@ -281,13 +316,21 @@ fn migration_failed(error: &sqlx::migrate::MigrateError) -> JournalError {
 }
 
 /// Serving never migrates: the steps applied must be exactly the steps known.
-async fn check_schema(config: &Config, connection: &mut SqliteConnection) -> Result<(), JournalError> {
-    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version")
-        .fetch_all(connection)
-        .await
-        .map_err(|_| JournalError::Database("it was not made by `init`".to_owned()))?;
+async fn check_schema(
+    config: &Config,
+    connection: &mut SqliteConnection,
+) -> Result<(), JournalError> {
+    let rows = sqlx::query(
+        "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(|_| JournalError::Database("it was not made by `init`".to_owned()))?;
     let migrator = migrator(config);
-    let known: Vec<_> = migrator.iter().map(|step| (step.version, step.checksum.to_vec())).collect();
+    let known: Vec<_> = migrator
+        .iter()
+        .map(|step| (step.version, step.checksum.to_vec()))
+        .collect();
     let applied = rows
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))

@@ -24,7 +24,7 @@ pub struct Reader {
 }
 
 /// Which entries a caller asks for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct EntryFilter {
     pub agency: Option<AgencyId>,
     pub case: Option<CaseId>,
@@ -75,7 +75,10 @@ impl Reader {
             .bind(count.min(LARGEST_BUNDLE))
             .fetch_all(&self.pool)
             .await?;
-        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+        Ok(rows
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?)
     }
 
     /// Proves that entry `index` is in the tree of `size` entries.
@@ -99,8 +102,14 @@ impl Reader {
     }
 
     fn within(&self, size: u64) -> Result<(), JournalError> {
-        let newest = self.checkpoint().map_or(0, |checkpoint| checkpoint.head.size);
-        if size > newest { Err(amanat_ledger::LedgerError::NoSuchTree.into()) } else { Ok(()) }
+        let newest = self
+            .checkpoint()
+            .map_or(0, |checkpoint| checkpoint.head.size);
+        if size > newest {
+            Err(amanat_ledger::LedgerError::NoSuchTree.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -111,7 +120,9 @@ async fn inclusion(
 ) -> Result<Vec<Hash>, JournalError> {
     let indexes = amanat_ledger::inclusion_indexes(index, size)?;
     let nodes = fetch(connection, &indexes).await?;
-    Ok(amanat_ledger::inclusion_proof(index, size, |i| nodes.get(&i).copied())?)
+    Ok(amanat_ledger::inclusion_proof(index, size, |i| {
+        nodes.get(&i).copied()
+    })?)
 }
 
 pub(crate) async fn consistency(
@@ -121,7 +132,9 @@ pub(crate) async fn consistency(
 ) -> Result<Vec<Hash>, JournalError> {
     let indexes = amanat_ledger::consistency_indexes(old, new)?;
     let nodes = fetch(connection, &indexes).await?;
-    Ok(amanat_ledger::consistency_proof(old, new, |i| nodes.get(&i).copied())?)
+    Ok(amanat_ledger::consistency_proof(old, new, |i| {
+        nodes.get(&i).copied()
+    })?)
 }
 
 async fn fetch(
@@ -138,7 +151,9 @@ pub(crate) async fn receipt(
     idx: u64,
     checkpoint: &SignedCheckpoint,
 ) -> Result<Receipt, JournalError> {
-    let stored = stored_entry(connection, idx).await?.ok_or(amanat_ledger::LedgerError::NoSuchTree)?;
+    let stored = stored_entry(connection, idx)
+        .await?
+        .ok_or(amanat_ledger::LedgerError::NoSuchTree)?;
     let proof = inclusion(connection, idx, checkpoint.head.size).await?;
     Ok(stored.receipt(proof, checkpoint))
 }
@@ -158,7 +173,9 @@ impl StoredEntry {
 
     /// The opening of the officer's commitment; `None` once it is shredded.
     pub fn officer(&self, key: &WrapKey) -> Option<Opening> {
-        let bytes = key.unwrap(OPENINGS, &[&self.entry_id], &self.openings).ok()?;
+        let bytes = key
+            .unwrap(OPENINGS, &[&self.entry_id], &self.openings)
+            .ok()?;
         Openings::decode(bytes.as_slice()).ok()?.officer
     }
 }
@@ -172,12 +189,16 @@ pub(crate) fn seal_openings(
     officer: &Opening,
     reasons: &Opening,
 ) -> Result<Vec<u8>, JournalError> {
-    let plain = Openings { officer: Some(officer.clone()), reasons: Some(reasons.clone()) };
+    let plain = Openings {
+        officer: Some(officer.clone()),
+        reasons: Some(reasons.clone()),
+    };
     key.wrap(OPENINGS, &[entry.as_bytes()], &plain.encode_to_vec())
         .map_err(|_| JournalError::Unwritable("the openings cannot be sealed".to_owned()))
 }
 
-const COLUMNS: &str = "SELECT idx, coalesce(agency, x''), body, salt, linkage, linkage_salt, openings FROM entries";
+const COLUMNS: &str =
+    "SELECT idx, coalesce(agency, x''), body, salt, linkage, linkage_salt, openings FROM entries";
 
 /// One stored entry, inside a batch.
 ///
@@ -206,7 +227,9 @@ pub async fn page(
     filter: &EntryFilter,
 ) -> Result<Vec<StoredEntry>, sqlx::Error> {
     let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query.push(" WHERE idx >= ").push_bind(store::signed(filter.from));
+    query
+        .push(" WHERE idx >= ")
+        .push_bind(store::signed(filter.from));
     if let Some(agency) = filter.agency {
         query.push(" AND agency = ").push_bind(agency.to_vec());
     }
@@ -217,22 +240,35 @@ pub async fn page(
         query.push(" AND action = ").push_bind(i32::from(action));
     }
     if let Some(decision) = filter.decision {
-        query.push(" AND decision = ").push_bind(i32::from(decision));
+        query
+            .push(" AND decision = ")
+            .push_bind(i32::from(decision));
     }
     query.push(" ORDER BY idx LIMIT ").push_bind(filter.limit);
-    query.build().fetch_all(connection).await?.iter().map(parse).collect()
+    query
+        .build()
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(parse)
+        .collect()
 }
 
 fn parse(row: &SqliteRow) -> Result<StoredEntry, sqlx::Error> {
     let body: Vec<u8> = row.try_get(2)?;
     // A body that no longer parses is served as it is: that it does not is for the verifier to find.
-    let entry_id = amanat_ledger::body::parse(&body).map(|b| b.entry_id).unwrap_or_default();
+    let entry_id = amanat_ledger::body::parse(&body)
+        .map(|b| b.entry_id)
+        .unwrap_or_default();
     Ok(StoredEntry {
         idx: store::unsigned(row.try_get(0)?),
         agency: row.try_get(1)?,
         body,
         salt: row.try_get(3)?,
-        linkage: Opening { value: row.try_get(4)?, salt: row.try_get(5)? },
+        linkage: Opening {
+            value: row.try_get(4)?,
+            salt: row.try_get(5)?,
+        },
         openings: row.try_get(6)?,
         entry_id,
     })

@@ -33,7 +33,12 @@ pub(crate) struct Placed {
 impl Scribe {
     pub(crate) fn new(keys: Keys, start: u64) -> Result<Self, JournalError> {
         let boot = BootId::new(random()?);
-        Ok(Self { signer: keys.signer, openings: keys.openings, boot, start })
+        Ok(Self {
+            signer: keys.signer,
+            openings: keys.openings,
+            boot,
+            start,
+        })
     }
 
     /// Fills in the body, commits to what is personal, and grows the tree.
@@ -48,7 +53,12 @@ impl Scribe {
         edge: &mut Edge,
         growth: &mut Growth,
     ) -> Result<Placed, JournalError> {
-        let Draft { mut body, linkage, officer, reasons } = draft;
+        let Draft {
+            mut body,
+            linkage,
+            officer,
+            reasons,
+        } = draft;
         let entry_id = EntryId::new(random()?);
         let linkage_bytes = body::encode_linkage(&linkage);
         let (linkage_salt, officer_salt, reasons_salt) = (random()?, random()?, random()?);
@@ -62,8 +72,14 @@ impl Scribe {
         body.officer_commitment = commitment::officer(&officer_salt, officer.as_bytes())?.to_vec();
         body.reasons_commitment = commitment::reasons(&reasons_salt, reasons.as_bytes())?.to_vec();
 
-        let officer = Opening { salt: officer_salt.to_vec(), value: officer.into_bytes() };
-        let reasons = Opening { salt: reasons_salt.to_vec(), value: reasons.into_bytes() };
+        let officer = Opening {
+            salt: officer_salt.to_vec(),
+            value: officer.into_bytes(),
+        };
+        let reasons = Opening {
+            salt: reasons_salt.to_vec(),
+            value: reasons.into_bytes(),
+        };
         let openings = read::seal_openings(&self.openings, entry_id, &officer, &reasons)?;
         let bytes = body::encode(&body);
         body::parse(&bytes)?;
@@ -83,10 +99,15 @@ impl Scribe {
             case_id: linkage.case_id,
             parsed: body,
         });
-        Ok(Placed { idx, row: growth.rows.len() - 1, officer })
+        Ok(Placed {
+            idx,
+            row: growth.rows.len() - 1,
+            officer,
+        })
     }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], JournalError> {
-    amanat_seal::random().map_err(|_| JournalError::Unwritable("no randomness to be had".to_owned()))
+    amanat_seal::random()
+        .map_err(|_| JournalError::Unwritable("no randomness to be had".to_owned()))
 }

@@ -109,15 +109,20 @@ pub(crate) async fn advance_head(
     to: &Head,
     checkpoint: &str,
 ) -> Result<(), sqlx::Error> {
-    let moved = sqlx::query("UPDATE head SET size = $1, root = $2, checkpoint = $3 WHERE size = $4")
-        .bind(signed(to.size))
-        .bind(to.root.0.as_slice())
-        .bind(checkpoint)
-        .bind(signed(from))
-        .execute(connection)
-        .await?
-        .rows_affected();
-    if moved == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    let moved =
+        sqlx::query("UPDATE head SET size = $1, root = $2, checkpoint = $3 WHERE size = $4")
+            .bind(signed(to.size))
+            .bind(to.root.0.as_slice())
+            .bind(checkpoint)
+            .bind(signed(from))
+            .execute(connection)
+            .await?
+            .rows_affected();
+    if moved == 1 {
+        Ok(())
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
 }
 
 pub(crate) async fn insert_requests(
@@ -154,7 +159,11 @@ pub(crate) async fn remembered(
     if keys.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let ids = id_set(keys.iter().flatten().map(|key| key.request_id.as_bytes().as_slice()));
+    let ids = id_set(
+        keys.iter()
+            .flatten()
+            .map(|key| key.request_id.as_bytes().as_slice()),
+    );
     let rows = sqlx::query(
         "SELECT agency, officer, method, request_id, request_sha256, idx, answer FROM requests \
          WHERE request_id IN (SELECT unhex(value) FROM json_each($1))",
@@ -205,7 +214,9 @@ pub(crate) async fn nodes(
     rows.iter()
         .map(|row| {
             let hash: Vec<u8> = row.try_get(0)?;
-            hash.try_into().map(Hash).map_err(|_| sqlx::Error::RowNotFound)
+            hash.try_into()
+                .map(Hash)
+                .map_err(|_| sqlx::Error::RowNotFound)
         })
         .collect()
 }

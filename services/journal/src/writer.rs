@@ -10,7 +10,7 @@ use amanat_schema::{
     audit::{Opening, Receipt},
     clock::Clock,
 };
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -72,10 +72,16 @@ impl<B: Book> Journal<B> {
         }
         let access = self.book.access(&call);
         let (answer, receiver) = oneshot::channel();
-        self.jobs.try_send(Job { call, access, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => JournalError::Busy,
-            mpsc::error::TrySendError::Closed(_) => stopped(),
-        })?;
+        self.jobs
+            .try_send(Job {
+                call,
+                access,
+                answer,
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => JournalError::Busy,
+                mpsc::error::TrySendError::Closed(_) => stopped(),
+            })?;
         Ok(receiver)
     }
 
@@ -117,8 +123,11 @@ impl<B: Book> Writer<B> {
         let (sender, jobs) = mpsc::channel(WAITING);
         let scribe = Scribe::new(keys, opened.edge.size())?;
         let (frozen, frozen_receiver) = watch::channel(opened.frozen);
-        let journal =
-            Journal { book: Arc::clone(&book), jobs: sender, frozen: frozen_receiver };
+        let journal = Journal {
+            book: Arc::clone(&book),
+            jobs: sender,
+            frozen: frozen_receiver,
+        };
         let writer = Self {
             book,
             jobs,
@@ -134,14 +143,14 @@ impl<B: Book> Writer<B> {
         Ok((journal, writer))
     }
 
-    /// Serves until every [`Journal`] is dropped and the queue is drained.
-    pub async fn run(mut self) {
+    /// Serves until every [`Journal`] is dropped and the queue is drained; closes the database then.
+    pub async fn run(mut self, readers: SqlitePool) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
                 match self.jobs.recv().await {
                     Some(job) => waiting.push_back(job),
-                    None => return,
+                    None => break,
                 }
             }
             while waiting.len() < WAITING
@@ -151,6 +160,12 @@ impl<B: Book> Writer<B> {
             }
             let jobs = batch::take(&mut waiting, |job: &Job<B>| &job.access);
             self.serve(jobs).await;
+        }
+        // The readers first: the last connection folds the write-ahead log into the database, and only
+        // this one may write.
+        readers.close().await;
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "the database was not closed; it is durable all the same");
         }
     }
 
@@ -171,7 +186,10 @@ impl<B: Book> Writer<B> {
                 tracing::warn!(%error, calls = jobs.len(), "a batch failed; its calls run one by one");
                 for job in jobs {
                     let outcome = self.attempt(&[&job]).await.and_then(|outcomes| {
-                        outcomes.into_iter().next().unwrap_or_else(|| Err(stopped()))
+                        outcomes
+                            .into_iter()
+                            .next()
+                            .unwrap_or_else(|| Err(stopped()))
                     });
                     respond(job, outcome);
                 }
@@ -188,7 +206,11 @@ impl<B: Book> Writer<B> {
         let outcome = self.transact(jobs).await;
         if outcome.is_err() {
             let verifier = self.scribe.signer.verifier();
-            match self.database.reload(verifier, self.checkpoint.as_ref()).await {
+            match self
+                .database
+                .reload(verifier, self.checkpoint.as_ref())
+                .await
+            {
                 Ok(state) => {
                     self.connection = state.connection;
                     self.edge = state.edge;
@@ -209,7 +231,10 @@ impl<B: Book> Writer<B> {
     }
 
     /// The order of a batch: facts, decisions, state, entries, nodes, signature, head, commit.
-    async fn transact(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+    async fn transact(
+        &mut self,
+        jobs: &[&Job<B>],
+    ) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
         let now = (self.clock)();
         let book = Arc::clone(&self.book);
         let mut edge = self.edge.clone();
@@ -229,14 +254,17 @@ impl<B: Book> Writer<B> {
         let mut outcomes = Vec::with_capacity(jobs.len());
         for (job, known) in jobs.iter().zip(remembered) {
             outcomes.push(match known {
-                Some(known) if Some(known.request_sha256.as_slice())
-                    != job.access.request.as_ref().map(|r| r.request_sha256.as_slice()) =>
+                Some(known)
+                    if Some(known.request_sha256.as_slice())
+                        != job
+                            .access
+                            .request
+                            .as_ref()
+                            .map(|r| r.request_sha256.as_slice()) =>
                 {
                     Pending::Refused(JournalError::RequestIdReused)
                 }
-                Some(known) => {
-                    Pending::Repeated(book.replay(&job.call, &known.answer), known.idx)
-                }
+                Some(known) => Pending::Repeated(book.replay(&job.call, &known.answer), known.idx),
                 None => {
                     let ruling = book.decide(&mut facts, &job.call, now);
                     let entry = match ruling.draft {
@@ -263,8 +291,13 @@ impl<B: Book> Writer<B> {
             store::insert_nodes(&mut transaction, &growth.nodes).await?;
             store::insert_requests(&mut transaction, &growth.requests).await?;
             let checkpoint = amanat_ledger::sign(&self.scribe.signer, edge.head())?;
-            store::advance_head(&mut transaction, self.edge.size(), &edge.head(), &checkpoint.text)
-                .await?;
+            store::advance_head(
+                &mut transaction,
+                self.edge.size(),
+                &edge.head(),
+                &checkpoint.text,
+            )
+            .await?;
             Some(checkpoint)
         };
         transaction.commit().await?;
@@ -276,10 +309,15 @@ impl<B: Book> Writer<B> {
             self.newest.send_replace(checkpoint.clone());
         }
         let mut answers = Vec::with_capacity(outcomes.len());
-        let nodes: HashMap<u64, Hash> =
-            old_edge.nodes().chain(growth.nodes.iter().copied()).collect();
+        let nodes: HashMap<u64, Hash> = old_edge
+            .nodes()
+            .chain(growth.nodes.iter().copied())
+            .collect();
         for pending in outcomes {
-            answers.push(self.answer(pending, &growth, &nodes, checkpoint.as_ref()).await);
+            answers.push(
+                self.answer(pending, &growth, &nodes, checkpoint.as_ref())
+                    .await,
+            );
         }
         Ok(answers)
     }
@@ -293,17 +331,21 @@ impl<B: Book> Writer<B> {
     ) -> Outcome<B::Answer> {
         match pending {
             Pending::Refused(error) => Err(error),
-            Pending::Decided(answer, None) => {
-                Ok(Committed { answer, receipt: None, officer: None })
-            }
+            Pending::Decided(answer, None) => Ok(Committed {
+                answer,
+                receipt: None,
+                officer: None,
+            }),
             Pending::Decided(answer, Some(placed)) => {
                 // INVARIANT: what was placed in this batch has its row, and a checkpoint was signed.
-                let (Some(row), Some(checkpoint)) = (growth.rows.get(placed.row), checkpoint) else {
+                let (Some(row), Some(checkpoint)) = (growth.rows.get(placed.row), checkpoint)
+                else {
                     return Err(stopped());
                 };
-                let proof = amanat_ledger::inclusion_proof(placed.idx, checkpoint.head.size, |i| {
-                    nodes.get(&i).copied()
-                })?;
+                let proof =
+                    amanat_ledger::inclusion_proof(placed.idx, checkpoint.head.size, |i| {
+                        nodes.get(&i).copied()
+                    })?;
                 let receipt = Receipt {
                     index: placed.idx,
                     body: row.body.clone(),
@@ -315,12 +357,20 @@ impl<B: Book> Writer<B> {
                     inclusion_proof: proof.iter().map(|hash| hash.0.to_vec()).collect(),
                     checkpoint: checkpoint.text.clone(),
                 };
-                Ok(Committed { answer, receipt: Some(receipt), officer: Some(placed.officer) })
+                Ok(Committed {
+                    answer,
+                    receipt: Some(receipt),
+                    officer: Some(placed.officer),
+                })
             }
             Pending::Repeated(answer, idx) => {
                 let checkpoint = checkpoint.ok_or_else(stopped)?;
                 let receipt = read::receipt(&mut self.connection, idx, checkpoint).await?;
-                Ok(Committed { answer, receipt: Some(receipt), officer: None })
+                Ok(Committed {
+                    answer,
+                    receipt: Some(receipt),
+                    officer: None,
+                })
             }
         }
     }
@@ -333,7 +383,11 @@ enum Pending<A> {
 }
 
 fn respond<B: Book>(job: Job<B>, outcome: Outcome<B::Answer>) {
-    if job.answer.send(outcome.map_err(JournalError::of_writer)).is_err() {
+    if job
+        .answer
+        .send(outcome.map_err(JournalError::of_writer))
+        .is_err()
+    {
         // The caller went away; what it asked for is done and logged all the same.
         tracing::debug!("a caller left before its answer");
     }

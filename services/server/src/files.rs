@@ -35,8 +35,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
 pub fn private_key_pem(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     only_owner_reads(path)?;
     let pem = Zeroizing::new(read_file(path)?);
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|_| FileError::NoKey { path: path.display().to_string() })
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| FileError::NoKey {
+        path: path.display().to_string(),
+    })
 }
 
 /// 32 secret bytes, written as 64 hexadecimal digits, from a file that nobody else can read.
@@ -47,15 +48,23 @@ pub fn secret_hex(path: &Path) -> Result<Zeroizing<[u8; 32]>, FileError> {
     only_owner_reads(path)?;
     let text = Zeroizing::new(read_file(path)?);
     let mut bytes = Zeroizing::new([0; 32]);
-    hex::decode_to_slice(text.trim_ascii(), bytes.as_mut_slice())
-        .map_err(|_| FileError::NoKey { path: path.display().to_string() })?;
+    hex::decode_to_slice(text.trim_ascii(), bytes.as_mut_slice()).map_err(|_| {
+        FileError::NoKey {
+            path: path.display().to_string(),
+        }
+    })?;
     Ok(bytes)
 }
 
 fn only_owner_reads(path: &Path) -> Result<(), FileError> {
-    let mode = fs::metadata(path).map_err(|source| io_error(path, source))?.permissions().mode();
+    let mode = fs::metadata(path)
+        .map_err(|source| io_error(path, source))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
-        return Err(FileError::Open { path: path.display().to_string() });
+        return Err(FileError::Open {
+            path: path.display().to_string(),
+        });
     }
     Ok(())
 }
@@ -75,5 +84,8 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), FileError> {
 }
 
 fn io_error(path: &Path, source: io::Error) -> FileError {
-    FileError::Io { path: path.display().to_string(), source }
+    FileError::Io {
+        path: path.display().to_string(),
+        source,
+    }
 }

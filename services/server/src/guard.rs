@@ -22,7 +22,12 @@ pub struct Guard {
 
 impl Guard {
     pub fn new(directory: Arc<Directory>, tokens: TokenVerifier, clock: Clock) -> Self {
-        Self { directory, tokens: Arc::new(tokens), clock, refused: Arc::default() }
+        Self {
+            directory,
+            tokens: Arc::new(tokens),
+            clock,
+            refused: Arc::default(),
+        }
     }
 
     /// How many connections and requests were refused for their credentials since the last call. They
@@ -42,7 +47,10 @@ impl Guard {
             tracing::error!("the directory is not in force; nothing is served");
             return Err(Refusal::credential().into());
         }
-        let peer = *request.extensions().get::<Peer>().ok_or_else(Refusal::credential)?;
+        let peer = *request
+            .extensions()
+            .get::<Peer>()
+            .ok_or_else(Refusal::credential)?;
         let token = match request.metadata().get("authorization") {
             None => return Ok(request),
             Some(value) => value
@@ -89,7 +97,11 @@ impl Interceptor for Guard {
 /// # Errors
 /// CREDENTIAL_INVALID without a token.
 pub fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
-    request.extensions().get::<Caller>().cloned().ok_or_else(Refusal::credential)
+    request
+        .extensions()
+        .get::<Caller>()
+        .cloned()
+        .ok_or_else(Refusal::credential)
 }
 
 /// The process at the other end of the connection.
@@ -97,7 +109,11 @@ pub fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
 /// # Errors
 /// CREDENTIAL_INVALID without one, which the listener does not let happen.
 pub fn peer<T>(request: &Request<T>) -> Result<Peer, Refusal> {
-    request.extensions().get::<Peer>().copied().ok_or_else(Refusal::credential)
+    request
+        .extensions()
+        .get::<Peer>()
+        .copied()
+        .ok_or_else(Refusal::credential)
 }
 
 /// The agency at the other end, for deliveries of statements, whose officer stands in the statement.

@@ -51,7 +51,9 @@ pub(crate) fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+                return;
+            };
             let (sender, tls, guard) = (sender.clone(), tls.clone(), guard.clone());
             tokio::spawn(async move {
                 let connection = handshake(stream, tls, &guard.directory).await;

@@ -8,6 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "amanat";
+/// The most violations that a status tells: it travels in a header, and clients refuse large ones.
+const MOST_VIOLATIONS: usize = 50;
 /// When to come back, where a refusal is about now.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -64,11 +66,18 @@ impl Refusal {
 
     /// One field.
     pub fn field(path: &str, expected: &str) -> Self {
-        Self::invalid(vec![Violation { path: path.to_owned(), expected: expected.to_owned() }])
+        Self::invalid(vec![Violation {
+            path: path.to_owned(),
+            expected: expected.to_owned(),
+        }])
     }
 
     pub fn too_large() -> Self {
-        Self::new(Code::InvalidArgument, Reason::TooLarge, "a request may hold at most 512 KiB")
+        Self::new(
+            Code::InvalidArgument,
+            Reason::TooLarge,
+            "a request may hold at most 512 KiB",
+        )
     }
 
     /// Nothing that was asked could be released; each field with its public reason.
@@ -81,7 +90,9 @@ impl Refusal {
         for field in withheld {
             let reason = WithheldReason::try_from(field.reason).unwrap_or_default();
             let name = reason.as_str_name().trim_start_matches("WITHHELD_REASON_");
-            refusal.metadata.insert(format!("field.{}", field.path), name.to_owned());
+            refusal
+                .metadata
+                .insert(format!("field.{}", field.path), name.to_owned());
         }
         refusal
     }
@@ -138,7 +149,8 @@ impl Refusal {
     #[must_use]
     pub fn logged(mut self, index: Option<u64>) -> Self {
         if let Some(index) = index {
-            self.metadata.insert("audit_index".to_owned(), index.to_string());
+            self.metadata
+                .insert("audit_index".to_owned(), index.to_string());
         }
         self
     }
@@ -159,6 +171,7 @@ impl From<Refusal> for Status {
                 refusal
                     .violations
                     .into_iter()
+                    .take(MOST_VIOLATIONS)
                     .map(|violation| {
                         tonic_types::FieldViolation::new(violation.path, violation.expected)
                     })

@@ -24,7 +24,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("cannot listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("serving failed: {0}")]
     Transport(#[from] tonic::transport::Error),
 }
@@ -43,7 +46,9 @@ pub enum Served {
 /// # Errors
 /// [`ServeError::Listen`] naming the address.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
 }
 
 /// Serves until `stop` completes, then answers what is under way.
@@ -58,14 +63,19 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Served, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
     let mut routes = RoutesBuilder::default();
     routes.add_service(health_service);
     add_services(&mut routes);
     let routes: Routes = routes.routes();
 
-    let connections =
-        ReceiverStream::new(listener::accept(listener, TlsAcceptor::from(Arc::new(tls)), guard.clone()));
+    let connections = ReceiverStream::new(listener::accept(
+        listener,
+        TlsAcceptor::from(Arc::new(tls)),
+        guard.clone(),
+    ));
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     // The layers, outermost first: what a request passes before a service's own file.
     let server = Server::builder()
@@ -77,7 +87,9 @@ pub async fn serve(
         .add_routes(routes)
         .serve_with_incoming_shutdown(connections, async move {
             stop.await;
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            health
+                .set_service_status("", tonic_health::ServingStatus::NotServing)
+                .await;
             if stopping.send(()).is_err() {
                 tracing::debug!("serving ended before it was told to");
             }

@@ -25,8 +25,10 @@ first bad index if the log does not hold.";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Lists the entries whose bodies this officer may read
+    #[command(after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from 100")]
     List(ListArgs),
     /// Shows one entry, verified against the signed checkpoint
+    #[command(after_help = "Example:\n  amanat --profile DIR audit get 17")]
     Get {
         #[arg(value_name = "INDEX")]
         index: u64,
@@ -34,6 +36,7 @@ pub(crate) enum Verb {
         log: At,
     },
     /// Prints an entry's receipt, which anyone can verify with the log's public key
+    #[command(after_help = "Example:\n  amanat --profile DIR --json audit proof 17 --log custodian")]
     Proof {
         #[arg(value_name = "INDEX")]
         index: u64,

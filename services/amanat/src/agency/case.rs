@@ -43,12 +43,14 @@ pub(crate) enum Verb {
     #[command(after_help = READ)]
     Read(ReadArgs),
     /// Lists the records that this agency may know of
+    #[command(after_help = "Examples:\n  amanat --profile DIR case list\n  amanat --profile DIR case list --case CASE")]
     List {
         /// Only this case
         #[arg(long)]
         case: Option<CaseId>,
     },
     /// Lists the fields of the shared record with their class and group
+    #[command(after_help = "Example:\n  amanat --profile DIR case fields")]
     Fields,
 }
 

@@ -8,7 +8,6 @@ use amanat_schema::{
     referral::Direction,
     statement::{ConsentDecision, RejectionReason},
 };
-use clap::error::ErrorKind;
 
 /// One code by its short name: `SHELTER` for `PURPOSE_SHELTER`.
 fn parse<T: TryFrom<i32>>(
@@ -16,13 +15,13 @@ fn parse<T: TryFrom<i32>>(
     text: &str,
     from_name: fn(&str) -> Option<T>,
     name_of: fn(&T) -> &'static str,
-) -> Result<T, clap::Error> {
+) -> Result<T, String> {
     let upper = text.to_ascii_uppercase().replace('-', "_");
     from_name(&format!("{prefix}{upper}")).filter(|_| upper != "UNSPECIFIED").ok_or_else(|| {
         // The lists are numbered from 1 and shorter than this.
         let codes = (1..64).filter_map(|number| T::try_from(number).ok());
         let known: Vec<_> = codes.map(|code| short(name_of(&code), prefix)).collect();
-        clap::Error::raw(ErrorKind::InvalidValue, format!("one of {}", known.join(", ")))
+        format!("expected one of {}", known.join(", "))
     })
 }
 
@@ -32,7 +31,7 @@ fn short(name: &'static str, prefix: &str) -> &'static str {
 
 macro_rules! parsers {
     ($($parse:ident: $code:ty, $prefix:literal);+ $(;)?) => {$(
-        pub(crate) fn $parse(text: &str) -> Result<$code, clap::Error> {
+        pub(crate) fn $parse(text: &str) -> Result<$code, String> {
             parse($prefix, text, <$code>::from_str_name, |code: &$code| code.as_str_name())
         }
     )+};
@@ -67,6 +66,7 @@ names! {
     decision_name: Decision, "DECISION_";
     withheld_name: WithheldReason, "WITHHELD_REASON_";
     basis_name: BasisKind, "BASIS_KIND_";
+    rejection_name: RejectionReason, "REJECTION_REASON_";
     consent_status_name: ConsentStatus, "CONSENT_STATUS_";
     consent_decision_name: ConsentDecision, "CONSENT_DECISION_";
     class_name: FieldClass, "FIELD_CLASS_";

@@ -32,13 +32,13 @@ pub(crate) enum Verb {
         case: CaseId,
     },
     /// Withdraws a consent at both ledgers; what was released before cannot be recalled
+    #[command(after_help = "Example:\n  amanat --profile DIR consent withdraw CONSENT")]
     Withdraw {
         #[arg(value_name = "CONSENT")]
         consent: ConsentId,
-        #[arg(long)]
-        case: CaseId,
     },
     /// Lists the consents that this agency signed or is the recipient of
+    #[command(after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian")]
     List {
         #[arg(long)]
         case: Option<CaseId>,
@@ -67,8 +67,8 @@ impl From<At> for Server {
 pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
     match verb {
         Verb::Grant { file, case } => grant(connector, file, case).await,
-        Verb::Withdraw { consent, case } => {
-            let delivery = connector.withdraw_consent(case, consent).await?;
+        Verb::Withdraw { consent } => {
+            let delivery = connector.withdraw_consent(consent).await?;
             let (text, entries) = entries(&delivery);
             Ok(Report::new(
                 format!("withdrawn {consent}\n{text}"),
@@ -85,10 +85,7 @@ async fn grant(
     case: CaseId,
 ) -> Result<Report, CommandError> {
     let text = fs::read_to_string(&path).map_err(|source| CommandError::File { path, source })?;
-    let file: ConsentFile = serde_json::from_str(&text).map_err(|error| CommandError::Form {
-        // Serde's messages name the key, not the value, but for enums, of which there are none here.
-        message: error.to_string(),
-    })?;
+    let file: ConsentFile = serde_json::from_str(&text).map_err(|error| not_the_form(&error))?;
     let granted = connector.grant_consent(case, &file).await?;
     let (text, entries) = entries(&granted.delivery);
     Ok(Report::new(
@@ -106,6 +103,22 @@ async fn grant(
             "expire_time": granted.expires.to_string(), "entries": entries,
         }),
     ))
+}
+
+/// What is wrong, and where: never the key or the value found, which may be anyone's name or number.
+fn not_the_form(error: &serde_json::Error) -> CommandError {
+    let (line, column) = (error.line(), error.column());
+    if !error.is_data() {
+        return CommandError::Json { line, column };
+    }
+    let text = error.to_string();
+    // What was found stands before the last of these words, what the form has stands after it.
+    let message = match text.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None if text.starts_with("missing field") => text,
+        None => format!("a value is not valid at line {line} column {column}"),
+    };
+    CommandError::Form { message }
 }
 
 async fn list(

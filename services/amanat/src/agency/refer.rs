@@ -12,7 +12,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    codes::{self, minor_band_name, need_name, purpose_name, referral_state_name, urgency_name},
+    codes::{
+        self, minor_band_name, need_name, purpose_name, referral_state_name, rejection_name,
+        urgency_name,
+    },
     entries,
 };
 use crate::{CommandError, output::Report};
@@ -30,16 +33,19 @@ pub(crate) enum Verb {
     #[command(after_help = SUBMIT)]
     Submit(SubmitArgs),
     /// Tells the sender that a referral was seen
+    #[command(after_help = "Example:\n  amanat --profile DIR refer acknowledge REFERRAL")]
     Acknowledge {
         #[arg(value_name = "REFERRAL")]
         referral: ReferralId,
     },
     /// Takes the case; its content opens
+    #[command(after_help = "Example:\n  amanat --profile DIR refer accept REFERRAL")]
     Accept {
         #[arg(value_name = "REFERRAL")]
         referral: ReferralId,
     },
     /// Declines, with a reason
+    #[command(after_help = "Example:\n  amanat --profile DIR refer reject REFERRAL --reason NO_CAPACITY")]
     Reject {
         #[arg(value_name = "REFERRAL")]
         referral: ReferralId,
@@ -47,6 +53,7 @@ pub(crate) enum Verb {
         reason: RejectionReason,
     },
     /// Lists the referrals that this agency received, or sent
+    #[command(after_help = "Examples:\n  amanat --profile DIR refer list\n  amanat --profile DIR refer list --direction SENT")]
     List {
         #[arg(long, value_parser = codes::direction, default_value = "RECEIVED")]
         direction: Direction,
@@ -121,9 +128,11 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         (connector.name_of(referral.sender), connector.name_of(referral.recipient));
     let services: Vec<_> = referral.services.iter().map(|need| need_name(*need)).collect();
     let (state, urgency) = (referral_state_name(referral.state), urgency_name(referral.urgency));
+    let rejection = referral.rejection.map(rejection_name);
+    let shown = rejection.map_or_else(|| state.to_owned(), |why| format!("{state} ({why})"));
     Report::new(
         format!(
-            "{}  {state}  {sender} → {recipient}  {urgency}  {}  {}  case {}  respond by {}",
+            "{}  {shown}  {sender} → {recipient}  {urgency}  {}  {}  case {}  respond by {}",
             referral.referral,
             services.join(","),
             minor_band_name(referral.minor_band),
@@ -132,7 +141,7 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         ),
         json!({
             "referral": referral.referral, "case": referral.case, "sender": sender,
-            "recipient": recipient, "state": state, "urgency": urgency, "services": services,
+            "recipient": recipient, "state": state, "rejection_reason": rejection, "urgency": urgency, "services": services,
             "minor_band": minor_band_name(referral.minor_band),
             "purpose": purpose_name(referral.purpose), "paths": referral.paths,
             "submit_time": referral.submitted.to_string(),

@@ -147,7 +147,7 @@ impl Scenario {
         let deport = Purpose::ImmigrationEnforcement;
         self.denied_read(POLICE, case, shelter_record, deport, &name, "PURPOSE_NOT_ALLOWED").await?;
 
-        self.withdraw(SHELTER, case, to_police).await?;
+        self.withdraw(SHELTER, to_police).await?;
         let told = ["trafficking.narrative"];
         self.denied_read(POLICE, case, shelter_record, purpose, &told, "CONSENT_NOT_IN_FORCE").await?;
 
@@ -314,10 +314,9 @@ impl Scenario {
     async fn withdraw(
         &mut self,
         agency: &'static str,
-        case: CaseId,
         consent: ConsentId,
     ) -> Result<(), CommandError> {
-        let delivery = self.connector(agency)?.withdraw_consent(case, consent).await?;
+        let delivery = self.connector(agency)?.withdraw_consent(consent).await?;
         let text = "withdraws her consent, at her word, at both ledgers".to_owned();
         self.allowed(agency, "WITHDRAW_CONSENT", text, &delivery)
     }

@@ -15,9 +15,7 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Call, Custody, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage,
-};
+use super::{Call, Custody, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage};
 use crate::kek;
 
 /// How long a key waits for the put of its record.
@@ -140,9 +138,15 @@ fn accept(
     }
     if facts.statements.look_up(&call.statement) != Known::New {
         let refusal = Refusal::state("the statement's id was used for another one");
-        return Err(Objection::alarm(refusal, "statement id used for another one"));
+        return Err(Objection::alarm(
+            refusal,
+            "statement id used for another one",
+        ));
     }
-    if !follows(facts.deposits.newest(binding.record, binding.source), &call.header) {
+    if !follows(
+        facts.deposits.newest(binding.record, binding.source),
+        &call.header,
+    ) {
         let refusal = Refusal::version("the version is not the next one of this record");
         return Err(Objection::quiet(refusal, "not the next version"));
     }
@@ -165,7 +169,10 @@ impl Deposit {
     fn answer_again(&self, call: &DepositKey, now: Time) -> Result<Vec<u8>, Objection> {
         if self.header_sha256 != call.statement.payload_sha256 {
             let refusal = Refusal::state("another header was deposited under this version");
-            return Err(Objection::alarm(refusal, "another header under this version"));
+            return Err(Objection::alarm(
+                refusal,
+                "another header under this version",
+            ));
         }
         if self.activated.is_none() && !self.is_pending(now) {
             let refusal = Refusal::state("the deposit has expired");
@@ -197,9 +204,7 @@ pub(super) fn activate(facts: &mut Facts, rules: &Rules, call: &ActivateKey, now
                 .allowed(rules, Action::ActivateKey, linkage(&call.put));
             done(Reply::Done, draft, Vec::new())
         }
-        Err(objection) => {
-            objection.rule(&call.act, rules, Action::ActivateKey, linkage(&call.put))
-        }
+        Err(objection) => objection.rule(&call.act, rules, Action::ActivateKey, linkage(&call.put)),
     }
 }
 
@@ -208,7 +213,7 @@ fn check_put(facts: &Facts, call: &ActivateKey, now: Time) -> Result<Key, Object
     facts.heads.running()?;
     let put = call.put.as_ref().map_err(|why| {
         let refusal = Refusal::field("put_receipt", "a receipt of the gateway's log");
-        Objection::alarm(refusal, why.to_string())
+        Objection::alarm(refusal, "the receipt proves nothing").with(why.to_string())
     })?;
     let (Some(linkage), Some(key)) = (&put.linkage, call.key()) else {
         let refusal = Refusal::field("put_receipt.linkage", "the opening of the put's linkage");

@@ -198,6 +198,8 @@ impl HeadFacts {
     }
 
     /// The compare-and-swap: the proofs are good for the head that they were made for, and no other.
+    ///
+    /// INVARIANT: one follower observes, and only sizes that it looked for and did not find.
     fn observe(&mut self, call: &Observe, now: Time) -> Result<Reply, Refusal> {
         if self.seen.frozen {
             return Err(Refusal::log_inconsistent());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use amanat_journal::id_set;
 use amanat_ledger::Proven;
-use amanat_schema::{ConsentId, EntryId, Time};
+use amanat_schema::{CaseId, ConsentId, EntryId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
@@ -19,16 +19,19 @@ pub(super) enum Redemption {
     Again,
 }
 
+/// A consent's id is its name in its case.
+type ConsentKey = (CaseId, ConsentId);
+
 #[derive(Default)]
 pub(super) struct RedeemedFacts {
     /// The SHA-256 of each entry that released keys.
     entries: BTreeMap<EntryId, Vec<u8>>,
     /// When a consent of the cases at hand was last recorded or withdrawn here.
-    changed: BTreeMap<ConsentId, Time>,
+    changed: BTreeMap<ConsentKey, Time>,
     /// Since when a consent that the gateway released on is missing here.
-    missing: BTreeMap<ConsentId, Time>,
+    missing: BTreeMap<ConsentKey, Time>,
     added: Vec<(EntryId, [u8; 32], Time)>,
-    missed: Vec<ConsentId>,
+    missed: Vec<ConsentKey>,
 }
 
 impl RedeemedFacts {
@@ -44,7 +47,12 @@ impl RedeemedFacts {
             "SELECT entry_id, entry_sha256 FROM releases \
              WHERE entry_id IN (SELECT unhex(value) FROM json_each($1))",
         )
-        .bind(id_set(entries.collect::<BTreeSet<_>>().iter().map(|id| id.as_bytes().as_slice())))
+        .bind(id_set(
+            entries
+                .collect::<BTreeSet<_>>()
+                .iter()
+                .map(|id| id.as_bytes().as_slice()),
+        ))
         .fetch_all(&mut *connection)
         .await?;
         let mut facts = Self::default();
@@ -57,8 +65,8 @@ impl RedeemedFacts {
         let cases: BTreeSet<_> = calls.iter().filter_map(|call| call.case()).collect();
         let rows = sqlx::query(
             "WITH cases AS (SELECT unhex(value) AS case_id FROM json_each($1)) \
-             SELECT consent_id, record_time FROM consents JOIN cases USING (case_id) UNION ALL \
-             SELECT consent_id, withdraw_time FROM withdrawals JOIN cases USING (case_id)",
+             SELECT case_id, consent_id, record_time FROM consents JOIN cases USING (case_id) UNION ALL \
+             SELECT case_id, consent_id, withdraw_time FROM withdrawals JOIN cases USING (case_id)",
         )
         .bind(id_set(cases.iter().map(|case| case.as_bytes().as_slice())))
         .fetch_all(&mut *connection)
@@ -70,13 +78,16 @@ impl RedeemedFacts {
         }
         let consents: BTreeSet<_> = calls.iter().flat_map(|call| call.consents()).collect();
         let rows = sqlx::query(
-            "SELECT consent_id, first_time FROM missing_consents \
+            "SELECT case_id, consent_id, first_time FROM missing_consents \
              WHERE consent_id IN (SELECT unhex(value) FROM json_each($1))",
         )
         .bind(id_set(consents.iter().map(|id| id.as_bytes().as_slice())))
         .fetch_all(connection)
         .await?;
-        facts.missing = rows.iter().map(consent_and_time).collect::<Result<_, _>>()?;
+        facts.missing = rows
+            .iter()
+            .map(consent_and_time)
+            .collect::<Result<_, _>>()?;
         Ok(facts)
     }
 
@@ -104,52 +115,59 @@ impl RedeemedFacts {
     }
 
     /// When the consent was last recorded or withdrawn here.
-    pub(super) fn changed(&self, consent: ConsentId) -> Option<Time> {
-        self.changed.get(&consent).copied()
+    pub(super) fn changed(&self, case: CaseId, consent: ConsentId) -> Option<Time> {
+        self.changed.get(&(case, consent)).copied()
     }
 
     /// Since when the consent is missing here; from now on if it was not missed before.
-    pub(super) fn missing_since(&mut self, consent: ConsentId, now: Time) -> Time {
-        *self.missing.entry(consent).or_insert_with(|| {
-            self.missed.push(consent);
+    pub(super) fn missing_since(&mut self, case: CaseId, consent: ConsentId, now: Time) -> Time {
+        let key = (case, consent);
+        *self.missing.entry(key).or_insert_with(|| {
+            self.missed.push(key);
             now
         })
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if !self.added.is_empty() {
-            QueryBuilder::<Sqlite>::new("INSERT INTO releases (entry_id, entry_sha256, release_time) ")
-                .push_values(&self.added, |mut row, (id, sha256, at)| {
-                    row.push_bind(id.to_vec())
-                        .push_bind(sha256.as_slice())
-                        .push_bind(at.millis());
-                })
-                .build()
-                .execute(&mut *connection)
-                .await?;
+            QueryBuilder::<Sqlite>::new(
+                "INSERT INTO releases (entry_id, entry_sha256, release_time) ",
+            )
+            .push_values(&self.added, |mut row, (id, sha256, at)| {
+                row.push_bind(id.to_vec())
+                    .push_bind(sha256.as_slice())
+                    .push_bind(at.millis());
+            })
+            .build()
+            .execute(&mut *connection)
+            .await?;
         }
         let missed: Vec<_> = self
             .missed
             .iter()
-            .filter_map(|id| Some((id, self.missing.get(id)?)))
+            .filter_map(|key| Some((key, self.missing.get(key)?)))
             .collect();
         if !missed.is_empty() {
-            QueryBuilder::<Sqlite>::new("INSERT INTO missing_consents (consent_id, first_time) ")
-                .push_values(missed, |mut row, (id, since)| {
-                    row.push_bind(id.to_vec()).push_bind(since.millis());
-                })
-                .build()
-                .execute(connection)
-                .await?;
+            QueryBuilder::<Sqlite>::new(
+                "INSERT INTO missing_consents (case_id, consent_id, first_time) ",
+            )
+            .push_values(missed, |mut row, ((case, consent), since)| {
+                row.push_bind(case.to_vec())
+                    .push_bind(consent.to_vec())
+                    .push_bind(since.millis());
+            })
+            .build()
+            .execute(connection)
+            .await?;
         }
         Ok(())
     }
 }
 
-fn consent_and_time(row: &SqliteRow) -> Result<(ConsentId, Time), sqlx::Error> {
-    let id: Vec<u8> = row.try_get(0)?;
-    Ok((
-        ConsentId::parse(&id).map_err(damaged)?,
-        Time::from_millis(row.try_get(1)?).map_err(damaged)?,
-    ))
+fn consent_and_time(row: &SqliteRow) -> Result<(ConsentKey, Time), sqlx::Error> {
+    let (case, consent): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+    let case = CaseId::parse(&case).map_err(damaged)?;
+    let consent = ConsentId::parse(&consent).map_err(damaged)?;
+    let at = Time::from_millis(row.try_get(2)?).map_err(damaged)?;
+    Ok(((case, consent), at))
 }

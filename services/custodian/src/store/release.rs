@@ -103,7 +103,12 @@ impl ReleaseKeys {
     }
 }
 
-pub(super) fn release(facts: &mut Facts, custody: &Custody, call: &ReleaseKeys, now: Time) -> Ruled {
+pub(super) fn release(
+    facts: &mut Facts,
+    custody: &Custody,
+    call: &ReleaseKeys,
+    now: Time,
+) -> Ruled {
     let rules = &custody.rules;
     let observed = facts.heads.size();
     let mut ruling = match check(facts, custody, call, now) {
@@ -196,7 +201,7 @@ fn check(
 fn verified(read: &Shown) -> Result<&Proven, Objection> {
     let entry = read.as_ref().map_err(|why| {
         let refusal = Refusal::field("read_receipt", "a receipt of the gateway's log");
-        Objection::alarm(refusal, why.to_string())
+        Objection::alarm(refusal, "the receipt proves nothing").with(why.to_string())
     })?;
     if entry.linkage.is_none() {
         let refusal = Refusal::field("read_receipt.linkage", "the opening of the read's linkage");
@@ -209,7 +214,10 @@ fn is_allowed_read(body: &EntryBody) -> Result<(), Objection> {
     if body.action() != Action::ReadRecord {
         Err(Objection::alarm(Refusal::access(), "the entry is no read"))
     } else if body.decision() != Decision::Allow {
-        Err(Objection::alarm(Refusal::access(), "the entry is a refusal"))
+        Err(Objection::alarm(
+            Refusal::access(),
+            "the entry is a refusal",
+        ))
     } else {
         Ok(())
     }
@@ -217,9 +225,15 @@ fn is_allowed_read(body: &EntryBody) -> Result<(), Objection> {
 
 fn is_the_callers(body: &EntryBody, act: &Act) -> Result<(), Objection> {
     if body.agency_id != act.agency.as_bytes() {
-        Err(Objection::alarm(Refusal::access(), "another agency's entry"))
+        Err(Objection::alarm(
+            Refusal::access(),
+            "another agency's entry",
+        ))
     } else if body.certificate_sha256 != act.certificate_sha256 {
-        Err(Objection::alarm(Refusal::access(), "another certificate's entry"))
+        Err(Objection::alarm(
+            Refusal::access(),
+            "another certificate's entry",
+        ))
     } else {
         Ok(())
     }
@@ -230,13 +244,17 @@ fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection
     if opens && call.officer.value == call.act.officer.id.as_bytes() {
         Ok(())
     } else {
-        Err(Objection::alarm(Refusal::access(), "another officer's entry"))
+        Err(Objection::alarm(
+            Refusal::access(),
+            "another officer's entry",
+        ))
     }
 }
 
 fn has_our_rules(body: &EntryBody, custody: &Custody, now: Time) -> Result<(), Objection> {
     let rules = &custody.rules;
-    if body.directory_sha256 == rules.directory.sha256() && body.table_sha256 == rules.table_sha256 {
+    if body.directory_sha256 == rules.directory.sha256() && body.table_sha256 == rules.table_sha256
+    {
         return Ok(());
     }
     let truth = "decided by another directory or table";
@@ -257,9 +275,15 @@ fn is_in_time(body: &EntryBody, now: Time) -> Result<(), Objection> {
         return Err(Objection::alarm(Refusal::access(), "the entry never ends"));
     };
     if expires > decided + ENTRY_LIFE {
-        Err(Objection::alarm(Refusal::access(), "the entry lasts too long"))
+        Err(Objection::alarm(
+            Refusal::access(),
+            "the entry lasts too long",
+        ))
     } else if decided.distance(now) > CLOCKS_APART || now >= expires {
-        Err(Objection::quiet(Refusal::access(), "the entry is not of now"))
+        Err(Objection::quiet(
+            Refusal::access(),
+            "the entry is not of now",
+        ))
     } else {
         Ok(())
     }
@@ -295,7 +319,13 @@ fn newest_active<'a>(
             let truth = "the version is not activated yet";
             Err(Objection::quiet(Refusal::ledger_behind(), truth))
         }
-        (Some(Deposit { activated: Some(at), .. }), Some(_)) if at.distance(now) <= RECENT => {
+        (
+            Some(Deposit {
+                activated: Some(at),
+                ..
+            }),
+            Some(_),
+        ) if at.distance(now) <= RECENT => {
             let truth = "a newer version has just been activated";
             Err(Objection::quiet(Refusal::access(), truth))
         }
@@ -318,7 +348,10 @@ fn bringing_referral(
     }
     let signed = match &call.referral {
         Some(Ok(signed)) => signed,
-        Some(Err(why)) => return Err(Objection::alarm(Refusal::access(), why.to_string())),
+        Some(Err(why)) => {
+            let objection = Objection::alarm(Refusal::access(), "the referral is not signed");
+            return Err(objection.with(why.to_string()));
+        }
         None => {
             let refusal = Refusal::field("referral", "the referral as its sender signed it");
             return Err(Objection::quiet(refusal, "referral not shown"));
@@ -349,9 +382,8 @@ fn bringing_referral(
 fn grants(consents: &ConsentFacts, claim: &Claim, redemption: Redemption) -> Vec<Grant> {
     let named = claim.consents();
     let mut grants = consents.grants(claim.case);
-    grants.retain(|grant| {
-        grant.terms.choice == Choice::Deny || named.contains(&grant.terms.consent)
-    });
+    grants
+        .retain(|grant| grant.terms.choice == Choice::Deny || named.contains(&grant.terms.consent));
     if redemption == Redemption::Again {
         // This read is counted already.
         for grant in &mut grants {
@@ -379,27 +411,30 @@ fn agrees(
     let grants = consents.grants(claim.case);
     let here = |id: &ConsentId| grants.iter().any(|grant| grant.terms.consent == *id);
     if let Some(missing) = claim.consents().into_iter().find(|id| !here(id)) {
-        let since = redeemed.missing_since(missing, now);
+        let since = redeemed.missing_since(claim.case, missing, now);
         let objection = if since.distance(now) <= RECENT {
             Objection::quiet
         } else {
             Objection::alarm
         };
-        return Err(objection(Refusal::ledger_behind(), "the consent is not here"));
+        return Err(objection(
+            Refusal::ledger_behind(),
+            "the consent is not here",
+        ));
     }
-    let truth = format!("decided otherwise here: {}", truths(&withheld));
     let of_the_two = |grant: &&Grant| {
         grant.terms.source == claim.source && grant.terms.recipient == call.act.agency
     };
-    if grants
+    let explained = grants
         .iter()
         .filter(of_the_two)
-        .any(|grant| has_just_changed(grant, redeemed, now))
-    {
-        Err(Objection::quiet(Refusal::access(), truth))
+        .any(|grant| has_just_changed(grant, redeemed, now));
+    let objection = if explained {
+        Objection::quiet
     } else {
-        Err(Objection::alarm(Refusal::access(), truth))
-    }
+        Objection::alarm
+    };
+    Err(objection(Refusal::access(), "decided otherwise here").with(truths(&withheld)))
 }
 
 /// Recorded, withdrawn, begun or expired: two honest ledgers may differ about it for a while.
@@ -407,6 +442,6 @@ fn has_just_changed(grant: &Grant, redeemed: &RedeemedFacts, now: Time) -> bool 
     let recent = now - RECENT..=now;
     [grant.terms.valid_from, grant.terms.expires_at]
         .into_iter()
-        .chain(redeemed.changed(grant.terms.consent))
+        .chain(redeemed.changed(grant.terms.case, grant.terms.consent))
         .any(|at| recent.contains(&at))
 }

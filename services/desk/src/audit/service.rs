@@ -40,13 +40,21 @@ where
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, Status> {
         let act = self.desk.asked(&request)?;
-        self.desk.authorise(&act, Action::ListEntries, &RIGHTS, WireLinkage::default).await?;
+        self.desk
+            .authorise(&act, Action::ListEntries, &RIGHTS, WireLinkage::default)
+            .await?;
         let filter = parse_filter(&act, request.get_ref()).map_err(Refusal::invalid)?;
         let officer = act.officer.id.clone();
-        let answered = self.desk.call(AuditCall::List { act, filter }.into()).await?;
+        let answered = self
+            .desk
+            .call(AuditCall::List { act, filter }.into())
+            .await?;
         match answered.reply.try_into() {
             Ok(AuditReply::Listed { entries, next }) => Ok(Response::new(ListEntriesResponse {
-                entries: entries.into_iter().map(|e| self.render(e, &officer)).collect(),
+                entries: entries
+                    .into_iter()
+                    .map(|e| self.render(e, &officer))
+                    .collect(),
                 next_page_token: next,
                 receipt: Some(answered.receipt),
             })),
@@ -60,14 +68,20 @@ where
         request: Request<GetEntryRequest>,
     ) -> Result<Response<GetEntryResponse>, Status> {
         let act = self.desk.asked(&request)?;
-        self.desk.authorise(&act, Action::GetEntry, &RIGHTS, WireLinkage::default).await?;
+        self.desk
+            .authorise(&act, Action::GetEntry, &RIGHTS, WireLinkage::default)
+            .await?;
         let (officer, idx) = (act.officer.id.clone(), request.get_ref().index);
         let answered = self.desk.call(AuditCall::Get { act, idx }.into()).await?;
         let Ok(AuditReply::Got(seen)) = answered.reply.try_into() else {
             // A get is answered with an entry.
             return Err(Refusal::audit_unavailable().into());
         };
-        let checkpoint = self.desk.reader.checkpoint().ok_or_else(Refusal::audit_unavailable)?;
+        let checkpoint = self
+            .desk
+            .reader
+            .checkpoint()
+            .ok_or_else(Refusal::audit_unavailable)?;
         let proof = self.desk.reader.inclusion(idx, checkpoint.head.size).await;
         let proof = proof.map_err(|error| refusal(&error))?;
         let mut receipt = seen.stored.clone().receipt(proof, &checkpoint);
@@ -85,7 +99,12 @@ where
         &self,
         _request: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, Status> {
-        let checkpoint = self.desk.reader.checkpoint().map(|c| c.text).unwrap_or_default();
+        let checkpoint = self
+            .desk
+            .reader
+            .checkpoint()
+            .map(|c| c.text)
+            .unwrap_or_default();
         Ok(Response::new(GetCheckpointResponse { checkpoint }))
     }
 
@@ -106,7 +125,9 @@ where
         let GetInclusionProofRequest { index, size } = request.into_inner();
         let proof = self.desk.reader.inclusion(index, size).await;
         let proof = proof.map_err(|error| refusal(&error))?;
-        Ok(Response::new(GetInclusionProofResponse { proof: render_hashes(&proof) }))
+        Ok(Response::new(GetInclusionProofResponse {
+            proof: render_hashes(&proof),
+        }))
     }
 
     async fn get_consistency_proof(
@@ -124,7 +145,9 @@ where
             }
             let hashes = self.desk.reader.consistency(*old, *new).await;
             let hashes = hashes.map_err(|error: JournalError| refusal(&error))?;
-            proofs.push(ConsistencyProof { hashes: render_hashes(&hashes) });
+            proofs.push(ConsistencyProof {
+                hashes: render_hashes(&hashes),
+            });
         }
         Ok(Response::new(GetConsistencyProofResponse { proofs }))
     }
@@ -153,15 +176,22 @@ fn render_hashes(hashes: &[amanat_ledger::Hash]) -> Vec<Vec<u8>> {
 fn parse_filter(act: &Act, wire: &ListEntriesRequest) -> Result<EntryFilter, Vec<Violation>> {
     let mut violations = Vec::new();
     let mut wrong = |path: &str, expected: &str| {
-        violations.push(Violation { path: path.to_owned(), expected: expected.to_owned() });
+        violations.push(Violation {
+            path: path.to_owned(),
+            expected: expected.to_owned(),
+        });
     };
     let optional = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
-    let agency = optional(&wire.agency_id).map(|id| AgencyId::parse(&id)).transpose();
+    let agency = optional(&wire.agency_id)
+        .map(|id| AgencyId::parse(&id))
+        .transpose();
     let agency = agency.unwrap_or_else(|_| {
         wrong("agency_id", "16 bytes, or nothing");
         None
     });
-    let case = optional(&wire.case_id).map(|id| CaseId::parse(&id)).transpose();
+    let case = optional(&wire.case_id)
+        .map(|id| CaseId::parse(&id))
+        .transpose();
     let case = case.unwrap_or_else(|_| {
         wrong("case_id", "16 bytes, or nothing");
         None
@@ -181,7 +211,11 @@ fn parse_filter(act: &Act, wire: &ListEntriesRequest) -> Result<EntryFilter, Vec
     }
     Ok(EntryFilter {
         // Others than auditors see their own agency's entries, whatever they ask for.
-        agency: if reads_all(act) { agency } else { Some(act.agency) },
+        agency: if reads_all(act) {
+            agency
+        } else {
+            Some(act.agency)
+        },
         case,
         action,
         decision,

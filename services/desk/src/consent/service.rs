@@ -53,15 +53,25 @@ where
             wire.consent.as_ref(),
         )?;
         let case = signed.head().case;
-        self.desk.authorise(&act, Action::RecordConsent, &RIGHTS, || of_case(case)).await?;
+        self.desk
+            .authorise(&act, Action::RecordConsent, &RIGHTS, || of_case(case))
+            .await?;
         let terms = amanat_policy::parse_consent(signed.message()).map_err(Refusal::invalid)?;
         self.known_agency(terms.recipient)?;
         self.check_evidence(&wire.sealed_evidence, &signed.message().evidence_sha256)?;
         let statement = Stored::from(&signed);
         let evidence = request.into_inner().sealed_evidence;
-        let receipt =
-            self.done(ConsentCall::Record(RecordConsent { act, terms, statement, evidence })).await?;
-        Ok(Response::new(RecordConsentResponse { receipt: Some(receipt) }))
+        let receipt = self
+            .done(ConsentCall::Record(RecordConsent {
+                act,
+                terms,
+                statement,
+                evidence,
+            }))
+            .await?;
+        Ok(Response::new(RecordConsentResponse {
+            receipt: Some(receipt),
+        }))
     }
 
     async fn withdraw_consent(
@@ -76,14 +86,23 @@ where
             wire.withdrawal.as_ref(),
         )?;
         let case = signed.head().case;
-        self.desk.authorise(&act, Action::WithdrawConsent, &RIGHTS, || of_case(case)).await?;
+        self.desk
+            .authorise(&act, Action::WithdrawConsent, &RIGHTS, || of_case(case))
+            .await?;
         let consent = ConsentId::parse(&signed.message().consent_id)
             .map_err(|_| Refusal::field("withdrawal.consent_id", "16 bytes"))?;
         let statement = Stored::from(&signed);
         let receipt = self
-            .done(ConsentCall::Withdraw(WithdrawConsent { act, case, consent, statement }))
+            .done(ConsentCall::Withdraw(WithdrawConsent {
+                act,
+                case,
+                consent,
+                statement,
+            }))
             .await?;
-        Ok(Response::new(WithdrawConsentResponse { receipt: Some(receipt) }))
+        Ok(Response::new(WithdrawConsentResponse {
+            receipt: Some(receipt),
+        }))
     }
 
     async fn list_consents(
@@ -91,7 +110,9 @@ where
         request: Request<ListConsentsRequest>,
     ) -> Result<Response<ListConsentsResponse>, Status> {
         let act = self.desk.asked(&request)?;
-        self.desk.authorise(&act, Action::ListConsents, &RIGHTS, Linkage::default).await?;
+        self.desk
+            .authorise(&act, Action::ListConsents, &RIGHTS, Linkage::default)
+            .await?;
         let list = parse_list(act, request.get_ref()).map_err(Refusal::invalid)?;
         let answered = self.desk.call(ConsentCall::List(list).into()).await?;
         match answered.reply.try_into() {
@@ -114,13 +135,19 @@ where
     B::Call: From<Refused> + From<ConsentCall>,
 {
     async fn done(&self, call: ConsentCall) -> Result<Receipt, Status> {
-        self.desk.call(call.into()).await.map(|answered| answered.receipt)
+        self.desk
+            .call(call.into())
+            .await
+            .map(|answered| answered.receipt)
     }
 
     fn known_agency(&self, recipient: AgencyId) -> Result<(), Refusal> {
         match self.desk.rules.directory.agency(recipient) {
             Some(_) => Ok(()),
-            None => Err(Refusal::field("consent.recipient_id", "an agency of the directory")),
+            None => Err(Refusal::field(
+                "consent.recipient_id",
+                "an agency of the directory",
+            )),
         }
     }
 
@@ -133,7 +160,11 @@ where
             Evidence::Kept => "the bytes whose SHA-256 the consent names",
             Evidence::NotKept => "nothing: the evidence part goes to the gateway only",
         };
-        if fits { Ok(()) } else { Err(Refusal::field("sealed_evidence", expected)) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Refusal::field("sealed_evidence", expected))
+        }
     }
 }
 
@@ -167,5 +198,8 @@ fn render(listed: Listed) -> RecordedConsent {
 }
 
 fn of_case(case: CaseId) -> Linkage {
-    Linkage { case_id: case.to_vec(), ..Linkage::default() }
+    Linkage {
+        case_id: case.to_vec(),
+        ..Linkage::default()
+    }
 }

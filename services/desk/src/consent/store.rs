@@ -16,11 +16,13 @@ use super::{ByCase, ConsentRow, ListConsents, RecordConsent, WithdrawConsent};
 #[derive(Default)]
 pub struct ConsentFacts {
     by_case: ByCase,
-    withdrawals: BTreeSet<(ConsentId, AgencyId)>,
-    lists: HashMap<[u8; 32], Vec<ConsentRow>>,
+    withdrawals: BTreeSet<(CaseId, ConsentId, AgencyId)>,
+    /// By who asks and what: the same bytes from another agency are another list.
+    lists: HashMap<(AgencyId, [u8; 32]), Vec<ConsentRow>>,
     recorded: Vec<Recorded>,
     withdrawn: Vec<Withdrawn>,
-    read: BTreeMap<ConsentId, u32>,
+    /// By sequence number: how many reads a row has now.
+    read: BTreeMap<i64, u32>,
 }
 
 struct Recorded {
@@ -51,7 +53,9 @@ impl ConsentFacts {
         for list in lists {
             let rows = page(connection, list).await?;
             cases.extend(rows.iter().map(|row| row.terms.case));
-            facts.lists.insert(list.act.request_sha256, rows);
+            facts
+                .lists
+                .insert((list.act.agency, list.act.request_sha256), rows);
         }
         if cases.is_empty() {
             return Ok(facts);
@@ -69,16 +73,19 @@ impl ConsentFacts {
             facts.by_case.entry(row.terms.case).or_default().push(row);
         }
         let rows = sqlx::query(
-            "SELECT consent_id, agency FROM withdrawals \
+            "SELECT case_id, consent_id, agency FROM withdrawals \
              WHERE case_id IN (SELECT unhex(value) FROM json_each($1))",
         )
         .bind(cases)
         .fetch_all(connection)
         .await?;
         for row in rows {
-            let (consent, agency): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let consent = ConsentId::parse(&consent).map_err(decode)?;
-            facts.withdrawals.insert((consent, AgencyId::parse(&agency).map_err(decode)?));
+            let id = |column: usize| row.try_get::<Vec<u8>, _>(column);
+            facts.withdrawals.insert((
+                CaseId::parse(&id(0)?).map_err(decode)?,
+                ConsentId::parse(&id(1)?).map_err(decode)?,
+                AgencyId::parse(&id(2)?).map_err(decode)?,
+            ));
         }
         Ok(facts)
     }
@@ -87,20 +94,22 @@ impl ConsentFacts {
         self.by_case.get(&case).into_iter().flatten()
     }
 
-    pub(super) fn consent(&self, id: ConsentId) -> Option<&ConsentRow> {
-        self.by_case.values().flatten().find(|row| row.terms.consent == id)
+    pub(super) fn consent(&self, case: CaseId, id: ConsentId) -> Option<&ConsentRow> {
+        self.in_case(case).find(|row| row.terms.consent == id)
     }
 
-    pub(super) fn withdrawn_by(&self, consent: ConsentId) -> impl Iterator<Item = AgencyId> {
-        self.withdrawals.iter().filter(move |(id, _)| *id == consent).map(|(_, agency)| *agency)
+    /// Who signed a withdrawal of it, entitled or not.
+    pub(super) fn withdrawn_by(&self, row: &ConsentRow) -> impl Iterator<Item = AgencyId> {
+        let (case, consent) = (row.terms.case, row.terms.consent);
+        self.withdrawals
+            .iter()
+            .filter(move |(of, id, _)| (*of, *id) == (case, consent))
+            .map(|(_, _, agency)| *agency)
     }
 
-    pub(super) fn listed(&mut self, call: &ListConsents) -> Vec<ConsentRow> {
-        let rows = self.lists.get(&call.act.request_sha256).cloned().unwrap_or_default();
-        // The same bytes from another agency are another list.
-        rows.into_iter()
-            .filter(|row| [row.terms.source, row.terms.recipient].contains(&call.act.agency))
-            .collect()
+    pub(super) fn listed(&self, call: &ListConsents) -> Vec<ConsentRow> {
+        let key = (call.act.agency, call.act.request_sha256);
+        self.lists.get(&key).cloned().unwrap_or_default()
     }
 
     pub(super) fn record(&mut self, call: &RecordConsent, now: Time) {
@@ -116,12 +125,21 @@ impl ConsentFacts {
             recorded: now,
             reads: 0,
         };
-        self.by_case.entry(call.terms.case).or_default().push(row.clone());
-        self.recorded.push(Recorded { row, evidence: call.evidence.clone() });
+        self.by_case
+            .entry(call.terms.case)
+            .or_default()
+            .push(row.clone());
+        self.recorded.push(Recorded {
+            row,
+            evidence: call.evidence.clone(),
+        });
     }
 
     pub(super) fn withdraw(&mut self, call: &WithdrawConsent, now: Time) {
-        if self.withdrawals.insert((call.consent, call.act.agency)) {
+        if self
+            .withdrawals
+            .insert((call.case, call.consent, call.act.agency))
+        {
             self.withdrawn.push(Withdrawn {
                 consent: call.consent,
                 agency: call.act.agency,
@@ -134,9 +152,14 @@ impl ConsentFacts {
 
     /// Counts one read that rests on the consent, for its `max_reads`.
     pub fn count_read(&mut self, consent: ConsentId) {
-        for row in self.by_case.values_mut().flatten().filter(|row| row.terms.consent == consent) {
+        for row in self
+            .by_case
+            .values_mut()
+            .flatten()
+            .filter(|row| row.terms.consent == consent)
+        {
             row.reads = row.reads.saturating_add(1);
-            self.read.insert(consent, row.reads);
+            self.read.insert(row.seq, row.reads);
         }
     }
 
@@ -148,17 +171,24 @@ impl ConsentFacts {
                 "INSERT INTO consents (consent_id, case_id, source, recipient, envelope, \
                  payload_sha256, evidence, record_time, reads) ",
             )
-            .push_values(&self.recorded, |mut row, Recorded { row: consent, evidence }| {
-                row.push_bind(consent.terms.consent.to_vec())
-                    .push_bind(consent.terms.case.to_vec())
-                    .push_bind(consent.terms.source.to_vec())
-                    .push_bind(consent.terms.recipient.to_vec())
-                    .push_bind(consent.envelope.encode_to_vec())
-                    .push_bind(consent.payload_sha256.as_slice())
-                    .push_bind(evidence.as_slice())
-                    .push_bind(consent.recorded.millis())
-                    .push_bind(consent.reads);
-            })
+            .push_values(
+                &self.recorded,
+                |mut row,
+                 Recorded {
+                     row: consent,
+                     evidence,
+                 }| {
+                    row.push_bind(consent.terms.consent.to_vec())
+                        .push_bind(consent.terms.case.to_vec())
+                        .push_bind(consent.terms.source.to_vec())
+                        .push_bind(consent.terms.recipient.to_vec())
+                        .push_bind(consent.envelope.encode_to_vec())
+                        .push_bind(consent.payload_sha256.as_slice())
+                        .push_bind(evidence.as_slice())
+                        .push_bind(consent.recorded.millis())
+                        .push_bind(consent.reads);
+                },
+            )
             .build()
             .execute(&mut *connection)
             .await?;
@@ -179,13 +209,11 @@ impl ConsentFacts {
             .await?;
         }
         if !self.read.is_empty() {
-            let counts: BTreeMap<String, u32> =
-                self.read.iter().map(|(id, reads)| (id.to_string(), *reads)).collect();
             sqlx::query(
                 "UPDATE consents SET reads = counted.value FROM json_each($1) AS counted \
-                 WHERE consents.consent_id = unhex(counted.key)",
+                 WHERE consents.seq = CAST(counted.key AS INTEGER)",
             )
-            .bind(serde_json::to_string(&counts).map_err(decode)?)
+            .bind(serde_json::to_string(&self.read).map_err(decode)?)
             .execute(connection)
             .await?;
         }
@@ -207,7 +235,13 @@ async fn page(
         query.push(" AND case_id = ").push_bind(case.to_vec());
     }
     query.push(" ORDER BY seq LIMIT ").push_bind(list.page.size);
-    query.build().fetch_all(connection).await?.iter().map(parse).collect()
+    query
+        .build()
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(parse)
+        .collect()
 }
 
 fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
@@ -221,7 +255,9 @@ fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
         seq: row.try_get(0)?,
         terms,
         envelope,
-        payload_sha256: payload_sha256.try_into().map_err(|_| sqlx::Error::RowNotFound)?,
+        payload_sha256: payload_sha256
+            .try_into()
+            .map_err(|_| sqlx::Error::RowNotFound)?,
         recorded: Time::from_millis(row.try_get(3)?).map_err(decode)?,
         reads: row.try_get(4)?,
     })

@@ -36,16 +36,25 @@ fn fewer_than_two_registrars_are_never_enough() {
     unsigned.signatures.clear();
     for envelope in [&one, &twice, &stranger, &unsigned] {
         let refused = Directory::verify(envelope, &pinned);
-        assert!(matches!(refused, Err(DirectoryError::Signatures { threshold: 2 })));
+        assert!(matches!(
+            refused,
+            Err(DirectoryError::Signatures { threshold: 2 })
+        ));
     }
     for threshold in [0, 1] {
-        let lax = Registrars { threshold, ..pinned.clone() };
+        let lax = Registrars {
+            threshold,
+            ..pinned.clone()
+        };
         assert!(matches!(
             Directory::verify(&one, &lax),
             Err(DirectoryError::Signatures { threshold: 2 })
         ));
     }
-    let three = Registrars { keys: vec![first.public_key(), second.public_key()], threshold: 3 };
+    let three = Registrars {
+        keys: vec![first.public_key(), second.public_key()],
+        threshold: 3,
+    };
     assert!(Directory::verify(&exchange.publish(&wire), &three).is_err());
 }
 
@@ -57,7 +66,10 @@ fn not_one_byte_may_change_after_signing() {
         let mut tampered = envelope.clone();
         tampered.payload[at] ^= 1;
         let refused = Directory::verify(&tampered, &exchange.pinned());
-        assert!(matches!(refused, Err(DirectoryError::Signatures { .. })), "byte {at}");
+        assert!(
+            matches!(refused, Err(DirectoryError::Signatures { .. })),
+            "byte {at}"
+        );
     }
 }
 
@@ -65,11 +77,15 @@ fn not_one_byte_may_change_after_signing() {
 fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
     type Spoil = fn(&mut directory::Directory);
     let day = |days: i64| {
-        Time::from_millis(now().millis() + days * 24 * 3_600_000).unwrap().to_timestamp()
+        Time::from_millis(now().millis() + days * 24 * 3_600_000)
+            .unwrap()
+            .to_timestamp()
     };
     let spoils: [(&str, Spoil); 17] = [
         ("valid_until_time", |d| d.valid_until_time = None),
-        ("valid_until_time", |d| d.valid_until_time = d.not_before_time),
+        ("valid_until_time", |d| {
+            d.valid_until_time = d.not_before_time
+        }),
         ("not_before_time", |d| d.not_before_time = None),
         ("exchange_id", |d| d.exchange_id.clear()),
         ("version", |d| d.version = 0),
@@ -77,18 +93,28 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
         ("agency_id", |d| d.agencies[0].agency_id.truncate(15)),
         ("kind", |d| d.agencies[0].kind = 0),
         ("kind", |d| d.agencies[0].kind = 99),
-        ("services", |d| d.agencies[0].services = vec![Need::Unspecified.into()]),
+        ("services", |d| {
+            d.agencies[0].services = vec![Need::Unspecified.into()]
+        }),
         ("issuing_ca", |d| d.agencies[0].issuing_ca.truncate(40)),
         ("statement_keys", |d| d.agencies[0].statement_keys.clear()),
-        ("statement_keys", |d| d.agencies[0].statement_keys[0].truncate(31)),
-        ("token_issuers", |d| d.agencies[0].token_issuers[0].public_key.clear()),
+        ("statement_keys", |d| {
+            d.agencies[0].statement_keys[0].truncate(31)
+        }),
+        ("token_issuers", |d| {
+            d.agencies[0].token_issuers[0].public_key.clear()
+        }),
         ("gateway", |d| d.gateway = None),
-        ("custodian", |d| d.custodian.as_mut().unwrap().log_origin.push('x')),
+        ("custodian", |d| {
+            d.custodian.as_mut().unwrap().log_origin.push('x')
+        }),
         ("table_sha256", |d| d.table_sha256.clear()),
     ];
     let exchange = Exchange::new();
     let refused = |wire: &directory::Directory| {
-        Directory::verify(&exchange.publish(wire), &exchange.pinned()).unwrap_err().to_string()
+        Directory::verify(&exchange.publish(wire), &exchange.pinned())
+            .unwrap_err()
+            .to_string()
     };
     for (name, spoil) in spoils {
         let mut wire = exchange.wire();
@@ -108,7 +134,9 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
 fn no_authority_or_statement_key_stands_for_two_parties() {
     type Spoil = fn(&mut directory::Directory);
     let spoils: [(&str, Spoil); 4] = [
-        ("agencies.issuing_ca", |d| d.agencies[1].issuing_ca = d.agencies[0].issuing_ca.clone()),
+        ("agencies.issuing_ca", |d| {
+            d.agencies[1].issuing_ca = d.agencies[0].issuing_ca.clone()
+        }),
         ("agencies.statement_keys", |d| {
             let key = d.agencies[0].statement_keys[0].clone();
             d.agencies[1].statement_keys.push(key);
@@ -139,7 +167,10 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
-        Self { exchange: Exchange::new(), folder: TempDir::new().unwrap() }
+        Self {
+            exchange: Exchange::new(),
+            folder: TempDir::new().unwrap(),
+        }
     }
 
     fn load(&self, version: u64, now: Time) -> Result<u64, DirectoryError> {
@@ -175,11 +206,18 @@ fn a_directory_counts_from_its_first_moment_to_its_last() {
     let begins = now() - Duration::from_secs(3600);
     let ends = now() + Duration::from_secs(7 * 24 * 3600);
     let moment = Duration::from_millis(1);
-    for (at, counts) in
-        [(begins - moment, false), (ends, false), (begins, true), (ends - moment, true)]
-    {
+    for (at, counts) in [
+        (begins - moment, false),
+        (ends, false),
+        (begins, true),
+        (ends - moment, true),
+    ] {
         assert_eq!(folder.load(7, at).is_ok(), counts, "{at}");
-        assert_eq!(folder.seen().is_some(), counts, "one not in force is not remembered");
+        assert_eq!(
+            folder.seen().is_some(),
+            counts,
+            "one not in force is not remembered"
+        );
     }
 }
 
@@ -189,11 +227,19 @@ fn files_that_hold_something_else_are_refused() {
     folder.load(7, now()).unwrap();
     let path = |name: &str| folder.folder.path().join(name);
     let load = || {
-        Directory::load(&path("directory"), &path("seen"), &folder.exchange.pinned(), now())
-            .unwrap_err()
+        Directory::load(
+            &path("directory"),
+            &path("seen"),
+            &folder.exchange.pinned(),
+            now(),
+        )
+        .unwrap_err()
     };
     fs::write(path("seen"), "").unwrap();
-    assert!(matches!(load(), DirectoryError::Malformed), "a lost memory is not an empty one");
+    assert!(
+        matches!(load(), DirectoryError::Malformed),
+        "a lost memory is not an empty one"
+    );
     fs::write(path("directory"), [0xff; 8]).unwrap();
     assert!(matches!(load(), DirectoryError::Malformed));
     fs::remove_file(path("directory")).unwrap();

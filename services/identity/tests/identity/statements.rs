@@ -28,15 +28,22 @@ fn verify<M: AgencyStatement>(
 
 /// A withdrawal by the shelter, spoiled before it is signed.
 fn withdrawal(exchange: &Exchange, spoil: impl FnOnce(&mut StatementHead)) -> Statement {
-    let token = exchange.shelter.token(&officer(&[Right::CaseWorker]), now());
+    let token = exchange
+        .shelter
+        .token(&officer(&[Right::CaseWorker]), now());
     let mut head = exchange.shelter.head(1, &token, now());
     spoil(&mut head);
-    let message = Withdrawal { head: Some(head), consent_id: vec![0xc0; 16] };
+    let message = Withdrawal {
+        head: Some(head),
+        consent_id: vec![0xc0; 16],
+    };
     exchange.shelter.sign(&message, &token)
 }
 
 fn refused(exchange: &Exchange, statement: &Statement) -> SignedError {
-    verify::<Withdrawal>(exchange, statement, now()).err().expect("refused")
+    verify::<Withdrawal>(exchange, statement, now())
+        .err()
+        .expect("refused")
 }
 
 #[test]
@@ -48,9 +55,15 @@ fn a_good_statement_tells_signer_officer_and_case() {
     assert_eq!(signed.head().follows, None);
     assert_eq!(signed.officer().unwrap().id, "officer 7");
     let envelope = statement.envelope.unwrap();
-    assert_eq!(*signed.payload_sha256(), amanat_seal::sha256(&envelope.payload));
+    assert_eq!(
+        *signed.payload_sha256(),
+        amanat_seal::sha256(&envelope.payload)
+    );
     let again = Signed::<Withdrawal>::verify_envelope(&envelope, &exchange.directory()).unwrap();
-    assert!(again.officer().is_none(), "the envelope alone names no officer");
+    assert!(
+        again.officer().is_none(),
+        "the envelope alone names no officer"
+    );
 }
 
 #[test]
@@ -66,14 +79,19 @@ fn a_head_with_a_bad_field_is_refused_by_that_field() {
     let exchange = Exchange::new();
     for (name, spoil) in spoils {
         let why = refused(&exchange, &withdrawal(&exchange, spoil));
-        assert!(matches!(why, SignedError::Field(field) if field == name), "{name}: {why}");
+        assert!(
+            matches!(why, SignedError::Field(field) if field == name),
+            "{name}: {why}"
+        );
     }
 }
 
 #[test]
 fn a_statement_of_another_exchange_is_refused() {
     let exchange = Exchange::new();
-    let other = withdrawal(&exchange, |head| head.exchange_id = "other.example".to_owned());
+    let other = withdrawal(&exchange, |head| {
+        head.exchange_id = "other.example".to_owned()
+    });
     assert!(matches!(refused(&exchange, &other), SignedError::Exchange));
 }
 
@@ -92,10 +110,16 @@ fn an_agency_cannot_sign_as_another() {
         agency_id: exchange.shelter.id.to_vec(),
         ..exchange.police.head(1, &token, now())
     };
-    let message = Withdrawal { head: Some(head), consent_id: vec![0xc0; 16] };
+    let message = Withdrawal {
+        head: Some(head),
+        consent_id: vec![0xc0; 16],
+    };
     let forged = exchange.police.sign(&message, &token);
     let why = refused(&exchange, &forged);
-    assert!(matches!(why, SignedError::Signature(StatementError::UnknownSigner)));
+    assert!(matches!(
+        why,
+        SignedError::Signature(StatementError::UnknownSigner)
+    ));
 }
 
 #[test]
@@ -103,20 +127,38 @@ fn exactly_one_signature_over_exactly_these_bytes_counts() {
     let exchange = Exchange::new();
     let good = withdrawal(&exchange, |_| {});
     let mut two = good.clone();
-    exchange.shelter.statement_key.cosign(two.envelope.as_mut().unwrap());
+    exchange
+        .shelter
+        .statement_key
+        .cosign(two.envelope.as_mut().unwrap());
     let mut both = good.clone();
-    exchange.police.statement_key.cosign(both.envelope.as_mut().unwrap());
+    exchange
+        .police
+        .statement_key
+        .cosign(both.envelope.as_mut().unwrap());
     let mut none = good.clone();
     none.envelope.as_mut().unwrap().signatures.clear();
     for statement in [&two, &both, &none] {
         let why = refused(&exchange, statement);
-        assert!(matches!(why, SignedError::Signature(StatementError::OneSignature)));
+        assert!(matches!(
+            why,
+            SignedError::Signature(StatementError::OneSignature)
+        ));
     }
     let mut tampered = good.clone();
     // The last byte is of the consent's id.
-    *tampered.envelope.as_mut().unwrap().payload.last_mut().unwrap() ^= 1;
+    *tampered
+        .envelope
+        .as_mut()
+        .unwrap()
+        .payload
+        .last_mut()
+        .unwrap() ^= 1;
     let why = refused(&exchange, &tampered);
-    assert!(matches!(why, SignedError::Signature(StatementError::Signature)));
+    assert!(matches!(
+        why,
+        SignedError::Signature(StatementError::Signature)
+    ));
 }
 
 #[test]
@@ -124,23 +166,36 @@ fn a_statement_of_one_type_is_none_of_another() {
     let exchange = Exchange::new();
     let good = withdrawal(&exchange, |_| {});
     let as_consent = verify::<Consent>(&exchange, &good, now()).err().unwrap();
-    assert!(matches!(as_consent, SignedError::Signature(StatementError::Type { .. })));
+    assert!(matches!(
+        as_consent,
+        SignedError::Signature(StatementError::Type { .. })
+    ));
     let mut swapped = good;
     "amanat.statement.v1.Consent".clone_into(&mut swapped.envelope.as_mut().unwrap().payload_type);
     let as_consent = verify::<Consent>(&exchange, &swapped, now()).err().unwrap();
-    assert!(matches!(as_consent, SignedError::Signature(StatementError::Signature)));
+    assert!(matches!(
+        as_consent,
+        SignedError::Signature(StatementError::Signature)
+    ));
 }
 
 #[test]
 fn only_the_token_that_was_signed_with_counts() {
     let exchange = Exchange::new();
     let mut other = withdrawal(&exchange, |_| {});
-    other.officer_token =
-        exchange.shelter.token(&officer(&[Right::Supervisor]), now());
-    assert!(matches!(refused(&exchange, &other), SignedError::TokenBinding));
+    other.officer_token = exchange
+        .shelter
+        .token(&officer(&[Right::Supervisor]), now());
+    assert!(matches!(
+        refused(&exchange, &other),
+        SignedError::TokenBinding
+    ));
     let mut none = withdrawal(&exchange, |_| {});
     none.officer_token.clear();
-    assert!(matches!(refused(&exchange, &none), SignedError::TokenBinding));
+    assert!(matches!(
+        refused(&exchange, &none),
+        SignedError::TokenBinding
+    ));
 }
 
 #[test]
@@ -148,9 +203,15 @@ fn another_agencys_officer_does_not_count() {
     let exchange = Exchange::new();
     let token = exchange.police.token(&officer(&[Right::CaseWorker]), now());
     let head = exchange.shelter.head(1, &token, now());
-    let message = Withdrawal { head: Some(head), consent_id: vec![0xc0; 16] };
+    let message = Withdrawal {
+        head: Some(head),
+        consent_id: vec![0xc0; 16],
+    };
     let why = refused(&exchange, &exchange.shelter.sign(&message, &token));
-    assert!(matches!(why, SignedError::Token(TokenError::Issuer | TokenError::Signature)));
+    assert!(matches!(
+        why,
+        SignedError::Token(TokenError::Issuer | TokenError::Signature)
+    ));
 }
 
 #[test]
@@ -163,7 +224,10 @@ fn the_token_must_have_been_valid_when_the_statement_was_signed() {
             now() + DAY,
         )
     };
-    assert!(signed_at(now()).is_ok(), "delivered a day later, when the token is long over");
+    assert!(
+        signed_at(now()).is_ok(),
+        "delivered a day later, when the token is long over"
+    );
     assert!(signed_at(now() + MINUTE * 14).is_ok());
     for at in [now() + MINUTE * 15, now() - MINUTE] {
         let why = signed_at(at).err().unwrap();
@@ -191,6 +255,9 @@ fn an_empty_statement_is_malformed() {
     let mut noise = headless.clone();
     noise.envelope.as_mut().unwrap().payload = vec![0xff; 9];
     for statement in [Statement::default(), headless, noise] {
-        assert!(matches!(refused(&exchange, &statement), SignedError::Malformed));
+        assert!(matches!(
+            refused(&exchange, &statement),
+            SignedError::Malformed
+        ));
     }
 }

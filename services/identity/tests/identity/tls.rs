@@ -25,7 +25,9 @@ fn trusting(
     versions: &[&'static SupportedProtocolVersion],
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
-    roots.add(exchange.gateway.authority.certificate().clone()).unwrap();
+    roots
+        .add(exchange.gateway.authority.certificate().clone())
+        .unwrap();
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
@@ -40,7 +42,9 @@ fn client(
 ) -> Arc<ClientConfig> {
     let builder = trusting(exchange, versions);
     let mut config = match leaf {
-        Some(leaf) => builder.with_client_auth_cert(leaf.chain(), leaf.key()).unwrap(),
+        Some(leaf) => builder
+            .with_client_auth_cert(leaf.chain(), leaf.key())
+            .unwrap(),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -80,13 +84,19 @@ fn shake(
 }
 
 fn tls13(exchange: &Exchange, leaf: &Leaf) -> Result<(ClientConnection, ServerConnection), Error> {
-    shake(&client(exchange, Some(leaf), &[&rustls::version::TLS13]), &server(exchange))
+    shake(
+        &client(exchange, Some(leaf), &[&rustls::version::TLS13]),
+        &server(exchange),
+    )
 }
 
 fn is_refused(exchange: &Exchange, leaf: &Leaf) {
-    let error = tls13(exchange, leaf).err().expect("refused");
+    let error = tls13(exchange, leaf).expect_err("refused");
     assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
-    assert_eq!(tls::peer(&leaf.chain(), &exchange.directory()).map(|peer| peer.name), None);
+    assert_eq!(
+        tls::peer(&leaf.chain(), &exchange.directory()).map(|peer| peer.name),
+        None
+    );
 }
 
 #[test]
@@ -123,9 +133,11 @@ fn the_custodian_is_accepted_under_its_own_authority_only() {
 fn an_agencys_authority_cannot_issue_another_agencys_name() {
     let exchange = Exchange::new();
     let params = client_params(&[&exchange.shelter.uri()]);
-    for authority in
-        [&exchange.police.authority, &exchange.gateway.authority, &Authority::new()]
-    {
+    for authority in [
+        &exchange.police.authority,
+        &exchange.gateway.authority,
+        &Authority::new(),
+    ] {
         let error = tls13(&exchange, &authority.issue(&params)).err().unwrap();
         assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
     }
@@ -154,7 +166,9 @@ fn exactly_one_name_of_the_directory_is_accepted() {
         is_refused(&exchange, &shelter.authority.issue(&client_params(uris)));
     }
     let mut by_host = CertificateParams::default();
-    by_host.subject_alt_names = vec![SanType::DnsName(own.replace(['/', ':'], "-").try_into().unwrap())];
+    by_host.subject_alt_names = vec![SanType::DnsName(
+        own.replace(['/', ':'], "-").try_into().unwrap(),
+    )];
     is_refused(&exchange, &shelter.authority.issue(&by_host));
 }
 
@@ -170,7 +184,9 @@ fn a_certificate_outside_its_time_or_use_is_refused() {
     let mut for_servers = good;
     for_servers.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     for params in [expired, early, for_servers] {
-        let error = tls13(&exchange, &shelter.authority.issue(&params)).err().unwrap();
+        let error = tls13(&exchange, &shelter.authority.issue(&params))
+            .err()
+            .unwrap();
         assert!(matches!(error, Error::InvalidCertificate(_)), "{error}");
     }
 }
@@ -188,7 +204,10 @@ fn a_certificate_without_its_key_is_refused() {
     let exchange = Exchange::new();
     let (stolen, own) = (&exchange.shelter.client, &exchange.police.client);
     // Put together past the client's own check, which would stop an honest thief.
-    let key = aws_lc_rs::default_provider().key_provider.load_private_key(own.key()).unwrap();
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(own.key())
+        .unwrap();
     let pair = CertifiedKey::new(stolen.chain(), key);
     let config = trusting(&exchange, &[&rustls::version::TLS13])
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
@@ -199,7 +218,11 @@ fn a_certificate_without_its_key_is_refused() {
 #[test]
 fn a_client_that_speaks_tls_1_2_only_is_refused() {
     let exchange = Exchange::new();
-    let old = client(&exchange, Some(&exchange.shelter.client), &[&rustls::version::TLS12]);
+    let old = client(
+        &exchange,
+        Some(&exchange.shelter.client),
+        &[&rustls::version::TLS12],
+    );
     let error = shake(&old, &server(&exchange)).err().unwrap();
     assert!(matches!(error, Error::PeerIncompatible(_)), "{error}");
 }
@@ -208,7 +231,11 @@ fn a_client_that_speaks_tls_1_2_only_is_refused() {
 fn no_session_is_ever_resumed() {
     let exchange = Exchange::new();
     let server = server(&exchange);
-    let client = client(&exchange, Some(&exchange.shelter.client), &[&rustls::version::TLS13]);
+    let client = client(
+        &exchange,
+        Some(&exchange.shelter.client),
+        &[&rustls::version::TLS13],
+    );
     for _ in 0..3 {
         let (client, server) = shake(&client, &server).unwrap();
         assert_eq!(server.handshake_kind(), Some(HandshakeKind::Full));
@@ -235,8 +262,9 @@ impl ResolvesClientCert for Curious {
 fn a_stranger_is_not_told_who_takes_part() {
     let exchange = Exchange::new();
     let curious = Arc::new(Curious::default());
-    let config = trusting(&exchange, &[&rustls::version::TLS13])
-        .with_client_cert_resolver(Arc::<Curious>::clone(&curious));
+    let config =
+        trusting(&exchange, &[&rustls::version::TLS13])
+            .with_client_cert_resolver(Arc::<Curious>::clone(&curious));
     assert!(shake(&Arc::new(config), &server(&exchange)).is_err());
     assert_eq!(*curious.0.lock().unwrap(), [0]);
 }

@@ -66,7 +66,10 @@ fn present_at(
 fn with_header(exchange: &Exchange, name: &str, value: Value) -> Result<Officer, TokenError> {
     let mut header = header();
     header[name] = value;
-    present(exchange, &signed(&exchange.shelter, &header, &claims(exchange)))
+    present(
+        exchange,
+        &signed(&exchange.shelter, &header, &claims(exchange)),
+    )
 }
 
 fn with_claim(exchange: &Exchange, name: &str, value: Value) -> Result<Officer, TokenError> {
@@ -93,7 +96,11 @@ fn a_token_without_a_signature_is_refused() {
         let mut header = header();
         header["alg"] = json!(alg);
         let token = format!("{}.", unsigned(&header, &claims));
-        assert_eq!(present(&exchange, &token), Err(TokenError::Malformed), "{alg}");
+        assert_eq!(
+            present(&exchange, &token),
+            Err(TokenError::Malformed),
+            "{alg}"
+        );
     }
     let token = format!("{}.", unsigned(&header(), &claims));
     assert_eq!(present(&exchange, &token), Err(TokenError::Signature));
@@ -106,7 +113,10 @@ fn the_public_key_is_no_secret_key() {
     header["alg"] = json!("HS256");
     let text = unsigned(&header, &claims(&exchange));
     let public_key = exchange.shelter.issuer_public_key();
-    for secret in [public_key.to_vec(), BASE64_URL_SAFE_NO_PAD.encode(public_key).into_bytes()] {
+    for secret in [
+        public_key.to_vec(),
+        BASE64_URL_SAFE_NO_PAD.encode(public_key).into_bytes(),
+    ] {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), text.as_bytes());
         let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag));
         assert_eq!(present(&exchange, &token), Err(TokenError::Signature));
@@ -121,18 +131,29 @@ fn another_algorithm_in_the_header_is_refused() {
         assert_eq!(refused, Err(TokenError::Signature), "{alg}");
     }
     for alg in [json!("Ed448"), json!("eddsa"), json!(null), json!(1)] {
-        assert_eq!(with_header(&exchange, "alg", alg), Err(TokenError::Malformed));
+        assert_eq!(
+            with_header(&exchange, "alg", alg),
+            Err(TokenError::Malformed)
+        );
     }
 }
 
 #[test]
 fn another_type_or_a_critical_extension_is_refused() {
     let exchange = Exchange::new();
-    for typ in [json!("JWT"), json!("at+jwt"), json!("AMANAT-OFFICER+JWT"), json!(null)] {
+    for typ in [
+        json!("JWT"),
+        json!("at+jwt"),
+        json!("AMANAT-OFFICER+JWT"),
+        json!(null),
+    ] {
         assert_eq!(with_header(&exchange, "typ", typ), Err(TokenError::Type));
     }
     let critical = with_header(&exchange, "crit", json!(["exp"]));
-    assert!(matches!(critical, Err(TokenError::Type | TokenError::Malformed)));
+    assert!(matches!(
+        critical,
+        Err(TokenError::Type | TokenError::Malformed)
+    ));
 }
 
 #[test]
@@ -156,7 +177,10 @@ fn another_agencys_issuer_is_refused() {
     assert_eq!(present(&exchange, &theirs), Err(TokenError::Signature));
     let name = json!(exchange.police.issuer_name());
     assert_eq!(with_claim(&exchange, "iss", name), Err(TokenError::Issuer));
-    assert_eq!(with_claim(&exchange, "iss", json!([])), Err(TokenError::Malformed));
+    assert_eq!(
+        with_claim(&exchange, "iss", json!([])),
+        Err(TokenError::Malformed)
+    );
 }
 
 #[test]
@@ -183,7 +207,10 @@ fn a_token_bound_to_another_certificate_is_refused() {
         assert_eq!(refused, Err(TokenError::Binding));
     }
     for cnf in [json!({}), json!(null), json!({"jkt": "AAAA"})] {
-        assert_eq!(with_claim(&exchange, "cnf", cnf), Err(TokenError::Malformed));
+        assert_eq!(
+            with_claim(&exchange, "cnf", cnf),
+            Err(TokenError::Malformed)
+        );
     }
 }
 
@@ -198,7 +225,11 @@ fn a_token_counts_within_its_own_time_only() {
         assert!(at(good).is_ok());
     }
     // Remembered by now, and still judged by the clock.
-    for bad in [now() - second * 31, now() + MINUTE * 15, now() + MINUTE * 60] {
+    for bad in [
+        now() - second * 31,
+        now() + MINUTE * 15,
+        now() + MINUTE * 60,
+    ] {
         assert_eq!(at(bad), Err(TokenError::Time));
     }
 }
@@ -208,9 +239,16 @@ fn a_token_lives_fifteen_minutes_at_most() {
     let exchange = Exchange::new();
     let seconds = now().seconds();
     for exp in [seconds + 901, seconds, seconds - 1, u64::MAX] {
-        assert_eq!(with_claim(&exchange, "exp", json!(exp)), Err(TokenError::Time), "{exp}");
+        assert_eq!(
+            with_claim(&exchange, "exp", json!(exp)),
+            Err(TokenError::Time),
+            "{exp}"
+        );
     }
-    assert_eq!(with_claim(&exchange, "nbf", json!(0)), Err(TokenError::Time));
+    assert_eq!(
+        with_claim(&exchange, "nbf", json!(0)),
+        Err(TokenError::Time)
+    );
 }
 
 #[test]
@@ -233,7 +271,9 @@ fn claims_in_another_form_are_refused() {
         let refused = with_claim(&exchange, name, value.clone());
         assert_eq!(refused, Err(TokenError::Malformed), "{name}: {value}");
     }
-    for name in ["iss", "sub", "aud", "exp", "nbf", "jti", "cnf", "rights", "station"] {
+    for name in [
+        "iss", "sub", "aud", "exp", "nbf", "jti", "cnf", "rights", "station",
+    ] {
         let mut claims = claims(&exchange);
         claims.as_object_mut().unwrap().shift_remove(name);
         let token = signed(&exchange.shelter, &header(), &claims);
@@ -244,11 +284,22 @@ fn claims_in_another_form_are_refused() {
 #[test]
 fn a_right_that_does_not_exist_is_refused() {
     let exchange = Exchange::new();
-    for right in ["ADMIN", "case_worker", "RIGHT_CASE_WORKER", "UNSPECIFIED", ""] {
+    for right in [
+        "ADMIN",
+        "case_worker",
+        "RIGHT_CASE_WORKER",
+        "UNSPECIFIED",
+        "",
+    ] {
         let refused = with_claim(&exchange, "rights", json!(["CASE_WORKER", right]));
         assert_eq!(refused, Err(TokenError::Right), "{right}");
     }
-    assert!(with_claim(&exchange, "rights", json!([])).unwrap().rights.is_empty());
+    assert!(
+        with_claim(&exchange, "rights", json!([]))
+            .unwrap()
+            .rights
+            .is_empty()
+    );
 }
 
 #[test]
@@ -258,11 +309,26 @@ fn a_tampered_or_oversized_token_is_refused() {
     let other = signed(&exchange.shelter, &header(), &json!({}));
     let (text, _) = good.rsplit_once('.').unwrap();
     let (_, signature) = other.rsplit_once('.').unwrap();
-    assert_eq!(present(&exchange, &format!("{text}.{signature}")), Err(TokenError::Signature));
+    assert_eq!(
+        present(&exchange, &format!("{text}.{signature}")),
+        Err(TokenError::Signature)
+    );
     let long = with_claim(&exchange, "station", json!("x".repeat(4096)));
     assert_eq!(long, Err(TokenError::Malformed));
-    for noise in ["", ".", "..", "a.b.c", "a.b.c.d", &format!("{good}.x"), &format!(" {good}")] {
-        assert_eq!(present(&exchange, noise), Err(TokenError::Malformed), "{noise}");
+    for noise in [
+        "",
+        ".",
+        "..",
+        "a.b.c",
+        "a.b.c.d",
+        &format!("{good}.x"),
+        &format!(" {good}"),
+    ] {
+        assert_eq!(
+            present(&exchange, noise),
+            Err(TokenError::Malformed),
+            "{noise}"
+        );
     }
 }
 
@@ -275,7 +341,13 @@ fn a_remembered_token_is_remembered_for_its_agency_and_judged_for_its_connection
     let token = signed(shelter, &header(), &claims(&exchange));
     let present = |agency: &Agency, certificate: &Agency| {
         tokens
-            .verify_presented(&token, agency.id, &certificate.client.sha256(), &directory, now())
+            .verify_presented(
+                &token,
+                agency.id,
+                &certificate.client.sha256(),
+                &directory,
+                now(),
+            )
             .map(drop)
     };
     assert_eq!(present(shelter, shelter), Ok(()));

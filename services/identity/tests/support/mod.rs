@@ -44,8 +44,10 @@ pub struct Leaf {
 /// A leaf before it is issued, to be spoiled.
 pub fn client_params(uris: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.subject_alt_names =
-        uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params.subject_alt_names = uris
+        .iter()
+        .map(|uri| SanType::URI((*uri).try_into().unwrap()))
+        .collect();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params
 }
@@ -106,7 +108,14 @@ impl Agency {
         let id = AgencyId::new([id; 16]);
         let authority = Authority::new();
         let client = authority.issue(&client_params(&[&agency_uri(id)]));
-        Self { id, kind, authority, client, statement_key: new_key(), issuer_key: new_pkcs8() }
+        Self {
+            id,
+            kind,
+            authority,
+            client,
+            statement_key: new_key(),
+            issuer_key: new_pkcs8(),
+        }
     }
 
     pub fn uri(&self) -> String {
@@ -118,7 +127,9 @@ impl Agency {
     }
 
     pub fn issuer_public_key(&self) -> [u8; 32] {
-        SigningKey::from_pkcs8(&self.issuer_key).unwrap().public_key()
+        SigningKey::from_pkcs8(&self.issuer_key)
+            .unwrap()
+            .public_key()
     }
 
     pub fn issuer(&self) -> TokenIssuer {
@@ -127,7 +138,9 @@ impl Agency {
 
     /// Good for 15 minutes from `now`, bound to the agency's client certificate.
     pub fn token(&self, officer: &Officer, now: Time) -> String {
-        self.issuer().issue(officer, &self.client.sha256(), &[1; 16], now).unwrap()
+        self.issuer()
+            .issue(officer, &self.client.sha256(), &[1; 16], now)
+            .unwrap()
     }
 
     /// What every statement begins with: of case c5, its id as given.
@@ -181,7 +194,13 @@ impl Server {
     fn new(name: &'static str) -> Self {
         let authority = Authority::new();
         let leaf = authority.issue(&CertificateParams::new([name.to_owned()]).unwrap());
-        Self { name, authority, leaf, log_key: new_pkcs8(), statement_key: new_key() }
+        Self {
+            name,
+            authority,
+            leaf,
+            log_key: new_pkcs8(),
+            statement_key: new_key(),
+        }
     }
 
     pub fn log_signer(&self) -> LogSigner {
@@ -224,7 +243,9 @@ impl Exchange {
     /// Version 7, in force from an hour ago to a week ahead.
     pub fn wire(&self) -> directory::Directory {
         let time = |seconds: i64| {
-            Time::from_millis(now().millis() + seconds * 1000).unwrap().to_timestamp()
+            Time::from_millis(now().millis() + seconds * 1000)
+                .unwrap()
+                .to_timestamp()
         };
         directory::Directory {
             exchange_id: EXCHANGE.to_owned(),
@@ -233,7 +254,11 @@ impl Exchange {
             valid_until_time: Some(time(7 * 24 * 3600)),
             registrars: Vec::new(),
             threshold: 2,
-            agencies: vec![self.shelter.wire(), self.police.wire(), self.oversight.wire()],
+            agencies: vec![
+                self.shelter.wire(),
+                self.police.wire(),
+                self.oversight.wire(),
+            ],
             gateway: Some(self.gateway.wire()),
             custodian: Some(self.custodian.wire()),
             table_sha256: vec![0x7a; 32],

@@ -27,7 +27,10 @@ async fn concurrent_callers_get_one_log_without_holes_and_a_receipt_each() {
         let mut last = None;
         for receipt in caller.await.unwrap() {
             let proven = verify(&receipt, &lab.verifier()).unwrap();
-            assert!(last < Some(proven.index), "a caller's entries stand in its order");
+            assert!(
+                last < Some(proven.index),
+                "a caller's entries stand in its order"
+            );
             last = Some(proven.index);
             indexes.push(proven.index);
         }
@@ -47,7 +50,11 @@ async fn a_receipt_shows_the_entry_and_opens_the_callers_own_commitments() {
     assert_eq!(proven.linkage.unwrap().case_id, [3; 16]);
     let officer = committed.officer.unwrap();
     assert_eq!(officer.value, b"officer 7");
-    assert!(commitment::opens(commitment::officer, &officer, &proven.body.officer_commitment));
+    assert!(commitment::opens(
+        commitment::officer,
+        &officer,
+        &proven.body.officer_commitment
+    ));
     close(opened).await;
     assert_eq!(lab.verify().await, 1);
 }
@@ -58,12 +65,24 @@ async fn waiting_calls_share_a_transaction_unless_they_touch_what_another_change
     let opened = lab.open().await;
     let calls = [mark(1), mark(2), look(3), mark(1), look(2), look(3)];
     let outcomes = together(&opened.journal, calls).await;
-    assert_eq!(outcomes.iter().map(batch).collect::<Vec<_>>(), [0, 0, 0, 1, 1, 0]);
-    let indexes: Vec<_> = outcomes.iter().map(|outcome| receipt(outcome).index).collect();
+    assert_eq!(
+        outcomes.iter().map(batch).collect::<Vec<_>>(),
+        [0, 0, 0, 1, 1, 0]
+    );
+    let indexes: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| receipt(outcome).index)
+        .collect();
     assert_eq!(indexes, [0, 1, 2, 4, 5, 3]);
-    let marks: Vec<_> =
-        outcomes.into_iter().map(|outcome| outcome.unwrap().answer).collect();
-    assert_eq!(marks[3], Answer::Decided { batch: 1, marks: 1 }, "it sees what was before it");
+    let marks: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap().answer)
+        .collect();
+    assert_eq!(
+        marks[3],
+        Answer::Decided { batch: 1, marks: 1 },
+        "it sees what was before it"
+    );
     close(opened).await;
     assert_eq!(lab.verify().await, 6);
 }
@@ -73,8 +92,20 @@ async fn a_transaction_serves_256_calls_at_most() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
     let outcomes = together(&opened.journal, (0..300).map(|_| look(1))).await;
-    assert_eq!(outcomes.iter().filter(|outcome| batch(outcome) == 0).count(), 256);
-    assert_eq!(outcomes.iter().filter(|outcome| batch(outcome) == 1).count(), 44);
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| batch(outcome) == 0)
+            .count(),
+        256
+    );
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| batch(outcome) == 1)
+            .count(),
+        44
+    );
     for (n, outcome) in (0..).zip(&outcomes) {
         let proven = verify(receipt(outcome), &lab.verifier()).unwrap();
         assert_eq!(proven.index, n);
@@ -87,8 +118,13 @@ async fn a_transaction_serves_256_calls_at_most() {
 async fn when_too_many_wait_the_next_is_told_to_come_back() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let waiting: Vec<_> = (0..1024).map(|_| opened.journal.submit(look(1)).unwrap()).collect();
-    assert!(matches!(error(opened.journal.submit(look(1))), JournalError::Busy));
+    let waiting: Vec<_> = (0..1024)
+        .map(|_| opened.journal.submit(look(1)).unwrap())
+        .collect();
+    assert!(matches!(
+        error(opened.journal.submit(look(1))),
+        JournalError::Busy
+    ));
     for answer in waiting {
         answer.await.unwrap().unwrap();
     }

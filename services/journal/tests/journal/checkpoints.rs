@@ -14,7 +14,10 @@ async fn the_file_has_the_last_checkpoint_within_a_second() {
         opened.journal.call(mark(1)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let newest = opened.reader.checkpoint().unwrap();
-        assert_eq!(fs::read_to_string(lab.checkpoint_file()).unwrap(), newest.text);
+        assert_eq!(
+            fs::read_to_string(lab.checkpoint_file()).unwrap(),
+            newest.text
+        );
     }
     close(opened).await;
     assert_eq!(lab.verify().await, 3);
@@ -29,7 +32,10 @@ async fn ending_leaves_the_last_checkpoint_in_the_file() {
     }
     let newest = opened.reader.checkpoint().unwrap();
     close(opened).await;
-    assert_eq!(fs::read_to_string(lab.checkpoint_file()).unwrap(), newest.text);
+    assert_eq!(
+        fs::read_to_string(lab.checkpoint_file()).unwrap(),
+        newest.text
+    );
 }
 
 #[tokio::test]
@@ -37,7 +43,13 @@ async fn a_restart_continues_the_tree() {
     let lab = Lab::new().await;
     for start in 0..4 {
         let opened = lab.open().await;
-        assert_eq!(opened.reader.checkpoint().map_or(0, |newest| newest.head.size), start * 3);
+        assert_eq!(
+            opened
+                .reader
+                .checkpoint()
+                .map_or(0, |newest| newest.head.size),
+            start * 3
+        );
         for n in 0..3 {
             let receipt = opened.journal.call(mark(1)).await.unwrap().receipt.unwrap();
             let proven = verify(&receipt, &lab.verifier()).unwrap();

@@ -3,24 +3,28 @@
 use amanat_journal::JournalError;
 use amanat_ledger::receipt::verify;
 
-use crate::toy::{
-    Answer, Call, Entry, Lab, Write, close, error, look, mark, receipt, together,
-};
+use crate::toy::{Answer, Call, Entry, Lab, Write, close, error, look, mark, receipt, together};
 
 /// The third of five waiting calls is bad; the others are done and logged, in order.
 async fn only_that_call_fails(bad: Call, says: &str) {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let outcomes =
-        together(&opened.journal, [mark(1), mark(2), bad, look(4), mark(5)]).await;
-    let Err(JournalError::Unwritable(why)) = &outcomes[2] else { panic!("it is answered") };
+    let outcomes = together(&opened.journal, [mark(1), mark(2), bad, look(4), mark(5)]).await;
+    let Err(JournalError::Unwritable(why)) = &outcomes[2] else {
+        panic!("it is answered")
+    };
     assert!(why.contains(says), "{why}");
     let indexes = [0, 1, 3, 4].map(|n| {
-        verify(receipt(&outcomes[n]), &lab.verifier()).unwrap().index
+        verify(receipt(&outcomes[n]), &lab.verifier())
+            .unwrap()
+            .index
     });
     assert_eq!(indexes, [0, 1, 2, 3]);
     let seen = opened.journal.call(look(3)).await.unwrap();
-    assert!(matches!(seen.answer, Answer::Decided { marks: 0, .. }), "it left no mark");
+    assert!(
+        matches!(seen.answer, Answer::Decided { marks: 0, .. }),
+        "it left no mark"
+    );
     assert_eq!(opened.journal.frozen(), None);
     close(opened).await;
     assert_eq!(lab.verify().await, 5);
@@ -28,17 +32,38 @@ async fn only_that_call_fails(bad: Call, says: &str) {
 
 #[tokio::test]
 async fn a_call_whose_statement_fails_is_split_off() {
-    only_that_call_fails(Call { write: Write::Unwritable, ..mark(3) }, "refused").await;
+    only_that_call_fails(
+        Call {
+            write: Write::Unwritable,
+            ..mark(3)
+        },
+        "refused",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_call_whose_commit_fails_is_split_off() {
-    only_that_call_fails(Call { write: Write::Uncommittable, ..mark(3) }, "refused").await;
+    only_that_call_fails(
+        Call {
+            write: Write::Uncommittable,
+            ..mark(3)
+        },
+        "refused",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_call_whose_entry_no_reader_would_accept_is_split_off() {
-    only_that_call_fails(Call { entry: Entry::Misshapen, ..mark(3) }, "agency_id").await;
+    only_that_call_fails(
+        Call {
+            entry: Entry::Misshapen,
+            ..mark(3)
+        },
+        "agency_id",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -47,8 +72,14 @@ async fn a_checkpoint_whose_commit_failed_is_never_seen() {
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
     let before = opened.reader.checkpoint();
-    let bad = Call { write: Write::Uncommittable, ..mark(2) };
-    assert!(matches!(error(opened.journal.call(bad).await), JournalError::Unwritable(_)));
+    let bad = Call {
+        write: Write::Uncommittable,
+        ..mark(2)
+    };
+    assert!(matches!(
+        error(opened.journal.call(bad).await),
+        JournalError::Unwritable(_)
+    ));
     assert_eq!(opened.reader.checkpoint(), before);
     close(opened).await;
     assert_eq!(lab.verify().await, 1);
@@ -59,17 +90,23 @@ async fn while_entries_cannot_be_written_nobody_is_answered_and_then_the_log_goe
     let lab = Lab::new().await;
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
-    lab.tamper(
-        "CREATE TRIGGER full BEFORE INSERT ON nodes BEGIN SELECT RAISE(ABORT, 'full'); END",
-    )
-    .await;
+    lab.tamper("CREATE TRIGGER full BEFORE INSERT ON nodes BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .await;
     for outcome in together(&opened.journal, [mark(1), mark(2), look(3)]).await {
         assert!(matches!(error(outcome), JournalError::Unwritable(_)));
     }
     lab.tamper("DROP TRIGGER full").await;
     let next = opened.journal.call(mark(1)).await.unwrap();
-    assert!(matches!(next.answer, Answer::Decided { marks: 1, .. }), "nothing of it is left");
-    assert_eq!(verify(&next.receipt.unwrap(), &lab.verifier()).unwrap().index, 1);
+    assert!(
+        matches!(next.answer, Answer::Decided { marks: 1, .. }),
+        "nothing of it is left"
+    );
+    assert_eq!(
+        verify(&next.receipt.unwrap(), &lab.verifier())
+            .unwrap()
+            .index,
+        1
+    );
     close(opened).await;
     assert_eq!(lab.verify().await, 2);
 }

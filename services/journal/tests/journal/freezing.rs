@@ -61,7 +61,11 @@ async fn an_entry_added_without_the_head() {
 async fn the_head_deleted() {
     let lab = ten().await;
     lab.tamper("DELETE FROM head").await;
-    is_frozen(&lab, "the log cannot be written: a row that must be there is not").await;
+    is_frozen(
+        &lab,
+        "the log cannot be written: a row that must be there is not",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -97,7 +101,11 @@ async fn a_checkpoint_of_another_key_or_tree() {
         .execute(&mut lab.connect().await)
         .await
         .unwrap();
-    is_frozen(&lab, "the stored checkpoint is not of the tree of 10 entries").await;
+    is_frozen(
+        &lab,
+        "the stored checkpoint is not of the tree of 10 entries",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -106,7 +114,11 @@ async fn an_old_copy_restored() {
     let backup = lab.back_up();
     lab.grow(5).await;
     lab.restore(&backup);
-    is_frozen(&lab, "entry 14 was signed, but the database ends before entry 10").await;
+    is_frozen(
+        &lab,
+        "entry 14 was signed, but the database ends before entry 10",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -119,8 +131,10 @@ async fn an_old_copy_restored_and_grown_again() {
     fs::remove_file(lab.checkpoint_file()).unwrap();
     // Somebody forges the file, to let it run on.
     let mut connection = lab.connect().await;
-    let note: String =
-        sqlx::query_scalar("SELECT checkpoint FROM head").fetch_one(&mut connection).await.unwrap();
+    let note: String = sqlx::query_scalar("SELECT checkpoint FROM head")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
     fs::write(lab.checkpoint_file(), note).unwrap();
     lab.grow(9).await;
     fs::write(lab.checkpoint_file(), signed).unwrap();
@@ -132,7 +146,11 @@ async fn an_empty_database_in_place_of_a_log() {
     let lab = ten().await;
     fs::remove_file(lab.config().database).unwrap();
     amanat_journal::init(&lab.config()).await.unwrap();
-    is_frozen(&lab, "entry 9 was signed, but the database ends before entry 0").await;
+    is_frozen(
+        &lab,
+        "entry 9 was signed, but the database ends before entry 0",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -152,7 +170,8 @@ async fn the_file_gone_or_of_another_log() {
 #[tokio::test]
 async fn a_log_rolled_back_while_it_runs() {
     let lab = ten().await;
-    lab.tamper("CREATE TABLE saved AS SELECT size, root, checkpoint FROM head").await;
+    lab.tamper("CREATE TABLE saved AS SELECT size, root, checkpoint FROM head")
+        .await;
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
     lab.tamper(
@@ -165,7 +184,11 @@ async fn a_log_rolled_back_while_it_runs() {
         let told = error(opened.journal.call(mark(1)).await);
         assert!(matches!(told, JournalError::Frozen(_)), "{told:?}");
     }
-    refuses(&opened, "entry 10 was signed, but the database ends before entry 10").await;
+    refuses(
+        &opened,
+        "entry 10 was signed, but the database ends before entry 10",
+    )
+    .await;
     close(opened).await;
     is_frozen(&lab, "entry 10 was signed").await;
 }
@@ -214,11 +237,23 @@ async fn a_missing_database_is_a_lost_log_and_not_a_new_one() {
 #[tokio::test]
 async fn a_database_with_other_tables_is_refused() {
     let lab = ten().await;
-    for migrations in [&[][..], &[("marks", "CREATE TABLE marks (n INTEGER) STRICT")]] {
-        let refused = error(lab.try_open(Config { migrations, ..lab.config() }).await);
+    for migrations in [
+        &[][..],
+        &[("marks", "CREATE TABLE marks (n INTEGER) STRICT")],
+    ] {
+        let refused = error(
+            lab.try_open(Config {
+                migrations,
+                ..lab.config()
+            })
+            .await,
+        );
         assert!(matches!(refused, JournalError::Database(_)));
     }
     let empty = Lab::without_database();
     fs::write(empty.config().database, "").unwrap();
-    assert!(matches!(error(empty.try_open(empty.config()).await), JournalError::Database(_)));
+    assert!(matches!(
+        error(empty.try_open(empty.config()).await),
+        JournalError::Database(_)
+    ));
 }

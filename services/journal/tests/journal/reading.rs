@@ -1,9 +1,7 @@
 //! What a reader is served: entries, proofs, pages.
 
 use amanat_journal::{EntryFilter, JournalError, Keys, page, stored_entry};
-use amanat_ledger::{
-    Edge, Head, LogEntry, commitment, verify_consistency, verify_inclusion,
-};
+use amanat_ledger::{Edge, Head, LogEntry, commitment, verify_consistency, verify_inclusion};
 use amanat_schema::audit::Action;
 
 use crate::toy::{AGENCY, Lab, case, close, error, look, mark, together};
@@ -16,7 +14,10 @@ async fn every_entry_is_proved_in_every_tree_and_every_tree_extends_the_ones_bef
     opened.journal.call(look(1)).await.unwrap();
     let newest = opened.reader.checkpoint().unwrap().head;
     let bundle = opened.reader.bundle(0, u32::MAX).await.unwrap();
-    let entries: Vec<_> = bundle.iter().map(|entry| LogEntry::parse(entry).unwrap()).collect();
+    let entries: Vec<_> = bundle
+        .iter()
+        .map(|entry| LogEntry::parse(entry).unwrap())
+        .collect();
     let mut edge = Edge::empty();
     let mut heads = vec![edge.head()];
     for entry in &entries {
@@ -64,15 +65,46 @@ async fn a_page_holds_what_was_asked_for_oldest_first() {
     together(&opened.journal, [mark(1), mark(2), look(1), look(3)]).await;
     let mut connection = lab.connect().await;
     let mut indexes = async |filter: EntryFilter| -> Vec<u64> {
-        page(&mut connection, &filter).await.unwrap().iter().map(|entry| entry.idx).collect()
+        page(&mut connection, &filter)
+            .await
+            .unwrap()
+            .iter()
+            .map(|entry| entry.idx)
+            .collect()
     };
-    let all = EntryFilter { limit: 10, ..EntryFilter::default() };
+    let all = EntryFilter {
+        limit: 10,
+        ..EntryFilter::default()
+    };
     assert_eq!(indexes(all.clone()).await, [0, 1, 2, 3]);
-    assert_eq!(indexes(EntryFilter { limit: 2, from: 1, ..all.clone() }).await, [1, 2]);
-    assert_eq!(indexes(EntryFilter { agency: Some(AGENCY), ..all.clone() }).await.len(), 4);
-    let of_case = indexes(EntryFilter { case: Some(case(1)), ..all.clone() }).await;
+    assert_eq!(
+        indexes(EntryFilter {
+            limit: 2,
+            from: 1,
+            ..all.clone()
+        })
+        .await,
+        [1, 2]
+    );
+    assert_eq!(
+        indexes(EntryFilter {
+            agency: Some(AGENCY),
+            ..all.clone()
+        })
+        .await
+        .len(),
+        4
+    );
+    let of_case = indexes(EntryFilter {
+        case: Some(case(1)),
+        ..all.clone()
+    })
+    .await;
     assert_eq!(of_case.len(), 2);
-    let other = EntryFilter { action: Some(Action::ReadRecord), ..all };
+    let other = EntryFilter {
+        action: Some(Action::ReadRecord),
+        ..all
+    };
     assert!(indexes(other).await.is_empty());
     close(opened).await;
     lab.verify().await;
@@ -88,7 +120,11 @@ async fn the_officers_opening_is_read_back_with_its_key_until_it_is_shredded() {
     let stored = stored_entry(&mut connection, 0).await.unwrap().unwrap();
     let body = amanat_ledger::body::parse(&stored.body).unwrap();
     let officer = stored.officer(&openings).unwrap();
-    assert!(commitment::opens(commitment::officer, &officer, &body.officer_commitment));
+    assert!(commitment::opens(
+        commitment::officer,
+        &officer,
+        &body.officer_commitment
+    ));
     lab.tamper("UPDATE entries SET openings = x''").await;
     let shredded = stored_entry(&mut connection, 0).await.unwrap().unwrap();
     assert!(shredded.officer(&openings).is_none());

@@ -17,21 +17,40 @@ fn key(id: u8, request: u8) -> RequestKey {
 }
 
 fn named(key: RequestKey) -> Call {
-    Call { request: Some(key), ..mark(1) }
+    Call {
+        request: Some(key),
+        ..mark(1)
+    }
 }
 
 #[tokio::test]
 async fn a_repeat_is_answered_from_memory_with_a_receipt_for_the_same_entry() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let first = opened.journal.call(named(key(1, 1))).await.unwrap().receipt.unwrap();
+    let first = opened
+        .journal
+        .call(named(key(1, 1)))
+        .await
+        .unwrap()
+        .receipt
+        .unwrap();
     opened.journal.call(mark(2)).await.unwrap();
     let again = opened.journal.call(named(key(1, 1))).await.unwrap();
     assert_eq!(again.answer, Answer::Repeated);
     assert!(again.officer.is_none());
     let again = again.receipt.unwrap();
-    assert_eq!((again.index, &again.body, &again.salt), (0, &first.body, &first.salt));
-    assert_eq!(verify(&again, &lab.verifier()).unwrap().checkpoint.head.size, 2);
+    assert_eq!(
+        (again.index, &again.body, &again.salt),
+        (0, &first.body, &first.salt)
+    );
+    assert_eq!(
+        verify(&again, &lab.verifier())
+            .unwrap()
+            .checkpoint
+            .head
+            .size,
+        2
+    );
     close(opened).await;
     assert_eq!(lab.verify().await, 2, "a repeat makes no entry");
 }
@@ -67,8 +86,10 @@ async fn another_request_under_a_used_id_is_refused_and_changes_nothing() {
 async fn repeats_that_wait_together_are_done_once() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let on_other_cases = [(1, 1), (2, 1), (3, 2)]
-        .map(|(case, request)| Call { request: Some(key(1, request)), ..mark(case) });
+    let on_other_cases = [(1, 1), (2, 1), (3, 2)].map(|(case, request)| Call {
+        request: Some(key(1, request)),
+        ..mark(case)
+    });
     let outcomes = together(&opened.journal, on_other_cases).await;
     assert_eq!(receipt(&outcomes[0]).index, 0);
     assert_eq!(outcomes[1].as_ref().ok().unwrap().answer, Answer::Repeated);
@@ -81,9 +102,18 @@ async fn repeats_that_wait_together_are_done_once() {
 async fn ids_are_each_callers_and_methods_own() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let agency = RequestKey { agency: AgencyId::new([2; 16]), ..key(1, 1) };
-    let officer = RequestKey { officer: [2; 32], ..key(1, 1) };
-    let method = RequestKey { method: "Unmark", ..key(1, 1) };
+    let agency = RequestKey {
+        agency: AgencyId::new([2; 16]),
+        ..key(1, 1)
+    };
+    let officer = RequestKey {
+        officer: [2; 32],
+        ..key(1, 1)
+    };
+    let method = RequestKey {
+        method: "Unmark",
+        ..key(1, 1)
+    };
     for key in [key(1, 1), agency, officer, method] {
         let committed = opened.journal.call(named(key)).await.unwrap();
         assert_ne!(committed.answer, Answer::Repeated);

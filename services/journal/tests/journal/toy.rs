@@ -68,7 +68,10 @@ pub(crate) enum Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// In which transaction, and how many marks of the case it found.
-    Decided { batch: u64, marks: i64 },
+    Decided {
+        batch: u64,
+        marks: i64,
+    },
     Repeated,
 }
 
@@ -98,7 +101,10 @@ pub(crate) fn look(n: u8) -> Call {
 }
 
 pub(crate) fn mark(n: u8) -> Call {
-    Call { touch: Touch::Changes, ..look(n) }
+    Call {
+        touch: Touch::Changes,
+        ..look(n)
+    }
 }
 
 impl Book for Toy {
@@ -108,7 +114,10 @@ impl Book for Toy {
 
     fn access(&self, call: &Call) -> Access {
         Access {
-            keys: vec![ConflictKey { kind: "case", id: *call.case.as_bytes() }],
+            keys: vec![ConflictKey {
+                kind: "case",
+                id: *call.case.as_bytes(),
+            }],
             touch: call.touch,
             request: call.request.clone(),
         }
@@ -128,14 +137,23 @@ impl Book for Toy {
                 .await?;
             counted.push((call.case, row.try_get(0)?));
         }
-        Ok(Facts { batch, counted, marks: Vec::new() })
+        Ok(Facts {
+            batch,
+            counted,
+            marks: Vec::new(),
+        })
     }
 
     fn decide(&self, facts: &mut Facts, call: &Call, _now: Time) -> Ruling<Answer> {
         if call.touch == Touch::Changes {
             facts.marks.push((call.case, call.write));
         }
-        let marks = facts.counted.iter().find(|(case, _)| *case == call.case).unwrap().1;
+        let marks = facts
+            .counted
+            .iter()
+            .find(|(case, _)| *case == call.case)
+            .unwrap()
+            .1;
         let action = Action::RecordConsent.into();
         let body = EntryBody {
             action,
@@ -143,7 +161,10 @@ impl Book for Toy {
             agency_id: AGENCY.to_vec(),
             ..EntryBody::default()
         };
-        let linkage = Linkage { case_id: call.case.to_vec(), ..Linkage::default() };
+        let linkage = Linkage {
+            case_id: call.case.to_vec(),
+            ..Linkage::default()
+        };
         let mut draft = Draft {
             body,
             linkage,
@@ -154,7 +175,10 @@ impl Book for Toy {
             draft.body.agency_id.pop();
         }
         Ruling {
-            answer: Answer::Decided { batch: facts.batch, marks },
+            answer: Answer::Decided {
+                batch: facts.batch,
+                marks,
+            },
             draft: (call.entry != Entry::None).then_some(draft),
             remember: call.request.as_ref().map(|_| b"remembered".to_vec()),
         }
@@ -169,7 +193,11 @@ impl Book for Toy {
             sqlx::query("INSERT INTO marks (case_id, parent, word) VALUES ($1, $2, $3)")
                 .bind(case.to_vec())
                 .bind((write == Write::Uncommittable).then_some(1))
-                .bind(if write == Write::Unwritable { "unwritable" } else { "mark" })
+                .bind(if write == Write::Unwritable {
+                    "unwritable"
+                } else {
+                    "mark"
+                })
                 .execute(&mut *connection)
                 .await?;
         }
@@ -199,7 +227,10 @@ impl Lab {
     pub(crate) fn without_database() -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("data")).unwrap();
-        Self { folder, key: SigningKey::generate_pkcs8().unwrap().to_vec() }
+        Self {
+            folder,
+            key: SigningKey::generate_pkcs8().unwrap().to_vec(),
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -224,7 +255,10 @@ impl Lab {
 
     pub(crate) fn keys(&self) -> Keys {
         let openings = WrapKey::from_bytes(&[7; 32]).unwrap();
-        Keys { signer: self.signer(), openings }
+        Keys {
+            signer: self.signer(),
+            openings,
+        }
     }
 
     pub(crate) async fn open(&self) -> Opened<Toy> {
@@ -246,9 +280,12 @@ impl Lab {
 
     /// What a superuser does to the database while nobody looks.
     pub(crate) async fn tamper(&self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&mut self.connect().await).await.unwrap();
+        let mut connection = self.connect().await;
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
+    /// To be closed before the files are copied.
     pub(crate) async fn connect(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.config().database);
         SqliteConnection::connect_with(&options).await.unwrap()
@@ -287,7 +324,11 @@ impl Lab {
             let (entry, body, salt): (Vec<u8>, Vec<u8>, Vec<u8>) =
                 (row.get(1), row.get(2), row.get(3));
             let salt = salt.as_slice().try_into().unwrap();
-            assert_eq!(LogEntry::new(salt, &body).as_bytes().as_slice(), entry, "entry {idx}");
+            assert_eq!(
+                LogEntry::new(salt, &body).as_bytes().as_slice(),
+                entry,
+                "entry {idx}"
+            );
             edge.append(&LogEntry::parse(&entry).unwrap());
             let body = amanat_ledger::body::parse(&body).unwrap();
             let expected = match &before {
@@ -297,8 +338,12 @@ impl Lab {
             assert_eq!(body.counter, expected, "the counter of entry {idx}");
             before = Some(body);
         }
-        let note: String =
-            sqlx::query("SELECT checkpoint FROM head").fetch_one(&mut connection).await.unwrap().get(0);
+        let note: String = sqlx::query("SELECT checkpoint FROM head")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+            .get(0);
+        connection.close().await.unwrap();
         if edge.size() > 0 {
             assert_eq!(self.verifier().open(&note).unwrap().head, edge.head());
         }
@@ -321,7 +366,11 @@ pub(crate) fn clock() -> Clock {
 
 /// Ends as a service does: the last checkpoint is in its file.
 pub(crate) async fn close(opened: Opened<Toy>) {
-    let Opened { journal, reader, tasks } = opened;
+    let Opened {
+        journal,
+        reader,
+        tasks,
+    } = opened;
     drop((journal, reader));
     for task in tasks {
         task.await.unwrap();
@@ -333,7 +382,10 @@ pub(crate) async fn together(
     journal: &Journal<Toy>,
     calls: impl IntoIterator<Item = Call>,
 ) -> Vec<Result<Committed<Answer>, JournalError>> {
-    let waiting: Vec<_> = calls.into_iter().map(|call| journal.submit(call).unwrap()).collect();
+    let waiting: Vec<_> = calls
+        .into_iter()
+        .map(|call| journal.submit(call).unwrap())
+        .collect();
     let mut outcomes = Vec::new();
     for answer in waiting {
         outcomes.push(answer.await.unwrap());

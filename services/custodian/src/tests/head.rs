@@ -1,0 +1,204 @@
+use std::sync::atomic::Ordering;
+
+use amanat_schema::{
+    audit::Action,
+    key::{GetObservedHeadRequest, key_service_server::KeyService as _},
+    statement::ObservedHead,
+};
+use sqlx::Connection as _;
+use tonic::Request;
+
+use super::{
+    acts::{Version, reason},
+    gateway::Logged,
+    world::World,
+};
+use crate::store::head::{HeadCall, Observe};
+
+async fn observed(world: &World) -> ObservedHead {
+    let request = world
+        .police
+        .connect(Request::new(GetObservedHeadRequest {}));
+    let answer = world.custodian.get_observed_head(request).await.unwrap();
+    let envelope = answer.into_inner().observed_head.unwrap();
+    let signed = amanat_seal::statement::verify(&envelope, &[world.statement_key()]);
+    signed.unwrap().into_message()
+}
+
+/// Deposited, and put without being activated.
+async fn put(world: &World) -> (Version, Logged) {
+    let version = world.first_version();
+    world.deposit(&version).await.unwrap();
+    let put = world.log(world.put(&version));
+    (version, put)
+}
+
+async fn frozen(world: &World) {
+    let answer = world.deposit(&world.first_version()).await;
+    assert_eq!(reason(answer), "LOG_INCONSISTENT");
+}
+
+#[tokio::test]
+async fn the_observed_head_is_served_signed_and_moves_along_the_log() {
+    let world = World::new().await;
+    let none = observed(&world).await;
+    assert_eq!((none.size, none.checkpoint.as_str()), (0, ""));
+    for size in 1..=3 {
+        world.keep(&world.first_version()).await;
+        // It is shown as soon as it is durable.
+        while observed(&world).await.size < size {
+            tokio::task::yield_now().await;
+        }
+        let head = observed(&world).await;
+        assert_eq!(head.root, world.gateway.log.lock().unwrap().head().root.0);
+        assert_eq!(head.checkpoint, world.gateway.log.lock().unwrap().note());
+        assert_eq!(head.origin, "gateway.test/log");
+    }
+}
+
+#[tokio::test]
+async fn smaller_checkpoints_are_proved_and_many_that_wait_share_the_way() {
+    let world = World::new().await;
+    let mut puts = Vec::new();
+    for _ in 0..6 {
+        puts.push(put(&world).await.1);
+    }
+    world.activate(&puts[3]).await.unwrap();
+    let rest = [&puts[5], &puts[0], &puts[4], &puts[2]];
+    let answers = tokio::join!(
+        world.activate(rest[0]),
+        world.activate(rest[1]),
+        world.activate(rest[2]),
+        world.activate(rest[3]),
+    );
+    for answer in [answers.0, answers.1, answers.2, answers.3] {
+        answer.unwrap();
+    }
+    // Known by now: no proof is needed.
+    world.gateway.silent.store(true, Ordering::SeqCst);
+    world.activate(&puts[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_proof_nothing_is_decided_until_there_is_one() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    let (_, put) = put(&world).await;
+    world.gateway.silent.store(true, Ordering::SeqCst);
+    assert_eq!(reason(world.activate(&put).await), "AUDIT_UNAVAILABLE");
+    world.gateway.silent.store(false, Ordering::SeqCst);
+    world.activate(&put).await.unwrap();
+}
+
+#[tokio::test]
+async fn two_trees_of_one_size_freeze_the_custodian_until_a_person_acts() {
+    let world = World::new().await;
+    let (_, first) = put(&world).await;
+    let mut fork = world.gateway.log.lock().unwrap().clone();
+    let (version, second) = put(&world).await;
+    world.activate(&first).await.unwrap();
+    world.activate(&second).await.unwrap();
+
+    let forked = fork.append(world.put(&version));
+    assert_eq!(reason(world.activate(&forked).await), "LOG_INCONSISTENT");
+    frozen(&world).await;
+    let notes: (String, String) = sqlx::query_as("SELECT ours, theirs FROM evidence")
+        .fetch_one(&mut world.database().await)
+        .await
+        .unwrap();
+    assert_eq!(
+        notes,
+        (second.receipt.checkpoint, forked.receipt.checkpoint)
+    );
+    let alarms: i64 = sqlx::query_scalar("SELECT count(*) FROM entries WHERE action = $1")
+        .bind(i32::from(Action::Alarm))
+        .fetch_one(&mut world.database().await)
+        .await
+        .unwrap();
+    assert_eq!(alarms, 1);
+
+    let world = world.restarted(async |_| {}).await;
+    frozen(&world).await;
+    sqlx::query("DELETE FROM evidence")
+        .execute(&mut world.database().await)
+        .await
+        .unwrap();
+    world.deposit(&world.first_version()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_larger_tree_that_does_not_continue_the_observed_one_freezes_the_custodian() {
+    let world = World::new().await;
+    let mut fork = world.gateway.log.lock().unwrap().clone();
+    for _ in 0..3 {
+        world.keep(&world.first_version()).await;
+    }
+    let version = world.first_version();
+    world.deposit(&version).await.unwrap();
+    for _ in 0..4 {
+        fork.append(world.put(&version));
+    }
+    let forked = fork.append(world.put(&version));
+    *world.gateway.log.lock().unwrap() = fork;
+    assert_eq!(reason(world.activate(&forked).await), "LOG_INCONSISTENT");
+    frozen(&world).await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_observed_head() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    let world = world.restarted(async |_| {}).await;
+    assert_eq!(observed(&world).await.size, 1);
+    world.keep(&world.first_version()).await;
+}
+
+#[tokio::test]
+async fn a_database_behind_the_observed_head_file_starts_frozen() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    world.keep(&world.first_version()).await;
+    let world = world
+        .restarted(async |folder| {
+            let database = format!("sqlite://{}", folder.join("custodian.db").display());
+            let mut database = sqlx::SqliteConnection::connect(&database).await.unwrap();
+            sqlx::query("DELETE FROM observed_heads WHERE size = 2")
+                .execute(&mut database)
+                .await
+                .unwrap();
+        })
+        .await;
+    frozen(&world).await;
+}
+
+#[tokio::test]
+async fn a_lost_or_foreign_observed_head_file_starts_frozen() {
+    for contents in [None, Some(""), Some("no note")] {
+        let world = World::new().await;
+        world.keep(&world.first_version()).await;
+        let world = world
+            .restarted(async |folder| {
+                let file = folder.join("observed-head");
+                match contents {
+                    None => std::fs::remove_file(file).unwrap(),
+                    Some(text) => std::fs::write(file, text).unwrap(),
+                }
+            })
+            .await;
+        frozen(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn an_observation_made_from_another_head_is_not_taken() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    let note = put(&world).await.1.receipt.checkpoint;
+    let log = &world.rules.directory.gateway().log;
+    for (from, taken) in [(0, false), (2, false), (1, true)] {
+        let checkpoints = vec![log.open(&note).unwrap()];
+        let observe = HeadCall::Observe(Observe { from, checkpoints });
+        let committed = world.custodian.desk.journal.call(observe.into()).await;
+        assert_eq!(committed.unwrap().answer.is_ok(), taken, "from {from}");
+    }
+}

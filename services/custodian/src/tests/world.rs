@@ -1,0 +1,403 @@
+//! One exchange: a shelter whose record it is, a police unit that reads, a gateway's log, and the custodian
+//! under test. Everything is signed for real; only TLS is left out.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use amanat_desk::{
+    Desk, Rules,
+    consent::{ConsentDesk, Evidence},
+};
+use amanat_identity::{
+    Caller, Directory, Officer, Peer, PeerName, Registrars, TokenIssuer, TokenVerifier,
+    statement::AgencyStatement, token::Audience,
+};
+use amanat_journal::Keys;
+use amanat_ledger::LogSigner;
+use amanat_policy::DecisionTable;
+use amanat_schema::{
+    AgencyId, Time,
+    audit::{Action, audit_service_client::AuditServiceClient},
+    clock::Clock,
+    directory,
+    policy::{AgencyKind, Right},
+    statement::{Envelope, Statement, StatementHead},
+};
+use amanat_seal::{WrapKey, sha256, statement::SigningKey};
+use amanat_server::Guard;
+use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::{Request, transport::Channel};
+
+use super::gateway::{GatewayLog, GatewayServer};
+use crate::{
+    follower::Follower,
+    head_file,
+    kek::Kek,
+    key::KeyDesk,
+    store::{Custody, MIGRATIONS},
+};
+
+const EXCHANGE: &str = "exchange.test";
+const TABLE: &str = "format 1\nPROVINCIAL_POLICE INVESTIGATION IDENTITY ffffffff\n";
+const START: i64 = 1_772_357_400_000;
+
+pub(super) const SHELTER: AgencyId = AgencyId::new([1; 16]);
+pub(super) const POLICE: AgencyId = AgencyId::new([2; 16]);
+const HOSPITAL: AgencyId = AgencyId::new([3; 16]);
+pub(super) const CASE: [u8; 16] = [9; 16];
+
+/// One agency with one officer at one connector.
+pub(super) struct Agency {
+    pub(super) id: AgencyId,
+    pub(super) kind: AgencyKind,
+    key: SigningKey,
+    issuer_key: [u8; 32],
+    issuer: TokenIssuer,
+    pub(super) certificate: [u8; 32],
+}
+
+pub(super) struct World {
+    pub(super) shelter: Agency,
+    pub(super) police: Agency,
+    /// No party.
+    pub(super) hospital: Agency,
+    pub(super) gateway: GatewayServer,
+    pub(super) custodian: KeyDesk,
+    pub(super) rules: Arc<Rules>,
+    clock: Arc<AtomicI64>,
+    statement_key: Arc<SigningKey>,
+    custodian_log: Vec<u8>,
+    client: AuditServiceClient<Channel>,
+    folder: TempDir,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Agency {
+    fn new(id: AgencyId, kind: AgencyKind) -> Self {
+        let pkcs8 = SigningKey::generate_pkcs8().unwrap();
+        Self {
+            id,
+            kind,
+            key: signing_key(),
+            issuer_key: SigningKey::from_pkcs8(&pkcs8).unwrap().public_key(),
+            issuer: TokenIssuer::new(id.to_string(), "issuer".to_owned(), &pkcs8),
+            certificate: sha256(id.as_bytes()),
+        }
+    }
+
+    pub(super) fn officer(&self, name: &str) -> Officer {
+        Officer {
+            id: name.to_owned(),
+            rights: BTreeSet::from([Right::CaseWorker]),
+            station: "station".to_owned(),
+        }
+    }
+
+    /// A request over this agency's connection, by an officer with a token.
+    pub(super) fn asks<T>(&self, officer: &str, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Caller {
+            agency: self.id,
+            kind: self.kind,
+            certificate_sha256: self.certificate,
+            officer: Arc::new(self.officer(officer)),
+        });
+        self.connect(request)
+    }
+
+    /// A request over this agency's connection.
+    pub(super) fn connect<T>(&self, mut request: Request<T>) -> Request<T> {
+        request.extensions_mut().insert(Peer {
+            name: PeerName::Agency(self.id),
+            certificate_sha256: self.certificate,
+        });
+        request
+    }
+
+    /// What this agency signs, whoever the statement names.
+    pub(super) fn sign<M: AgencyStatement>(&self, message: &M) -> Envelope {
+        self.key.sign(message)
+    }
+
+    /// A statement of this agency, with its officer's token.
+    pub(super) fn states<M: AgencyStatement>(
+        &self,
+        now: Time,
+        message: impl FnOnce(StatementHead) -> M,
+    ) -> Statement {
+        let officer = self.officer("officer 1");
+        let token = self.issuer.issue(&officer, &self.certificate, &id(), now);
+        let officer_token = token.unwrap();
+        let head = StatementHead {
+            officer_token_sha256: sha256(officer_token.as_bytes()).to_vec(),
+            ..self.head(now)
+        };
+        Statement {
+            envelope: Some(self.sign(&message(head))),
+            officer_token,
+        }
+    }
+
+    pub(super) fn head(&self, now: Time) -> StatementHead {
+        StatementHead {
+            exchange_id: EXCHANGE.to_owned(),
+            statement_id: id().to_vec(),
+            agency_id: self.id.to_vec(),
+            case_id: CASE.to_vec(),
+            signed_time: Some(now.to_timestamp()),
+            ..StatementHead::default()
+        }
+    }
+
+    fn listed(&self) -> directory::Agency {
+        directory::Agency {
+            agency_id: self.id.to_vec(),
+            kind: self.kind.into(),
+            issuing_ca: authority(),
+            statement_keys: vec![self.key.public_key().to_vec()],
+            token_issuers: vec![directory::TokenIssuer {
+                issuer: self.id.to_string(),
+                key_id: "issuer".to_owned(),
+                public_key: self.issuer_key.to_vec(),
+            }],
+            ..directory::Agency::default()
+        }
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let shelter = Agency::new(SHELTER, AgencyKind::NgoShelter);
+        let police = Agency::new(POLICE, AgencyKind::ProvincialPolice);
+        let hospital = Agency::new(HOSPITAL, AgencyKind::Health);
+        let gateway_pkcs8 = SigningKey::generate_pkcs8().unwrap();
+        let gateway_log = LogSigner::from_pkcs8("gateway.test/log", &gateway_pkcs8).unwrap();
+        let custodian_log = SigningKey::generate_pkcs8().unwrap().to_vec();
+        let statement_key = signing_key();
+        let services = [
+            service("gateway.test", &gateway_pkcs8, &signing_key()),
+            service("custodian.test", &custodian_log, &statement_key),
+        ];
+        let rules = Arc::new(rules(&[&shelter, &police, &hospital], services));
+        let (gateway, client) = GatewayServer::start(GatewayLog::new(Arc::new(gateway_log)));
+        let clock = Arc::new(AtomicI64::new(START));
+        amanat_journal::init(&journal(&folder)).await.unwrap();
+        head_file::init(&folder.path().join("observed-head")).unwrap();
+        let statement_key = Arc::new(statement_key);
+        let (custodian, tasks) = open(
+            &folder,
+            &rules,
+            &statement_key,
+            &custodian_log,
+            client.clone(),
+            as_clock(&clock),
+        )
+        .await;
+        Self {
+            shelter,
+            police,
+            hospital,
+            gateway,
+            custodian,
+            rules,
+            clock,
+            statement_key,
+            custodian_log,
+            client,
+            folder,
+            tasks,
+        }
+    }
+
+    /// Stops the custodian, lets the test at its files, and starts it again.
+    pub(super) async fn restarted(self, meanwhile: impl AsyncFnOnce(&PathBuf)) -> Self {
+        drop(self.custodian);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        meanwhile(&self.folder.path().to_owned()).await;
+        let (custodian, tasks) = open(
+            &self.folder,
+            &self.rules,
+            &self.statement_key,
+            &self.custodian_log,
+            self.client.clone(),
+            as_clock(&self.clock),
+        )
+        .await;
+        Self {
+            custodian,
+            tasks,
+            ..self
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        (as_clock(&self.clock))()
+    }
+
+    pub(super) fn pass(&self, time: Duration) {
+        let time = i64::try_from(time.as_millis()).unwrap();
+        self.clock.fetch_add(time, Ordering::SeqCst);
+    }
+
+    pub(super) fn consents(&self) -> ConsentDesk<Custody> {
+        ConsentDesk {
+            desk: self.custodian.desk.clone(),
+            evidence: Evidence::NotKept,
+        }
+    }
+
+    pub(super) fn statement_key(&self) -> [u8; 32] {
+        self.statement_key.public_key()
+    }
+
+    pub(super) async fn database(&self) -> SqliteConnection {
+        let path = self.folder.path().join("custodian.db");
+        SqliteConnection::connect(&format!("sqlite://{}", path.display()))
+            .await
+            .unwrap()
+    }
+
+    /// All that lies in the custodian's folder.
+    pub(super) fn files(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        files
+            .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .collect()
+    }
+
+    /// Of the newest entry in the custodian's own log.
+    pub(super) async fn last_action(&self) -> Action {
+        let number: i32 =
+            sqlx::query_scalar("SELECT action FROM entries ORDER BY idx DESC LIMIT 1")
+                .fetch_one(&mut self.database().await)
+                .await
+                .unwrap();
+        Action::try_from(number).unwrap()
+    }
+}
+
+pub(super) fn id() -> [u8; 16] {
+    amanat_seal::random().unwrap()
+}
+
+fn signing_key() -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().unwrap()).unwrap()
+}
+
+fn as_clock(millis: &Arc<AtomicI64>) -> Clock {
+    let millis = Arc::clone(millis);
+    Arc::new(move || Time::from_millis(millis.load(Ordering::SeqCst)).unwrap())
+}
+
+fn authority() -> Vec<u8> {
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().der().to_vec()
+}
+
+fn service(name: &str, log: &[u8], statement_key: &SigningKey) -> directory::Service {
+    let origin = format!("{name}/log");
+    let signer = LogSigner::from_pkcs8(&origin, log).unwrap();
+    directory::Service {
+        server_name: name.to_owned(),
+        issuing_ca: authority(),
+        log_origin: origin,
+        log_verifier_key: signer.verifier_key(),
+        statement_key: statement_key.public_key().to_vec(),
+    }
+}
+
+fn rules(agencies: &[&Agency], services: [directory::Service; 2]) -> Rules {
+    let registrars = [signing_key(), signing_key()];
+    let [gateway, custodian] = services;
+    let start = Time::from_millis(START).unwrap();
+    let mut envelope = registrars[0].sign(&directory::Directory {
+        exchange_id: EXCHANGE.to_owned(),
+        version: 1,
+        not_before_time: Some(start.to_timestamp()),
+        valid_until_time: Some((start + Duration::from_hours(24 * 30)).to_timestamp()),
+        agencies: agencies.iter().map(|agency| agency.listed()).collect(),
+        gateway: Some(gateway),
+        custodian: Some(custodian),
+        table_sha256: sha256(TABLE.as_bytes()).to_vec(),
+        ..directory::Directory::default()
+    });
+    registrars[1].cosign(&mut envelope);
+    let pinned = Registrars {
+        keys: registrars.iter().map(SigningKey::public_key).collect(),
+        threshold: 2,
+    };
+    Rules {
+        directory: Arc::new(Directory::verify(&envelope, &pinned).unwrap()),
+        table: DecisionTable::parse(TABLE).unwrap(),
+        table_sha256: sha256(TABLE.as_bytes()),
+    }
+}
+
+fn journal(folder: &TempDir) -> amanat_journal::Config {
+    amanat_journal::Config {
+        database: folder.path().join("custodian.db"),
+        checkpoint_file: folder.path().join("checkpoint"),
+        migrations: MIGRATIONS,
+    }
+}
+
+async fn open(
+    folder: &TempDir,
+    rules: &Arc<Rules>,
+    statement_key: &Arc<SigningKey>,
+    log: &[u8],
+    client: AuditServiceClient<Channel>,
+    clock: Clock,
+) -> (KeyDesk, Vec<JoinHandle<()>>) {
+    let secret = || WrapKey::from_bytes(&[7; 32]).unwrap();
+    let keys = Keys {
+        signer: LogSigner::from_pkcs8("custodian.test/log", log).unwrap(),
+        openings: secret(),
+    };
+    let book = Custody {
+        rules: Arc::clone(rules),
+        statement_key: Arc::clone(statement_key),
+        started: clock(),
+    };
+    let opened = amanat_journal::open(&journal(folder), keys, book, Arc::clone(&clock))
+        .await
+        .unwrap();
+    let (follower, following) = Follower::start(
+        opened.journal.clone(),
+        client,
+        &rules.directory.gateway().log,
+        &folder.path().join("observed-head"),
+    )
+    .await
+    .unwrap();
+    let tokens = TokenVerifier::new(Audience::Custodian);
+    let desk = Desk {
+        guard: Guard::new(Arc::clone(&rules.directory), tokens, clock),
+        rules: Arc::clone(rules),
+        journal: opened.journal,
+        reader: opened.reader,
+        openings: Arc::new(secret()),
+    };
+    let custodian = KeyDesk {
+        desk,
+        kek: Kek::new(secret()),
+        follower,
+        statement_key: Arc::clone(statement_key),
+    };
+    let tasks = following.into_iter().chain(opened.tasks).collect();
+    (custodian, tasks)
+}

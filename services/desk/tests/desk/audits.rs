@@ -1,0 +1,193 @@
+//! Who reads which entries of the log.
+
+use amanat_desk::{
+    Act, Rules,
+    audit::{AuditCall, AuditFacts, AuditReply, Linkage},
+};
+use amanat_journal::EntryFilter;
+use amanat_schema::policy::{Decision, Right};
+use sqlx::SqliteConnection;
+use tempfile::TempDir;
+
+use crate::{
+    ledger::{act, database, rules},
+    support::{Agency, Exchange},
+};
+
+/// A log of six entries, of the shelter and the police by turns.
+struct Log {
+    exchange: Exchange,
+    rules: Rules,
+    connection: SqliteConnection,
+    _folder: TempDir,
+}
+
+impl Log {
+    async fn new() -> Self {
+        let exchange = Exchange::new();
+        let (folder, mut connection) = database().await;
+        for idx in 0..6 {
+            let agency = [&exchange.shelter, &exchange.police][usize::try_from(idx % 2).unwrap()];
+            sqlx::query(
+                "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, \
+                 agency, action, decision) VALUES ($1, x'', x'', x'', x'', x'', x'', $2, 1, 1)",
+            )
+            .bind(idx)
+            .bind(agency.id.to_vec())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        }
+        Self {
+            rules: rules(&exchange),
+            exchange,
+            connection,
+            _folder: folder,
+        }
+    }
+
+    /// Decides calls in one batch: what each sees, with whether linkage is shown, or its refusal.
+    async fn seen(
+        &mut self,
+        calls: &[AuditCall],
+    ) -> Vec<Result<(Vec<(u64, Linkage)>, String), &str>> {
+        let borrowed: Vec<_> = calls.iter().collect();
+        let mut facts = AuditFacts::load(&mut self.connection, &borrowed)
+            .await
+            .unwrap();
+        calls
+            .iter()
+            .map(|call| {
+                let ruling = facts.decide(&self.rules, call);
+                let draft = ruling.draft.expect("each reading is an entry itself");
+                let decision = if ruling.answer.is_ok() {
+                    Decision::Allow
+                } else {
+                    Decision::Deny
+                };
+                assert_eq!(draft.body.decision(), decision);
+                match ruling.answer {
+                    Ok(AuditReply::Listed { entries, next }) => Ok((
+                        entries
+                            .iter()
+                            .map(|entry| (entry.stored.idx, entry.linkage))
+                            .collect(),
+                        next,
+                    )),
+                    Ok(AuditReply::Got(entry)) => {
+                        Ok((vec![(entry.stored.idx, entry.linkage)], String::new()))
+                    }
+                    Err(refusal) => Err(refusal.reason()),
+                }
+            })
+            .collect()
+    }
+}
+
+fn auditor(agency: &Agency) -> Act {
+    act(agency, &[Right::Auditor], 1)
+}
+
+/// As the service narrows it: others than auditors to their own agency's.
+fn all(agency: Option<&Agency>, limit: u32) -> EntryFilter {
+    EntryFilter {
+        agency: agency.map(|agency| agency.id),
+        limit,
+        ..EntryFilter::default()
+    }
+}
+
+#[tokio::test]
+async fn an_agency_sees_its_own_entries_with_what_they_are_about() {
+    let mut log = Log::new().await;
+    let shelter = &log.exchange.shelter;
+    let filter = all(Some(shelter), 10);
+    let call = AuditCall::List {
+        act: act(shelter, &[Right::Supervisor], 1),
+        filter,
+    };
+    let shown = vec![
+        (0, Linkage::Shown),
+        (2, Linkage::Shown),
+        (4, Linkage::Shown),
+    ];
+    assert_eq!(log.seen(&[call]).await, [Ok((shown, String::new()))]);
+}
+
+#[tokio::test]
+async fn anothers_entry_looks_like_one_that_is_not_there() {
+    let mut log = Log::new().await;
+    let get = |agency: &Agency, rights: &[Right], idx| AuditCall::Get {
+        act: act(agency, rights, u8::try_from(idx).unwrap()),
+        idx,
+    };
+    let (shelter, oversight) = (&log.exchange.shelter, &log.exchange.oversight);
+    let calls = [
+        get(shelter, &[Right::Supervisor], 2),
+        get(shelter, &[Right::Supervisor], 3),
+        get(shelter, &[Right::Auditor], 3),
+        get(shelter, &[Right::Supervisor], 99),
+        get(oversight, &[Right::Supervisor], 3),
+        get(oversight, &[Right::Auditor], 3),
+        get(oversight, &[Right::Auditor], 99),
+    ];
+    let one = |idx, linkage| Ok((vec![(idx, linkage)], String::new()));
+    let denied = || Err("ACCESS_DENIED");
+    assert_eq!(
+        log.seen(&calls).await,
+        [
+            one(2, Linkage::Shown),
+            denied(),
+            denied(),
+            denied(),
+            denied(),
+            one(3, Linkage::Withheld),
+            denied(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_auditor_reads_all_page_by_page_without_what_they_are_about() {
+    let mut log = Log::new().await;
+    let (mut from, mut seen) = (0, Vec::new());
+    loop {
+        let filter = EntryFilter {
+            from,
+            ..all(None, 4)
+        };
+        let call = AuditCall::List {
+            act: auditor(&log.exchange.oversight),
+            filter,
+        };
+        let (entries, next) = log.seen(&[call]).await.pop().unwrap().unwrap();
+        assert!(
+            entries
+                .iter()
+                .all(|(_, linkage)| *linkage == Linkage::Withheld)
+        );
+        seen.extend(entries.into_iter().map(|(idx, _)| idx));
+        if next.is_empty() {
+            break;
+        }
+        from = u64::from_str_radix(&next, 16).unwrap();
+    }
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn officers_who_ask_in_the_same_words_at_once_see_each_by_their_own_rights() {
+    let mut log = Log::new().await;
+    let oversight = &log.exchange.oversight;
+    let auditor = AuditCall::List {
+        act: auditor(oversight),
+        filter: all(None, 10),
+    };
+    let other = AuditCall::List {
+        act: act(oversight, &[Right::CaseWorker], 1),
+        filter: all(Some(oversight), 10),
+    };
+    let seen = log.seen(&[auditor, other]).await;
+    assert_eq!(seen[0].as_ref().unwrap().0.len(), 6);
+    assert!(seen[1].as_ref().unwrap().0.is_empty());
+}

@@ -1,0 +1,66 @@
+//! Key files are read only if nobody else can.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
+
+use amanat_server::{FileError, private_key_pem, secret_hex, write_private};
+use tempfile::TempDir;
+
+use crate::support::{Authority, client_params};
+
+#[test]
+fn what_is_written_for_oneself_is_read_back() {
+    let folder = TempDir::new().unwrap();
+    let leaf = Authority::new().issue(&client_params(&["spiffe://x/y"]));
+    let (key, secret) = (folder.path().join("key.pem"), folder.path().join("secret"));
+    write_private(&key, leaf.key_pem.as_bytes()).unwrap();
+    assert_eq!(private_key_pem(&key).unwrap().secret_der(), leaf.key);
+    write_private(&secret, format!("{}\n", "0a".repeat(32)).as_bytes()).unwrap();
+    assert_eq!(*secret_hex(&secret).unwrap(), [0x0a; 32]);
+    assert!(
+        matches!(write_private(&key, b"other"), Err(FileError::Io { .. })),
+        "never replaced"
+    );
+}
+
+#[test]
+fn a_file_that_others_can_read_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("secret");
+    write_private(&path, "0a".repeat(32).as_bytes()).unwrap();
+    for mode in [0o640, 0o604, 0o610, 0o620] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert!(
+            matches!(secret_hex(&path), Err(FileError::Open { .. })),
+            "{mode:o}"
+        );
+        assert!(
+            matches!(private_key_pem(&path), Err(FileError::Open { .. })),
+            "{mode:o}"
+        );
+    }
+}
+
+#[test]
+fn a_file_with_something_else_is_refused_and_not_quoted() {
+    let folder = TempDir::new().unwrap();
+    for (name, text) in [
+        ("short", "0a0a"),
+        ("long", &"0a".repeat(33)),
+        ("noise", &"zz".repeat(32)),
+    ] {
+        let path = folder.path().join(name);
+        write_private(&path, text.as_bytes()).unwrap();
+        let refused = secret_hex(&path).unwrap_err();
+        assert!(!refused.to_string().contains(text));
+        assert!(matches!(refused, FileError::NoKey { .. }), "{name}");
+        assert!(
+            matches!(private_key_pem(&path), Err(FileError::NoKey { .. })),
+            "{name}"
+        );
+    }
+    let absent = secret_hex(&folder.path().join("absent"));
+    assert!(matches!(absent, Err(FileError::Io { .. })));
+}
