@@ -3,9 +3,9 @@
 
 use amanat_connector::{Connector, ConnectorError, EntryQuery, SeenEntry, Server};
 use amanat_schema::{
-    audit::{Action, Opening, Receipt},
+    audit::{Action, Opening, Receipt, ReleasedField},
     key::{ReleaseKeysRequest, ReleaseKeysResponse},
-    policy::Decision,
+    policy::{BasisKind, Decision},
     record::ReadRecordResponse,
     statement::Envelope,
 };
@@ -36,7 +36,24 @@ pub enum Alarm {
     Quiet,
 }
 
+/// A field released on the first basis of an entry.
+pub fn on_consent(path: &str) -> ReleasedField {
+    ReleasedField {
+        path: path.to_owned(),
+        basis_kind: BasisKind::Consent.into(),
+        basis: Some(0),
+    }
+}
+
 impl Stage {
+    /// Of a consent that was recorded an hour ago.
+    pub async fn told(program: &str) -> Self {
+        let mut running = Running::start(program, "info");
+        let story = Story::tell(&running).await;
+        an_hour_passes(&mut running).await;
+        Self::set(running, story).await
+    }
+
     /// The Dar-ul-Aman has read at the honest gateway; before it comes to the custodian, the gateway turns.
     pub async fn set(mut running: Running, story: Story) -> Self {
         let shelter = Party::open(&running, SHELTER);
@@ -66,7 +83,10 @@ impl Stage {
     pub async fn is_released(&self) -> ReleaseKeysResponse {
         let (receipt, officer) = self.forge(|_| {});
         let ask = ask(receipt, officer, self.referral());
-        self.shelter.release(&self.shelter.token(), ask).await.unwrap()
+        self.shelter
+            .release(&self.shelter.token(), ask)
+            .await
+            .unwrap()
     }
 
     /// The Dar-ul-Aman's officer brings an entry that was changed, and is refused.
@@ -84,7 +104,8 @@ impl Stage {
 
     pub async fn refuses(&self, what: &str, reason: &str, alarm: Alarm, ask: ReleaseKeysRequest) {
         let token = self.shelter.token();
-        self.refuses_to(&self.shelter, &token, what, reason, alarm, ask).await;
+        self.refuses_to(&self.shelter, &token, what, reason, alarm, ask)
+            .await;
     }
 
     /// No key comes back; the refusal stands in the custodian's log, as an ALARM if a person must hear of it.
@@ -114,7 +135,11 @@ impl Stage {
         assert_eq!(entry.body.public_reason, reason, "{what}");
         assert_eq!(entry.body.agency_id, caller.agency.as_bytes(), "{what}");
         let after = alarms(&self.oversight).await.len();
-        assert_eq!(after - before, usize::from(alarm == Alarm::Raised), "{what}");
+        assert_eq!(
+            after - before,
+            usize::from(alarm == Alarm::Raised),
+            "{what}"
+        );
     }
 
     /// The honest gateway comes back and knows nothing of what was signed for the custodian alone: whoever
@@ -122,7 +147,10 @@ impl Stage {
     pub async fn ends_in_discovery(mut self, honest: u64) {
         self.rogue.leave().await;
         self.running.gateway.start();
-        self.oversight.verify_log(Server::Custodian, |_, _| {}).await.unwrap();
+        self.oversight
+            .verify_log(Server::Custodian, |_, _| {})
+            .await
+            .unwrap();
         match self.oversight.verify_log(Server::Gateway, |_, _| {}).await {
             Err(ConnectorError::Verify(found)) => assert_eq!(found.index, Some(honest)),
             Err(error) => panic!("{error}"),
@@ -138,17 +166,30 @@ pub async fn alarms(oversight: &Connector) -> Vec<SeenEntry> {
         limit: 1000,
         ..EntryQuery::default()
     };
-    oversight.list_entries(Server::Custodian, &query).await.unwrap()
+    oversight
+        .list_entries(Server::Custodian, &query)
+        .await
+        .unwrap()
 }
 
 async fn entry(oversight: &Connector, index: u64) -> SeenEntry {
-    oversight.get_entry(Server::Custodian, index).await.unwrap().0
+    oversight
+        .get_entry(Server::Custodian, index)
+        .await
+        .unwrap()
+        .0
 }
 
 /// The custodian's own database, to look at what no call shows and to let time pass.
 pub async fn custodian_database(running: &Running) -> SqliteConnection {
-    let path = running.exchange.custodian.folder.join("data/custodian.sqlite");
-    SqliteConnection::connect(path.to_str().unwrap()).await.unwrap()
+    let path = running
+        .exchange
+        .custodian
+        .folder
+        .join("data/custodian.sqlite");
+    SqliteConnection::connect(path.to_str().unwrap())
+        .await
+        .unwrap()
 }
 
 /// An hour passes on the custodian's consent ledger: what it recorded is no longer news that could explain why

@@ -7,7 +7,9 @@ use amanat::development::Server;
 use amanat_ledger::{Edge, LogEntry, LogSigner, body};
 use amanat_schema::audit::EntryBody;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions,
+};
 
 /// The files behind one server's log.
 pub struct Books {
@@ -61,7 +63,10 @@ impl Books {
 
     pub async fn size(&self) -> usize {
         let mut connection = self.open().await;
-        let row = sqlx::query("SELECT size FROM head").fetch_one(&mut connection).await.unwrap();
+        let row = sqlx::query("SELECT size FROM head")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         usize::try_from(row.get::<i64, _>(0)).unwrap()
     }
 
@@ -74,7 +79,11 @@ impl Books {
             Column::Linkage => "SELECT linkage FROM entries WHERE idx = $1",
             Column::LinkageSalt => "SELECT linkage_salt FROM entries WHERE idx = $1",
         };
-        let row = sqlx::query(select).bind(signed(index)).fetch_one(&mut connection).await.unwrap();
+        let row = sqlx::query(select)
+            .bind(signed(index))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
         row.get(0)
     }
 
@@ -87,8 +96,16 @@ impl Books {
             Column::Linkage => "UPDATE entries SET linkage = $2 WHERE idx = $1",
             Column::LinkageSalt => "UPDATE entries SET linkage_salt = $2 WHERE idx = $1",
         };
-        let done = sqlx::query(update).bind(signed(index)).bind(value).execute(&mut connection);
-        assert_eq!(done.await.unwrap().rows_affected(), 1, "{} of {index}", column.name());
+        let done = sqlx::query(update)
+            .bind(signed(index))
+            .bind(value)
+            .execute(&mut connection);
+        assert_eq!(
+            done.await.unwrap().rows_affected(),
+            1,
+            "{} of {index}",
+            column.name()
+        );
         connection.close().await.unwrap();
     }
 
@@ -102,7 +119,11 @@ impl Books {
     /// Two entries change places, with all that stands beside them.
     pub async fn swap(&self, one: usize, other: usize) {
         let mut connection = self.open().await;
-        for (from, to) in [(signed(one), -1), (signed(other), signed(one)), (-1, signed(other))] {
+        for (from, to) in [
+            (signed(one), -1),
+            (signed(other), signed(one)),
+            (-1, signed(other)),
+        ] {
             sqlx::query("UPDATE entries SET idx = $2 WHERE idx = $1")
                 .bind(from)
                 .bind(to)
@@ -145,7 +166,10 @@ impl Books {
             .await
             .unwrap();
         let mut transaction = connection.begin().await.unwrap();
-        sqlx::query("DELETE FROM nodes").execute(&mut *transaction).await.unwrap();
+        sqlx::query("DELETE FROM nodes")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
         let mut edge = Edge::empty();
         for row in rows {
             let (body, salt): (Vec<u8>, Vec<u8>) = (row.get(0), row.get(1));
@@ -184,7 +208,9 @@ impl Books {
 
     /// The database as it is now, as a backup takes it. The server must be stopped.
     pub fn backup(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        self.database_files().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+        self.database_files()
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
     }
 
     /// Puts a backup in the place of the database. The server must be stopped.

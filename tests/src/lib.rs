@@ -9,10 +9,12 @@
     reason = "test support: a failed step is a failed test"
 )]
 
-pub mod forge;
 pub mod attack;
 pub mod cli;
+pub mod forge;
 pub mod load;
+pub mod markers;
+pub mod needles;
 pub mod party;
 pub mod rogue;
 pub mod sharing;

@@ -1,7 +1,9 @@
 //! A load of several agencies at once, which remembers what it was told was done.
 
+mod settled;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,22 +11,21 @@ use std::{
 };
 
 use amanat_connector::{
-    Connector, ConnectorError, ConsentFile, Delivery, EntryQuery, NewReferral, Read, ReadRequest,
-    SeenEntry, Server,
+    Connector, ConnectorError, ConsentFile, Delivery, NewReferral, Read, ReadRequest, Server,
 };
 use amanat_schema::{
     CaseId, ConsentId, RecordId, ReferralId,
     audit::Action,
     case_file,
-    consent::ConsentStatus,
-    policy::{Decision, Purpose, ReferralState},
+    policy::Purpose,
     record::{MinorBand, Need, Urgency},
-    referral::Direction,
 };
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::Running;
+use crate::{Running, cli};
+
+pub use settled::Settled;
 
 /// Who shares what with whom; the leaf carries a text that no other record has.
 struct Route {
@@ -69,7 +70,6 @@ const ROUTES: [Route; 4] = [
 const LANES: usize = 12;
 /// In clear to the gateway, so that each read has a leaf of either kind.
 const ROUTING: &str = "case.urgency";
-const CASE: &str = include_str!("../../deploy/quickstart/police-case.json");
 
 /// The load while it runs.
 pub struct Load {
@@ -116,7 +116,10 @@ impl Load {
     /// Starts it, and returns when as many cases as it has lanes were shared.
     pub async fn start(running: &Running) -> Self {
         let mut agencies = BTreeMap::new();
-        for name in ROUTES.iter().flat_map(|route| [route.source, route.recipient]) {
+        for name in ROUTES
+            .iter()
+            .flat_map(|route| [route.source, route.recipient])
+        {
             agencies.insert(name, Arc::new(running.connector(name).await));
         }
         let stopped = Arc::new(AtomicBool::new(false));
@@ -132,7 +135,12 @@ impl Load {
             };
             lanes.spawn(lane.run(Arc::clone(&stopped), shared.clone()));
         }
-        let load = Self { agencies, stopped, shared, lanes };
+        let load = Self {
+            agencies,
+            stopped,
+            shared,
+            lanes,
+        };
         load.shares(LANES).await;
         load
     }
@@ -140,7 +148,11 @@ impl Load {
     /// Returns when this many more cases were shared.
     pub async fn shares(&self, more: usize) {
         let enough = *self.shared.borrow() + more;
-        self.shared.subscribe().wait_for(|shared| *shared >= enough).await.unwrap();
+        self.shared
+            .subscribe()
+            .wait_for(|shared| *shared >= enough)
+            .await
+            .unwrap();
     }
 
     /// Ends it after the turn that each lane is at, and delivers what waits in the outboxes.
@@ -152,11 +164,23 @@ impl Load {
         }
         for (name, connector) in &self.agencies {
             for (job, outcome) in connector.deliver_pending().await.unwrap() {
-                assert!(outcome.is_ok(), "{name}: {} of {}: {outcome:?}", job.kind, job.subject);
+                assert!(
+                    outcome.is_ok(),
+                    "{name}: {} of {}: {outcome:?}",
+                    job.kind,
+                    job.subject
+                );
             }
-            assert_eq!(connector.pending().await.unwrap(), [], "{name} still has something to deliver");
+            assert_eq!(
+                connector.pending().await.unwrap(),
+                [],
+                "{name} still has something to deliver"
+            );
         }
-        Settled { agencies: self.agencies, done }
+        Settled {
+            agencies: self.agencies,
+            done,
+        }
     }
 }
 
@@ -192,7 +216,13 @@ impl Lane {
 
     /// A new case: submitted, consented to, referred, accepted and read by its recipient.
     async fn share(&mut self, turn: usize) -> Result<ReadRequest, ConnectorError> {
-        let Route { source, recipient, purpose, service, leaf } = *self.route;
+        let Route {
+            source,
+            recipient,
+            purpose,
+            service,
+            leaf,
+        } = *self.route;
         let text = format!("told in lane {} at turn {turn}", self.number);
         let file = case_file::parse(&with_leaf(leaf, &text)).unwrap();
         self.done.handed_in.push(source);
@@ -200,7 +230,13 @@ impl Lane {
         let (case, record) = (submitted.case, submitted.record);
         let steps = [Action::DepositKey, Action::PutRecord, Action::ActivateKey];
         self.acknowledge(source, &submitted.delivery, &steps);
-        self.done.submissions.push(Submission { source, case, record, leaf, text });
+        self.done.submissions.push(Submission {
+            source,
+            case,
+            record,
+            leaf,
+            text,
+        });
 
         let consent: ConsentFile = serde_json::from_value(json!({
             "recipient": recipient, "mode": "WRITTEN", "paths": [leaf],
@@ -222,7 +258,10 @@ impl Lane {
         };
         let referred = self.source.submit_referral(&new).await?;
         self.acknowledge(source, &referred.delivery, &[Action::SubmitReferral]);
-        let delivery = self.recipient.acknowledge_referral(referred.referral).await?;
+        let delivery = self
+            .recipient
+            .acknowledge_referral(referred.referral)
+            .await?;
         self.acknowledge(recipient, &delivery, &[Action::AcknowledgeReferral]);
         let delivery = self.recipient.accept_referral(referred.referral).await?;
         self.acknowledge(recipient, &delivery, &[Action::AcceptReferral]);
@@ -247,9 +286,15 @@ impl Lane {
     }
 
     fn acknowledge(&mut self, agency: &'static str, delivery: &Delivery, actions: &[Action]) {
-        assert_eq!(delivery.entries.len(), actions.len(), "every call has its entry");
+        assert_eq!(
+            delivery.entries.len(),
+            actions.len(),
+            "every call has its entry"
+        );
         let entries = delivery.entries.iter().zip(actions);
-        self.done.entries.extend(entries.map(|((server, at), act)| (agency, *server, *at, *act)));
+        self.done
+            .entries
+            .extend(entries.map(|((server, at), act)| (agency, *server, *at, *act)));
     }
 }
 
@@ -265,149 +310,9 @@ impl Acknowledged {
     }
 }
 
-/// The load after its end, with every outbox empty.
-pub struct Settled {
-    agencies: BTreeMap<&'static str, Arc<Connector>>,
-    pub done: Acknowledged,
-}
-
-impl Settled {
-    /// What was acknowledged is there, once; what was answered is on the log; both logs hold.
-    pub async fn check(&self, oversight: &Connector) {
-        for (name, connector) in &self.agencies {
-            self.records_are_there_once(name, connector).await;
-            self.consents_are_in_force(name, connector).await;
-            self.referrals_are_accepted(name, connector).await;
-        }
-        self.records_open(&self.done.submissions).await;
-        self.answers_are_on_the_log(oversight).await;
-        for server in [Server::Gateway, Server::Custodian] {
-            oversight.verify_log(server, |_, _| {}).await.unwrap();
-        }
-    }
-
-    /// Each record handed in is one version, put, deposited and activated by one entry each.
-    async fn records_are_there_once(&self, name: &str, connector: &Connector) {
-        let own = |source: &&&str| **source == name;
-        let handed_in = self.done.handed_in.iter().filter(own).count();
-        let mut records = BTreeSet::new();
-        for version in connector.list_versions(None).await.unwrap() {
-            if version.source == connector.agency() {
-                assert_eq!(version.version, 1, "of {}", version.record);
-                assert!(records.insert(version.record), "{} is there twice", version.record);
-            }
-        }
-        assert_eq!(records.len(), handed_in, "{name}: as many records as were handed in");
-        for submission in self.done.submissions.iter().filter(|s| s.source == name) {
-            assert!(records.contains(&submission.record), "{} is lost", submission.record);
-        }
-        for (server, action) in [
-            (Server::Custodian, Action::DepositKey),
-            (Server::Gateway, Action::PutRecord),
-            (Server::Custodian, Action::ActivateKey),
-        ] {
-            let mut logged = BTreeSet::new();
-            for entry in entries(connector, server, Some(action)).await {
-                if entry.body.decision() == Decision::Deny {
-                    // The custodian could not see the gateway's log; the same request came again.
-                    assert_eq!(entry.body.public_reason, "AUDIT_UNAVAILABLE", "{name}: {action:?}");
-                    continue;
-                }
-                let linkage = entry.linkage.as_ref().expect("an agency's own entry has its linkage");
-                let record = RecordId::parse(&linkage.record_id).unwrap();
-                assert!(logged.insert(record), "{name}: a second {action:?} of {record}");
-            }
-            assert_eq!(logged, records, "{name}: {action:?}");
-        }
-    }
-
-    async fn consents_are_in_force(&self, name: &str, connector: &Connector) {
-        for server in [Server::Gateway, Server::Custodian] {
-            let mut there = BTreeSet::new();
-            for consent in connector.list_consents(server, None).await.unwrap() {
-                assert_eq!(consent.status, ConsentStatus::InForce, "{}", consent.consent);
-                assert!(there.insert(consent.consent), "{} is there twice", consent.consent);
-            }
-            for (_, consent) in self.done.consents.iter().filter(|(source, _)| *source == name) {
-                assert!(there.contains(consent), "{name}: {consent} is lost");
-            }
-        }
-    }
-
-    async fn referrals_are_accepted(&self, name: &str, connector: &Connector) {
-        let mut there = BTreeSet::new();
-        for referral in connector.list_referrals(Direction::Received).await.unwrap() {
-            assert!(there.insert((referral.referral, referral.state)), "a referral is there twice");
-        }
-        for (_, referral) in self.done.accepted.iter().filter(|(recipient, _)| *recipient == name) {
-            let accepted = (*referral, ReferralState::Accepted);
-            assert!(there.contains(&accepted), "{name}: {referral} is lost");
-        }
-    }
-
-    /// Its source reads back what it sealed.
-    async fn records_open(&self, submissions: &[Submission]) {
-        for submission in submissions {
-            let source = &self.agencies[submission.source];
-            let request = ReadRequest {
-                case: submission.case,
-                record: submission.record,
-                source: source.agency(),
-                fields: vec![submission.leaf.to_owned()],
-                purpose: Purpose::VictimSupport,
-            };
-            let read = source.read_case(&request).await.unwrap();
-            assert_eq!(leaf(&read.record, submission.leaf), submission.text);
-        }
-    }
-
-    async fn answers_are_on_the_log(&self, oversight: &Connector) {
-        let gateway = entries(oversight, Server::Gateway, None).await;
-        let custodian = entries(oversight, Server::Custodian, None).await;
-        let at = |server, index: u64| {
-            let log = if server == Server::Gateway { &gateway } else { &custodian };
-            let entry = &log[usize::try_from(index).unwrap()];
-            assert_eq!(entry.index, index, "an auditor sees every entry");
-            &entry.body
-        };
-        for (agency, server, index, action) in &self.done.entries {
-            let body = at(*server, *index);
-            assert_eq!(body.agency_id, self.agencies[agency].agency().as_bytes());
-            assert_eq!((body.action(), body.decision()), (*action, Decision::Allow));
-        }
-        for (agency, read) in &self.done.reads {
-            let agency = self.agencies[agency].agency();
-            let body = at(Server::Gateway, read.gateway_index);
-            assert_eq!(body.agency_id, agency.as_bytes());
-            assert_eq!((body.action(), body.decision()), (Action::ReadRecord, Decision::Allow));
-            let released: Vec<_> = read.released.iter().map(|(path, _)| path.as_str()).collect();
-            let logged: Vec<_> = body.released.iter().map(|field| field.path.as_str()).collect();
-            assert_eq!(logged, released);
-
-            let index = read.custodian_index.expect("a sealed leaf was released");
-            let body = at(Server::Custodian, index);
-            assert_eq!(body.agency_id, agency.as_bytes());
-            assert_eq!((body.action(), body.decision()), (Action::ReleaseKeys, Decision::Allow));
-            assert_eq!(body.counterpart_index, read.gateway_index);
-            let logged: Vec<_> = body.released.iter().map(|field| field.path.as_str()).collect();
-            assert_eq!(logged, released);
-        }
-    }
-}
-
-async fn entries(connector: &Connector, server: Server, action: Option<Action>) -> Vec<SeenEntry> {
-    let query = EntryQuery { action, limit: usize::MAX, ..EntryQuery::default() };
-    connector.list_entries(server, &query).await.unwrap()
-}
-
 fn with_leaf(path: &str, text: &str) -> Value {
-    let mut file: Value = serde_json::from_str(CASE).unwrap();
+    let mut file = cli::case_file();
     let (section, field) = path.split_once('.').unwrap();
     file[section][field] = text.into();
     file
-}
-
-fn leaf<'a>(record: &'a Value, path: &str) -> &'a str {
-    let (section, field) = path.split_once('.').unwrap();
-    record[section][field].as_str().unwrap()
 }

@@ -185,12 +185,18 @@ impl Party {
     }
 
     /// Asks the gateway for a read, and goes no further.
-    pub async fn read(&self, read: ReadRecordRequest) -> Result<ReadRecordResponse, ConnectorError> {
+    pub async fn read(
+        &self,
+        read: ReadRecordRequest,
+    ) -> Result<ReadRecordResponse, ConnectorError> {
         let request = ReadRecordRequest {
             request_id: id(),
             ..read
         };
-        let answer = self.records().read_record(asked(request, &self.token())).await;
+        let answer = self
+            .records()
+            .read_record(asked(request, &self.token()))
+            .await;
         Ok(answer?.into_inner())
     }
 
@@ -220,7 +226,11 @@ impl Party {
             request_id: id(),
             ..ask
         };
-        Ok(self.keys().release_keys(asked(request, token)).await?.into_inner())
+        Ok(self
+            .keys()
+            .release_keys(asked(request, token))
+            .await?
+            .into_inner())
     }
 }
 
@@ -300,7 +310,11 @@ pub fn certified_by(running: &Running, issuer: &str, subject: &str) -> Profile {
     params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
-    let path = |end: &str| running.folder().join(format!("{subject}-by-{issuer}.{end}"));
+    let path = |end: &str| {
+        running
+            .folder()
+            .join(format!("{subject}-by-{issuer}.{end}"))
+    };
     fs::write(path("pem"), certificate.pem()).unwrap();
     fs::write(path("key"), key.serialize_pem()).unwrap();
     fs::set_permissions(path("key"), fs::Permissions::from_mode(0o600)).unwrap();

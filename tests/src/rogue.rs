@@ -150,7 +150,11 @@ impl Rogue {
             from_index: 0,
             count: 4096,
         };
-        let bundle = witness.audit(Server::Gateway).get_entry_bundle(request).await.unwrap();
+        let bundle = witness
+            .audit(Server::Gateway)
+            .get_entry_bundle(request)
+            .await
+            .unwrap();
         let entries = bundle.into_inner().entries;
         let entries = entries.iter().map(|entry| LogEntry::parse(entry).unwrap());
         let tree = Arc::new(Mutex::new(Tree::of(entries.collect())));
@@ -161,7 +165,9 @@ impl Rogue {
             fs::read(keys.join("server.pem")).unwrap(),
             fs::read(keys.join("server.key")).unwrap(),
         );
-        let listener = TcpListener::bind(running.exchange.gateway.address).await.unwrap();
+        let listener = TcpListener::bind(running.exchange.gateway.address)
+            .await
+            .unwrap();
         let (stop, stopped) = oneshot::channel();
         let serving = Transport::builder()
             .tls_config(ServerTlsConfig::new().identity(identity))

@@ -38,7 +38,9 @@ pub async fn share(
     consent: &ConsentFile,
     case: Option<CaseId>,
 ) -> Shared {
-    let file = case_file::parse(file).map_err(|wrong| format!("{wrong:?}")).unwrap();
+    let file = case_file::parse(file)
+        .map_err(|wrong| format!("{wrong:?}"))
+        .unwrap();
     let submitted = source.submit_case(file, case).await.unwrap();
     let case = submitted.case;
     let granted = source.grant_consent(case, consent).await.unwrap();

@@ -170,7 +170,11 @@ pub async fn withdraw(party: &Party, server: Server, case: CaseId, consent: Cons
         request_id: id(),
         withdrawal: Some(withdrawal),
     };
-    party.consents(server).withdraw_consent(request).await.unwrap();
+    party
+        .consents(server)
+        .withdraw_consent(request)
+        .await
+        .unwrap();
 }
 
 /// A record version that is sealed and signed, and not handed in.
@@ -194,8 +198,7 @@ impl Sealed {
         let conflict = file.guardian_conflict();
         let file = file.with_derived(MinorBand::Adult, source.agency);
         let sealed = amanat_seal::seal_record(&binding, file.values()).unwrap();
-        let (commitments, routing) =
-            amanat_seal::commit_routing(&binding, file.values()).unwrap();
+        let (commitments, routing) = amanat_seal::commit_routing(&binding, file.values()).unwrap();
         let follows = before.map(|before| amanat_seal::sha256(&before.payload));
         let follows = follows.map(Vec::from).unwrap_or_default();
         let header = source.sign(case, &follows, |head| RecordHeader {
@@ -218,14 +221,17 @@ impl Sealed {
         }
     }
 
-    /// Deposits the key and puts the record; the key stays pending.
-    pub async fn put(&self, source: &Party) -> Receipt {
-        let deposit = DepositKeyRequest {
+    pub fn deposit(&self) -> DepositKeyRequest {
+        DepositKeyRequest {
             request_id: id(),
             header: Some(self.header.clone()),
             record_key: self.sealed.key.expose().to_vec(),
-        };
-        let deposited = source.keys().deposit_key(deposit).await.unwrap();
+        }
+    }
+
+    /// Deposits the key and puts the record; the key stays pending.
+    pub async fn put(&self, source: &Party) -> Receipt {
+        let deposited = source.keys().deposit_key(self.deposit()).await.unwrap();
         let put = PutRecordRequest {
             request_id: id(),
             header: Some(self.header.clone()),

@@ -44,10 +44,20 @@ async fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_leaves_noth
         (&mut running.custodian, &running.exchange.custodian.folder),
     ] {
         load.shares(10).await;
-        assert!(tokio::task::block_in_place(|| server.stop()), "it ends with exit code 0");
+        assert!(
+            tokio::task::block_in_place(|| server.stop()),
+            "it ends with exit code 0"
+        );
         let log = fs::read_to_string(&server.log).unwrap();
-        assert!(log.contains("every request under way was answered"), "{log}");
-        assert_eq!(journals(folder), [""; 0], "the database is whole in its one file");
+        assert!(
+            log.contains("every request under way was answered"),
+            "{log}"
+        );
+        assert_eq!(
+            journals(folder),
+            [""; 0],
+            "the database is whole in its one file"
+        );
         tokio::task::block_in_place(|| server.start());
     }
     check(&running, load).await;
@@ -85,7 +95,9 @@ async fn check(running: &Running, load: Load) {
 fn journals(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder.join("data")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.ends_with("-wal") || name.ends_with("-journal")).collect()
+    names
+        .filter(|name| name.ends_with("-wal") || name.ends_with("-journal"))
+        .collect()
 }
 
 /// Numbers that a seed repeats (SplitMix64).

@@ -5,27 +5,27 @@
 use std::time::Duration;
 
 use amanat_connector::Server;
-use amanat_ledger::LogSigner;
+use amanat_ledger::body;
 use amanat_schema::{
-    CaseId, RecordId, ReferralId, Time,
-    audit::{Action, ReleasedField},
+    ConsentId, RecordId, Time,
+    audit::Action,
     policy::{BasisKind, Decision, Purpose, ReferralState},
-    record::{MinorBand, Need, Urgency},
-    statement::{Envelope, Referral},
+    statement::Consent,
 };
 use amanat_tests::{
     Running,
     attack::{
         Alarm::{Quiet, Raised},
-        Stage, alarms, an_hour_passes,
+        Stage, alarms, an_hour_passes, on_consent,
     },
-    party::{Party, ask, certified_by, honest_ask, id, mask, now, private_key_der, reason},
-    rogue::{Forged, origin},
+    party::{Party, ask, id, now, reason},
+    rogue::Forged,
     story::{
         HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, consent, record_consent,
-        refer, submit, withdraw,
+        withdraw,
     },
 };
+use prost::Message as _;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -33,25 +33,13 @@ fn running() -> Running {
     Running::start(env!("CARGO_BIN_EXE_amanat"), "info")
 }
 
-/// A told case whose consent is an hour old, and the gateway taken over.
 async fn stage() -> Stage {
-    let mut running = running();
-    let story = Story::tell(&running).await;
-    an_hour_passes(&mut running).await;
-    Stage::set(running, story).await
+    Stage::told(env!("CARGO_BIN_EXE_amanat")).await
 }
 
 fn between(forged: &mut Forged, from: Time, to: Time) {
     forged.body.time = Some(from.to_timestamp());
     forged.body.expire_time = Some(to.to_timestamp());
-}
-
-fn release(path: &str) -> ReleasedField {
-    ReleasedField {
-        path: path.to_owned(),
-        basis_kind: BasisKind::Consent.into(),
-        basis: Some(0),
-    }
 }
 
 #[tokio::test]
@@ -62,13 +50,18 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
     assert_eq!(stage.is_released().await.keys.len(), PERMITTED.len());
 
     stage
-        .refuses_entry("a path that she did not consent to", denied, Raised, |forged| {
-            forged.body.released.push(release("needs.narrative"));
-        })
+        .refuses_entry(
+            "a path that she did not consent to",
+            denied,
+            Raised,
+            |forged| {
+                forged.body.released.push(on_consent("needs.narrative"));
+            },
+        )
         .await;
     stage
         .refuses_entry("a path closed to shelters", denied, Raised, |forged| {
-            forged.body.released.push(release("case.fir_number"));
+            forged.body.released.push(on_consent("case.fir_number"));
         })
         .await;
     stage
@@ -90,9 +83,14 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
         })
         .await;
     stage
-        .refuses_entry("other words under the consent's id", denied, Raised, |forged| {
-            forged.linkage.bases[0].statement_sha256 = vec![9; 32];
-        })
+        .refuses_entry(
+            "other words under the consent's id",
+            denied,
+            Raised,
+            |forged| {
+                forged.linkage.bases[0].statement_sha256 = vec![9; 32];
+            },
+        )
         .await;
     stage
         .refuses_entry("another purpose", denied, Raised, |forged| {
@@ -100,15 +98,24 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
         })
         .await;
     stage
-        .refuses_entry("a referral that nobody accepted", denied, Raised, |forged| {
-            forged.body.set_referral_state(ReferralState::Acknowledged);
+        .refuses_entry(
+            "a referral that nobody accepted",
+            denied,
+            Raised,
+            |forged| {
+                forged.body.set_referral_state(ReferralState::Acknowledged);
+            },
+        )
+        .await;
+    stage
+        .refuses_entry("another version", denied, Raised, |forged| {
+            forged.linkage.version = 2
         })
         .await;
     stage
-        .refuses_entry("another version", denied, Raised, |forged| forged.linkage.version = 2)
-        .await;
-    stage
-        .refuses_entry("another case", denied, Raised, |forged| forged.linkage.case_id = id())
+        .refuses_entry("another case", denied, Raised, |forged| {
+            forged.linkage.case_id = id()
+        })
         .await;
     stage
         .refuses_entry("another source", denied, Raised, |forged| {
@@ -116,7 +123,9 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
         })
         .await;
     stage
-        .refuses_entry("no referral", denied, Raised, |forged| forged.linkage.referral_id.clear())
+        .refuses_entry("no referral", denied, Raised, |forged| {
+            forged.linkage.referral_id.clear()
+        })
         .await;
     stage
         .refuses_entry("a refusal", denied, Raised, |forged| {
@@ -139,6 +148,20 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
         })
         .await;
 
+    let released = id();
+    let (receipt, officer) = stage.forge(|forged| forged.body.entry_id.clone_from(&released));
+    let first = ask(receipt, officer, stage.referral());
+    stage
+        .shelter
+        .release(&stage.shelter.token(), first)
+        .await
+        .unwrap();
+    stage
+        .refuses_entry("an id that has released keys", denied, Raised, |forged| {
+            forged.body.entry_id.clone_from(&released);
+        })
+        .await;
+
     stage.is_released().await;
     stage.ends_in_discovery(honest).await;
 }
@@ -156,7 +179,9 @@ async fn an_entry_is_good_for_a_minute_of_now() {
         })
         .await;
     stage
-        .refuses_entry("no expiry", denied, Raised, |forged| forged.body.expire_time = None)
+        .refuses_entry("no expiry", denied, Raised, |forged| {
+            forged.body.expire_time = None
+        })
         .await;
     stage
         .refuses_entry("an hour ago", denied, Quiet, |forged| {
@@ -179,260 +204,169 @@ async fn an_entry_is_good_for_a_minute_of_now() {
 }
 
 #[tokio::test]
-async fn a_receipt_that_proves_nothing_releases_no_key() {
-    let stage = stage().await;
-    let honest = stage.rogue.size();
-    let invalid = "FIELD_INVALID";
-    let good = || {
-        let (receipt, officer) = stage.forge(|_| {});
-        ask(receipt, officer, stage.referral())
-    };
-
-    let mut linkage = good();
-    let other = stage.forge(|forged| forged.linkage.record_id = id()).0;
-    linkage.read_receipt.as_mut().unwrap().linkage = other.linkage;
-    stage.refuses("a linkage that names another record", invalid, Raised, linkage).await;
-    let mut unlinked = good();
-    unlinked.read_receipt.as_mut().unwrap().linkage = None;
-    stage.refuses("a linkage that is not shown", invalid, Quiet, unlinked).await;
-    let mut body = good();
-    let widened = stage.forge(|forged| forged.body.released.push(release("needs.narrative"))).0;
-    body.read_receipt.as_mut().unwrap().body = widened.body;
-    stage.refuses("a body that is not in the tree", invalid, Raised, body).await;
-
-    // The custodian's own key, under the gateway's name.
-    let key = stage.running.exchange.custodian.folder.join("keys/log.key");
-    let signer = LogSigner::from_pkcs8(&origin(), private_key_der(&key).secret_der()).unwrap();
-    let mut tree = stage.rogue.tree.lock().unwrap().clone();
-    let (receipt, officer) = tree.write(&signer, &Forged::of(&stage.answer));
-    let ask = ask(receipt, officer, stage.referral());
-    stage.refuses("a checkpoint that the gateway did not sign", invalid, Raised, ask).await;
-
-    stage.is_released().await;
-    stage.ends_in_discovery(honest).await;
-}
-
-#[tokio::test]
-async fn an_entry_is_good_for_its_own_officer_certificate_and_agency_only() {
-    let stage = stage().await;
-    let honest = stage.rogue.size();
-    let denied = "ACCESS_DENIED";
-    let shelter = &stage.shelter;
-    let entry = || {
-        let (receipt, officer) = stage.forge(|_| {});
-        ask(receipt, officer, stage.referral())
-    };
-
-    let colleague = shelter.colleague();
-    let token = shelter.token_of(&colleague);
-    stage.refuses_to(shelter, &token, "a colleague's entry", denied, Raised, entry()).await;
-    let mut renamed = entry();
-    renamed.officer.as_mut().unwrap().value = colleague.id.clone().into_bytes();
-    stage.refuses_to(shelter, &token, "a renamed officer", denied, Raised, renamed).await;
-
-    let other = certified_by(&stage.running, SHELTER, SHELTER);
-    let other = Party::of(&stage.running, &other);
-    let token = other.token();
-    stage.refuses_to(&other, &token, "another certificate's entry", denied, Raised, entry()).await;
-    let ngo = Party::open(&stage.running, NGO);
-    stage.refuses_to(&ngo, &ngo.token(), "another agency's entry", denied, Raised, entry()).await;
-
-    // Nor does it help that the gateway writes the entry for the one who asks, as no referral names it.
-    let (receipt, officer) = stage.forge(|forged| {
-        forged.body.agency_id = ngo.agency.to_vec();
-        forged.body.certificate_sha256 = ngo.certificate_sha256.to_vec();
-        forged.officer = ngo.officer.id.clone();
-    });
-    let ask = ask(receipt, officer, stage.referral());
-    stage.refuses_to(&ngo, &ngo.token(), "another's referral", denied, Raised, ask).await;
-
-    stage.is_released().await;
-    stage.ends_in_discovery(honest).await;
-}
-
-#[tokio::test]
-async fn only_the_senders_own_referral_brings_a_record_to_a_reader() {
-    let stage = stage().await;
-    let honest = stage.rogue.size();
-    let denied = "ACCESS_DENIED";
-    let ask = |referral| {
-        let (receipt, officer) = stage.forge(|_| {});
-        ask(receipt, officer, referral)
-    };
-    let police = Party::open(&stage.running, POLICE);
-    let ngo = Party::open(&stage.running, NGO);
-    let (case, id) = (stage.story.case, stage.story.referral);
-
-    stage.refuses("no referral", "FIELD_INVALID", Quiet, ask(None)).await;
-    let to_another = referral(&police, case, id, &ngo);
-    stage.refuses("a referral to another", denied, Raised, ask(Some(to_another))).await;
-    let of_another_case = referral(&police, CaseId::new([9; 16]), id, &stage.shelter);
-    stage.refuses("one of another case", denied, Raised, ask(Some(of_another_case))).await;
-    let other_id = referral(&police, case, ReferralId::new([9; 16]), &stage.shelter);
-    stage.refuses("one of another id", denied, Raised, ask(Some(other_id))).await;
-    let by_another = referral(&ngo, case, id, &stage.shelter);
-    stage.refuses("one by another agency", denied, Raised, ask(Some(by_another))).await;
-    let mut forged = referral(&police, case, id, &stage.shelter);
-    forged.signatures.clear();
-    stage.shelter.statements.cosign(&mut forged);
-    stage.refuses("one that the reader signed", denied, Raised, ask(Some(forged))).await;
-
-    stage.is_released().await;
-    stage.ends_in_discovery(honest).await;
-}
-
-fn referral(sender: &Party, case: CaseId, id: ReferralId, recipient: &Party) -> Envelope {
-    let terms = |head| Referral {
-        head: Some(head),
-        referral_id: id.to_vec(),
-        recipient_id: recipient.agency.to_vec(),
-        purpose: Purpose::Shelter.into(),
-        services: vec![Need::Safehouse.into()],
-        urgency: Urgency::Urgent.into(),
-        minor_band: MinorBand::Adult.into(),
-        paths: PERMITTED.map(str::to_owned).to_vec(),
-    };
-    sender.sign(case, &[], terms).envelope.unwrap()
-}
-
-#[tokio::test]
-async fn a_consent_that_has_ended_releases_nothing_whatever_the_gateway_logs() {
-    // Withdrawn, and an hour later the gateway still says that it is in force.
+async fn a_withdrawn_consent_releases_nothing_whatever_the_gateway_logs() {
     let mut running = running();
     let story = Story::tell(&running).await;
     let police = Party::open(&running, POLICE);
+    // Only the custodian is told, so that the gateway still allows the read.
     withdraw(&police, Server::Custodian, story.case, story.consent).await;
     an_hour_passes(&mut running).await;
-    // The honest gateway was not told, so it still allows.
     let stage = Stage::set(running, story).await;
     let honest = stage.rogue.size();
-    stage.refuses_entry("withdrawn", "ACCESS_DENIED", Raised, |_| {}).await;
-    stage.ends_in_discovery(honest).await;
 
-    // Expired an hour ago.
-    let mut running = self::running();
-    let story = Story::tell(&running).await;
-    let police = Party::open(&running, POLICE);
-    let shelter = running.exchange.agencies[SHELTER].id;
-    let (from, to) = (now() - HOUR * 24, now() - HOUR);
-    let (expired, statement) =
-        consent(&police, story.case, shelter, &["needs.narrative"], from, to);
-    for server in [Server::Custodian, Server::Gateway] {
-        record_consent(&police, server, &statement).await.unwrap();
-    }
-    an_hour_passes(&mut running).await;
-    let stage = Stage::set(running, story).await;
-    let honest = stage.rogue.size();
-    let payload = &statement.envelope.as_ref().unwrap().payload;
     stage
-        .refuses_entry("expired", "ACCESS_DENIED", Raised, |forged| {
-            forged.body.released = vec![release("needs.narrative")];
-            forged.linkage.bases[0].id = expired.to_vec();
-            forged.linkage.bases[0].statement_sha256 = amanat_seal::sha256(payload).to_vec();
-        })
+        .refuses_entry("withdrawn", "ACCESS_DENIED", Raised, |_| {})
+        .await;
+    stage.ends_in_discovery(honest).await;
+}
+
+#[tokio::test]
+async fn an_expired_consent_releases_nothing_whatever_the_gateway_logs() {
+    let (stage, expired) = stage_with(|consent| {
+        consent.expire_time = Some((now() - HOUR).to_timestamp());
+    })
+    .await;
+    let honest = stage.rogue.size();
+
+    stage
+        .refuses_entry(
+            "expired",
+            "ACCESS_DENIED",
+            Raised,
+            expired.releases_narrative(),
+        )
         .await;
     stage.is_released().await;
     stage.ends_in_discovery(honest).await;
 }
 
 #[tokio::test]
-async fn what_changed_a_moment_ago_explains_a_difference_and_raises_no_alarm() {
+async fn a_consent_to_one_read_releases_once_however_often_the_gateway_logs_it() {
+    let (stage, once) = stage_with(|consent| consent.max_reads = 1).await;
+    let honest = stage.rogue.size();
+    let ask = || {
+        let (receipt, officer) = stage.forge(once.releases_narrative());
+        ask(receipt, officer, stage.referral())
+    };
+    let token = stage.shelter.token();
+
+    let (one, other) = (ask(), ask());
+    let both = tokio::join!(
+        stage.shelter.release(&token, one.clone()),
+        stage.shelter.release(&token, other.clone()),
+    );
+    let (used, unused) = match both {
+        (Ok(_), Err(_)) => (one, other),
+        (Err(_), Ok(_)) => (other, one),
+        (Ok(_), Ok(_)) => panic!("one read released twice"),
+        (Err(error), Err(_)) => panic!("{error}"),
+    };
+    stage
+        .refuses("used up", "ACCESS_DENIED", Raised, unused)
+        .await;
+    stage
+        .refuses("used up, and logged anew", "ACCESS_DENIED", Raised, ask())
+        .await;
+    // The one read that was released can be asked for again.
+    stage.shelter.release(&token, used).await.unwrap();
+    stage.is_released().await;
+    stage.ends_in_discovery(honest).await;
+}
+
+/// A further consent of the police's, to the narrative of her needs.
+struct Further {
+    consent: ConsentId,
+    sha256: [u8; 32],
+}
+
+impl Further {
+    /// An entry that releases the narrative on it.
+    fn releases_narrative(&self) -> impl Fn(&mut Forged) {
+        |forged| {
+            forged.body.released = vec![on_consent("needs.narrative")];
+            forged.linkage.bases[0].id = self.consent.to_vec();
+            forged.linkage.bases[0].statement_sha256 = self.sha256.to_vec();
+        }
+    }
+}
+
+/// The stage, with one further consent at both ledgers, changed before it was signed.
+async fn stage_with(change: impl FnOnce(&mut Consent)) -> (Stage, Further) {
+    let mut running = running();
+    let story = Story::tell(&running).await;
+    let police = Party::open(&running, POLICE);
+    let shelter = running.exchange.agencies[SHELTER].id;
+    let (from, to) = (now() - HOUR * 24, now() + HOUR * 24);
+    let (consent, plain) = consent(&police, story.case, shelter, &["needs.narrative"], from, to);
+    let mut terms = Consent::decode(plain.envelope.unwrap().payload.as_slice()).unwrap();
+    change(&mut terms);
+    let statement = police.sign(story.case, &[], |head| Consent {
+        head: Some(head),
+        ..terms
+    });
+    for server in [Server::Custodian, Server::Gateway] {
+        record_consent(&police, server, &statement).await.unwrap();
+    }
+    an_hour_passes(&mut running).await;
+    let payload = &statement.envelope.as_ref().unwrap().payload;
+    let sha256 = amanat_seal::sha256(payload);
+    (
+        Stage::set(running, story).await,
+        Further { consent, sha256 },
+    )
+}
+
+#[tokio::test]
+async fn a_put_that_the_gateway_forges_activates_no_key() {
     let running = running();
     let story = Story::tell(&running).await;
     let police = Party::open(&running, POLICE);
-    let shelter = Party::open(&running, SHELTER);
-    let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    withdraw(&police, Server::Custodian, story.case, story.consent).await;
-
-    let refused = shelter.release(&shelter.token(), honest_ask(&answer)).await;
-    assert_eq!(reason(refused), "ACCESS_DENIED");
-    let oversight = running.connector("oversight").await;
-    assert!(alarms(&oversight).await.is_empty());
-    running.verify().await;
-}
-
-#[tokio::test]
-async fn a_receipt_gives_the_same_keys_again_and_never_others() {
-    let mut running = running();
-    let story = Story::tell(&running).await;
-    an_hour_passes(&mut running).await;
-    let shelter = Party::open(&running, SHELTER);
-    let oversight = running.connector("oversight").await;
-    let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    let token = shelter.token();
-
-    let first = shelter.release(&token, honest_ask(&answer)).await.unwrap();
-    let again = shelter.release(&token, honest_ask(&answer)).await.unwrap();
-    assert_eq!(first.keys, again.keys);
-    assert_eq!(first.keys.len(), PERMITTED.len());
-
-    for paths in [&["needs.needs"][..], &["needs.needs", "subject.given_name", "needs.narrative"]] {
-        let before = alarms(&oversight).await.len();
-        let mut other = honest_ask(&answer);
-        other.fields = mask(paths);
-        assert_eq!(reason(shelter.release(&token, other).await), "ACCESS_DENIED");
-        assert_eq!(alarms(&oversight).await.len(), before + 1);
-    }
-    running.verify().await;
-}
-
-#[tokio::test]
-async fn a_consent_that_only_the_gateway_has_is_waited_for() {
-    let running = running();
-    let submitted = submit(&running).await;
-    let (police, shelter) = (Party::open(&running, POLICE), Party::open(&running, SHELTER));
-    let (consent_id, statement) = consent(
-        &police,
-        submitted.case,
-        shelter.agency,
-        &PERMITTED,
-        now() - HOUR,
-        now() + HOUR,
-    );
-    record_consent(&police, Server::Gateway, &statement).await.unwrap();
-    let referral = refer(&running, submitted.case, &PERMITTED).await;
     let story = Story {
-        case: submitted.case,
-        record: submitted.record,
-        source: police.agency,
-        consent: consent_id,
-        referral,
+        record: RecordId::parse(&id()).unwrap(),
+        ..story
     };
-    let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    let token = shelter.token();
-    assert_eq!(reason(shelter.release(&token, honest_ask(&answer)).await), "LEDGER_BEHIND");
+    let pending = Sealed::new(&police, story.case, story.record, None);
+    let put = pending.put(&police).await;
+    let stage = Stage::set(running, story).await;
+    let honest = stage.rogue.size();
+    let other = Sealed::new(&police, stage.story.case, stage.story.record, None).header;
+    let forge = |change: fn(&mut Forged)| {
+        let (body, linkage) = (
+            body::parse(&put.body).unwrap(),
+            put.linkage.clone().unwrap(),
+        );
+        let mut forged = Forged {
+            body,
+            linkage: body::parse_linkage(&linkage.value).unwrap(),
+            officer: police.officer.id.clone(),
+        };
+        forged.linkage.statement_sha256 =
+            amanat_seal::sha256(&other.envelope.as_ref().unwrap().payload).to_vec();
+        change(&mut forged);
+        stage.rogue.write(&forged).0
+    };
 
-    record_consent(&police, Server::Custodian, &statement).await.unwrap();
-    let released = shelter.release(&token, honest_ask(&answer)).await.unwrap();
-    assert_eq!(released.keys.len(), PERMITTED.len());
-    let oversight = running.connector("oversight").await;
-    assert!(alarms(&oversight).await.is_empty());
-    running.verify().await;
-}
-
-#[tokio::test]
-async fn only_the_newest_version_whose_put_was_shown_is_released() {
-    let running = running();
-    let story = Story::tell(&running).await;
-    let (police, shelter) = (Party::open(&running, POLICE), Party::open(&running, SHELTER));
-    let record = RecordId::parse(&id()).unwrap();
-    let story = Story { record, ..story };
-    let token = shelter.token();
-
-    let first = Sealed::new(&police, story.case, record, None);
-    let put = first.put(&police).await;
-    let pending = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    assert_eq!(reason(shelter.release(&token, honest_ask(&pending)).await), "LEDGER_BEHIND");
-    activate(&police, put).await.unwrap();
-    let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    shelter.release(&token, honest_ask(&answer)).await.unwrap();
-
-    let second = Sealed::new(&police, story.case, record, first.header.envelope.as_ref());
-    let put = second.put(&police).await;
-    shelter.release(&token, honest_ask(&answer)).await.unwrap();
-    activate(&police, put).await.unwrap();
-    assert_eq!(reason(shelter.release(&token, honest_ask(&answer)).await), "ACCESS_DENIED");
-    let newest = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    shelter.release(&token, honest_ask(&newest)).await.unwrap();
-    running.verify().await;
+    let forgeries: [(&str, fn(&mut Forged)); 3] = [
+        ("of another header", |_| {}),
+        ("that was refused", |forged| {
+            forged.body.set_decision(Decision::Deny)
+        }),
+        ("that is a read", |forged| {
+            forged.body.set_action(Action::ReadRecord)
+        }),
+    ];
+    for (at, (what, change)) in forgeries.into_iter().enumerate() {
+        assert_eq!(
+            reason(activate(&police, forge(change)).await),
+            "ACCESS_DENIED",
+            "{what}"
+        );
+        assert_eq!(alarms(&stage.oversight).await.len(), at + 1, "{what}");
+    }
+    let (receipt, officer) = stage.forge(|_| {});
+    let ask = ask(receipt, officer, stage.referral());
+    stage
+        .refuses("still pending", "LEDGER_BEHIND", Quiet, ask)
+        .await;
+    stage.ends_in_discovery(honest).await;
 }

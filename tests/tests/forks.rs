@@ -4,9 +4,7 @@
 use amanat_connector::Server;
 use amanat_ledger::{LogSigner, LogVerifier};
 use amanat_schema::{
-    key::GetObservedHeadRequest,
-    record::ReadRecordResponse,
-    statement::ObservedHead,
+    key::GetObservedHeadRequest, record::ReadRecordResponse, statement::ObservedHead,
 };
 use amanat_tests::{
     Running,
@@ -34,13 +32,20 @@ fn running() -> Running {
 async fn released(running: &Running, story: &Story) -> ReadRecordResponse {
     let shelter = Party::open(running, SHELTER);
     let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    shelter.release(&shelter.token(), honest_ask(&answer)).await.unwrap();
+    shelter
+        .release(&shelter.token(), honest_ask(&answer))
+        .await
+        .unwrap();
     answer
 }
 
 async fn observed(running: &Running) -> ObservedHead {
     let call = GetObservedHeadRequest {};
-    let answer = Party::open(running, SHELTER).keys().get_observed_head(call).await.unwrap();
+    let answer = Party::open(running, SHELTER)
+        .keys()
+        .get_observed_head(call)
+        .await
+        .unwrap();
     let envelope = answer.into_inner().observed_head.unwrap();
     ObservedHead::decode(envelope.payload.as_slice()).unwrap()
 }
@@ -72,13 +77,18 @@ async fn freezes_the_custodian_for_good(fork: Fork) {
     *rogue.tree.lock().unwrap() = tree;
     let ask = ask(receipt, officer, answer.referral.clone());
     let token = shelter.token();
-    assert_eq!(reason(shelter.release(&token, ask).await), "LOG_INCONSISTENT");
+    assert_eq!(
+        reason(shelter.release(&token, ask).await),
+        "LOG_INCONSISTENT"
+    );
     assert_eq!(alarms(&oversight).await.len(), 1);
     assert_eq!(observed(&running).await, head);
 
     // Both notes are kept, each signed by the gateway.
     let mut database = custodian_database(&running).await;
-    let rows = sqlx::query("SELECT ours, theirs FROM evidence").fetch_all(&mut database).await;
+    let rows = sqlx::query("SELECT ours, theirs FROM evidence")
+        .fetch_all(&mut database)
+        .await;
     let rows = rows.unwrap();
     assert_eq!(rows.len(), 1);
     let log = gateway_log(&running);
@@ -95,7 +105,11 @@ async fn freezes_the_custodian_for_good(fork: Fork) {
         let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
         let refused = shelter.release(&token, honest_ask(&answer)).await;
         assert_eq!(reason(refused), "LOG_INCONSISTENT");
-        let deposit = running.connector(POLICE).await.submit_case(police_case(), None).await;
+        let deposit = running
+            .connector(POLICE)
+            .await
+            .submit_case(police_case(), None)
+            .await;
         assert_eq!(reason(deposit), "LOG_INCONSISTENT");
         assert_eq!(observed(&running).await, head);
         assert_eq!(alarms(&oversight).await.len(), 1);
@@ -127,7 +141,10 @@ async fn a_checkpoint_that_nobody_proves_is_no_evidence_and_releases_nothing() {
     let token = shelter.token();
 
     running.gateway.kill();
-    let refused = shelter.release_once(&token, honest_ask(&answer)).await.unwrap_err();
+    let refused = shelter
+        .release_once(&token, honest_ask(&answer))
+        .await
+        .unwrap_err();
     assert_eq!(refused.reason(), "AUDIT_UNAVAILABLE");
     assert!(refused.is_retryable());
     assert_eq!(observed(&running).await, head);
@@ -136,7 +153,10 @@ async fn a_checkpoint_that_nobody_proves_is_no_evidence_and_releases_nothing() {
     let released = shelter.release(&token, honest_ask(&answer)).await.unwrap();
     assert_eq!(released.keys.len(), PERMITTED.len());
     assert!(alarms(&oversight).await.is_empty());
-    let report = oversight.verify_log(Server::Gateway, |_, _| {}).await.unwrap();
+    let report = oversight
+        .verify_log(Server::Gateway, |_, _| {})
+        .await
+        .unwrap();
     assert!(report.entries > head.size);
     running.verify().await;
 }

@@ -30,7 +30,10 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOpt
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 const POLICE: &str = "police-lahore";
-const CASE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/quickstart/police-case.json");
+const CASE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/quickstart/police-case.json"
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivered_unchanged() {
@@ -45,7 +48,10 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     }
     let waiting = running.tell_json(POLICE, &["outbox", "list"]);
     assert_eq!(waiting.as_array().unwrap().len(), 1);
-    assert_eq!((&waiting[0]["kind"], &waiting[0]["answered"]), (&json!("submission"), &json!(0)));
+    assert_eq!(
+        (&waiting[0]["kind"], &waiting[0]["answered"]),
+        (&json!("submission"), &json!(0))
+    );
     let kept = Kept::of(&running, POLICE).await;
     assert_eq!(kept.len(), 1);
     assert_nothing_of_the_case_is_readable(&running.exchange.agencies[POLICE].folder);
@@ -55,7 +61,11 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
         assert_eq!(told.code, 1, "nothing was delivered");
         assert!(told.err.contains("UNREACHABLE"), "{}", told.err);
     }
-    assert_eq!(Kept::of(&running, POLICE).await, kept, "a retry seals nothing anew");
+    assert_eq!(
+        Kept::of(&running, POLICE).await,
+        kept,
+        "a retry seals nothing anew"
+    );
 
     running.gateway.start();
     running.custodian.start();
@@ -66,7 +76,10 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     assert_eq!((told.code, told.out.as_str()), (0, "nothing waits\n"));
 
     let submission = Submission::of(&running, &kept[0]);
-    assert_eq!(stored_headers(&running.exchange.gateway.folder).await, [submission.header]);
+    assert_eq!(
+        stored_headers(&running.exchange.gateway.folder).await,
+        [submission.header]
+    );
     let police = running.connector(POLICE).await;
     let versions = police.list_versions(None).await.unwrap();
     assert_eq!(versions.len(), 1);
@@ -85,7 +98,11 @@ async fn a_submission_that_lost_the_gateway_after_its_deposit_is_completed_later
     assert!(error.is_retryable(), "{error}");
 
     let pending = police.pending().await.unwrap();
-    assert_eq!((pending.len(), pending[0].progress), (1, 1), "the custodian has answered");
+    assert_eq!(
+        (pending.len(), pending[0].progress),
+        (1, 1),
+        "the custodian has answered"
+    );
     let kept = Kept::of(&running, POLICE).await;
     let outcome = police.deliver_pending().await.unwrap();
     assert!(outcome[0].1.is_err(), "the gateway is still down");
@@ -95,9 +112,16 @@ async fn a_submission_that_lost_the_gateway_after_its_deposit_is_completed_later
     let outcomes = police.deliver_pending().await.unwrap();
     let delivery = outcomes[0].1.as_ref().unwrap();
     let servers: Vec<_> = delivery.entries.iter().map(|(server, _)| *server).collect();
-    assert_eq!(servers, [Server::Gateway, Server::Custodian], "only what was left to do");
+    assert_eq!(
+        servers,
+        [Server::Gateway, Server::Custodian],
+        "only what was left to do"
+    );
     let submission = Submission::of(&running, &kept[0]);
-    assert_eq!(stored_headers(&running.exchange.gateway.folder).await, [submission.header]);
+    assert_eq!(
+        stored_headers(&running.exchange.gateway.folder).await,
+        [submission.header]
+    );
     assert_each_step_is_logged_once(&police, submission.record).await;
     let case = police.list_versions(None).await.unwrap()[0].case;
     assert_opens(&police, case, submission.record).await;
@@ -110,11 +134,21 @@ async fn a_submission_that_lost_the_custodian_before_its_activation_is_completed
     let police = running.connector(POLICE).await;
     running.custodian.kill();
     submit(&police).await.unwrap_err();
-    assert_eq!(police.pending().await.unwrap()[0].progress, 0, "nothing goes to the gateway first");
-    assert_eq!(stored_headers(&running.exchange.gateway.folder).await, [String::new(); 0]);
+    assert_eq!(
+        police.pending().await.unwrap()[0].progress,
+        0,
+        "nothing goes to the gateway first"
+    );
+    assert_eq!(
+        stored_headers(&running.exchange.gateway.folder).await,
+        [String::new(); 0]
+    );
 
     running.custodian.start();
-    police.deliver_pending().await.unwrap()[0].1.as_ref().unwrap();
+    police.deliver_pending().await.unwrap()[0]
+        .1
+        .as_ref()
+        .unwrap();
     assert_eq!(police.pending().await.unwrap(), []);
     running.verify().await;
 }
@@ -128,7 +162,13 @@ async fn a_refused_job_leaves_the_queue_with_its_reason_and_holds_up_nothing() {
     running.custodian.stop();
     // She may not be asked to let an agency read its own records.
     let consent = consent(POLICE);
-    assert!(police.grant_consent(case, &consent).await.unwrap_err().is_retryable());
+    assert!(
+        police
+            .grant_consent(case, &consent)
+            .await
+            .unwrap_err()
+            .is_retryable()
+    );
     assert!(submit(&police).await.unwrap_err().is_retryable());
     let kept = Kept::of(&running, POLICE).await;
     assert_eq!(kept.len(), 2);
@@ -137,16 +177,28 @@ async fn a_refused_job_leaves_the_queue_with_its_reason_and_holds_up_nothing() {
     running.custodian.start();
     let told = running.tell(POLICE, &["outbox", "deliver"]);
     assert_eq!(told.code, 1, "one was refused");
-    assert!(told.err.contains("FIELD_INVALID") && told.err.contains("delivered"), "{}", told.err);
+    assert!(
+        told.err.contains("FIELD_INVALID") && told.err.contains("delivered"),
+        "{}",
+        told.err
+    );
     assert_eq!(police.pending().await.unwrap(), []);
     assert_eq!(police.list_versions(None).await.unwrap().len(), 2);
 
     let listed = running.tell_json(POLICE, &["outbox", "list"]);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     assert_eq!(listed[0]["refused"], "FIELD_INVALID");
-    assert_eq!(Kept::of(&running, POLICE).await, kept[..1], "what was refused is not lost");
+    assert_eq!(
+        Kept::of(&running, POLICE).await,
+        kept[..1],
+        "what was refused is not lost"
+    );
     let told = running.tell(POLICE, &["outbox", "deliver"]);
-    assert_eq!((told.code, told.out.as_str()), (0, "nothing waits\n"), "it is not tried again");
+    assert_eq!(
+        (told.code, told.out.as_str()),
+        (0, "nothing waits\n"),
+        "it is not tried again"
+    );
     running.verify().await;
 }
 
@@ -156,27 +208,50 @@ async fn a_withdrawal_closes_at_either_server_while_the_other_is_down() {
     let police = running.connector(POLICE).await;
     let case = submit(&police).await.unwrap().case;
 
-    let granted = police.grant_consent(case, &consent("darul-aman-lahore")).await.unwrap().consent;
+    let granted = police
+        .grant_consent(case, &consent("darul-aman-lahore"))
+        .await
+        .unwrap()
+        .consent;
     running.gateway.kill();
     let told = running.tell(POLICE, &["consent", "withdraw", &granted.to_string()]);
     assert_eq!(told.code, 1);
     assert!(told.err.contains("UNREACHABLE"), "{}", told.err);
-    assert_eq!(status(&police, Server::Custodian, granted).await, ConsentStatus::Withdrawn);
+    assert_eq!(
+        status(&police, Server::Custodian, granted).await,
+        ConsentStatus::Withdrawn
+    );
     assert_waits(&police, "withdrawal to the gateway").await;
     running.gateway.start();
-    assert_eq!(status(&police, Server::Gateway, granted).await, ConsentStatus::InForce);
+    assert_eq!(
+        status(&police, Server::Gateway, granted).await,
+        ConsentStatus::InForce
+    );
     assert_eq!(running.tell(POLICE, &["outbox", "deliver"]).code, 0);
-    assert_eq!(status(&police, Server::Gateway, granted).await, ConsentStatus::Withdrawn);
+    assert_eq!(
+        status(&police, Server::Gateway, granted).await,
+        ConsentStatus::Withdrawn
+    );
 
-    let granted = police.grant_consent(case, &consent("ngo-shelter")).await.unwrap().consent;
+    let granted = police
+        .grant_consent(case, &consent("ngo-shelter"))
+        .await
+        .unwrap()
+        .consent;
     running.custodian.kill();
     let told = running.tell(POLICE, &["consent", "withdraw", &granted.to_string()]);
     assert_eq!(told.code, 1);
-    assert_eq!(status(&police, Server::Gateway, granted).await, ConsentStatus::Withdrawn);
+    assert_eq!(
+        status(&police, Server::Gateway, granted).await,
+        ConsentStatus::Withdrawn
+    );
     assert_waits(&police, "withdrawal to the custodian").await;
     running.custodian.start();
     assert_eq!(running.tell(POLICE, &["outbox", "deliver"]).code, 0);
-    assert_eq!(status(&police, Server::Custodian, granted).await, ConsentStatus::Withdrawn);
+    assert_eq!(
+        status(&police, Server::Custodian, granted).await,
+        ConsentStatus::Withdrawn
+    );
     running.verify().await;
 }
 
@@ -199,7 +274,11 @@ impl Kept {
             .unwrap();
         database.close().await.unwrap();
         rows.iter()
-            .map(|row| Self { kind: row.get(0), subject: row.get(1), job: row.get(2) })
+            .map(|row| Self {
+                kind: row.get(0),
+                subject: row.get(1),
+                job: row.get(2),
+            })
             .collect()
     }
 }
@@ -230,9 +309,19 @@ impl Submission {
         let put = PutRecordRequest::decode(steps[1].as_slice()).unwrap();
         let activate = ActivateKeyRequest::decode(steps[2].as_slice()).unwrap();
         let ids = [&deposit.request_id, &put.request_id, &activate.request_id];
-        let ids: BTreeSet<_> = ids.map(|id| RequestId::parse(id).unwrap()).into_iter().collect();
-        assert_eq!(ids.len(), 3, "each call has its own request id from the start");
-        assert_eq!(deposit.header, put.header, "both servers get the same signed header");
+        let ids: BTreeSet<_> = ids
+            .map(|id| RequestId::parse(id).unwrap())
+            .into_iter()
+            .collect();
+        assert_eq!(
+            ids.len(),
+            3,
+            "each call has its own request id from the start"
+        );
+        assert_eq!(
+            deposit.header, put.header,
+            "both servers get the same signed header"
+        );
         let envelope = put.header.unwrap().envelope.unwrap();
         Self {
             record: kept.subject.parse().unwrap(),
@@ -242,7 +331,9 @@ impl Submission {
 }
 
 async fn open(database: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(database).read_only(true);
+    let options = SqliteConnectOptions::new()
+        .filename(database)
+        .read_only(true);
     SqliteConnection::connect_with(&options).await.unwrap()
 }
 
@@ -261,7 +352,10 @@ fn assert_nothing_of_the_case_is_readable(agency: &Path) {
     for file in fs::read_dir(agency.join("outbox")).unwrap() {
         let bytes = fs::read(file.unwrap().path()).unwrap();
         for value in ["Mustafa", "0000012345678", "gulmohar", "Kot Example"] {
-            assert!(!bytes.windows(value.len()).any(|at| at == value.as_bytes()), "{value}");
+            assert!(
+                !bytes.windows(value.len()).any(|at| at == value.as_bytes()),
+                "{value}"
+            );
         }
     }
 }
@@ -280,7 +374,9 @@ async fn assert_each_step_is_logged_once(connector: &Connector, record: RecordId
         };
         let entries = connector.list_entries(server, &query).await.unwrap();
         let linkages = entries.iter().map(|entry| entry.linkage.as_ref().unwrap());
-        let count = linkages.filter(|linkage| linkage.record_id == record.as_bytes()).count();
+        let count = linkages
+            .filter(|linkage| linkage.record_id == record.as_bytes())
+            .count();
         assert_eq!(count, 1, "{action:?}");
     }
 }
@@ -305,7 +401,9 @@ async fn assert_waits(connector: &Connector, kind: &str) {
 
 async fn submit(connector: &Connector) -> Result<Submitted, ConnectorError> {
     let file: Value = serde_json::from_str(&fs::read_to_string(CASE).unwrap()).unwrap();
-    connector.submit_case(case_file::parse(&file).unwrap(), None).await
+    connector
+        .submit_case(case_file::parse(&file).unwrap(), None)
+        .await
 }
 
 fn consent(recipient: &str) -> ConsentFile {
@@ -317,5 +415,9 @@ fn consent(recipient: &str) -> ConsentFile {
 
 async fn status(connector: &Connector, server: Server, consent: ConsentId) -> ConsentStatus {
     let consents = connector.list_consents(server, None).await.unwrap();
-    consents.iter().find(|seen| seen.consent == consent).unwrap().status
+    consents
+        .iter()
+        .find(|seen| seen.consent == consent)
+        .unwrap()
+        .status
 }

@@ -166,7 +166,10 @@ fn every_line_for_a_program_is_one_object_and_the_last_is_the_verification() {
     for (step, line) in (1_u64..).zip(&lines) {
         assert!(line.is_object(), "{line}");
         assert_eq!(line["step"], step);
-        assert!(AGENCIES.contains(&line["agency"].as_str().unwrap()), "{line}");
+        assert!(
+            AGENCIES.contains(&line["agency"].as_str().unwrap()),
+            "{line}"
+        );
         assert!(!line["action"].as_str().unwrap().is_empty(), "{line}");
         let released = line["released"].as_array().unwrap();
         assert!(released.iter().all(Value::is_string), "{line}");
@@ -190,7 +193,9 @@ fn every_line_for_a_program_is_one_object_and_the_last_is_the_verification() {
 fn the_play_shows_what_each_agency_gets_and_never_gets() {
     let played = quickstart(&["--exit", "--json"]).output().unwrap();
     let lines = text(&played.stdout).lines();
-    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let reads = |agency: &str| {
         lines
             .iter()
@@ -199,7 +204,9 @@ fn the_play_shows_what_each_agency_gets_and_never_gets() {
     };
     let got = |agency, path: &str| {
         let reads = reads(agency);
-        let mut paths = reads.iter().flat_map(|line| line["released"].as_array().unwrap());
+        let mut paths = reads
+            .iter()
+            .flat_map(|line| line["released"].as_array().unwrap());
         paths.any(|released| released == path)
     };
     assert!(got("darul-aman-lahore", "needs.needs"));
@@ -235,7 +242,10 @@ fn every_command_that_it_prints_can_be_pasted_and_an_interrupt_ends_it_in_order(
     let printed = stage.read_until("Ctrl-C");
     let folder = stage.own_folder();
     let tour = folder.join("tour.env");
-    assert!(printed.contains(&format!(". {}", tour.display())), "{printed}");
+    assert!(
+        printed.contains(&format!(". {}", tour.display())),
+        "{printed}"
+    );
     let commands: Vec<_> = printed
         .lines()
         .filter(|line| line.starts_with("$AMANAT"))
@@ -264,14 +274,21 @@ fn a_folder_that_was_named_stays_and_is_not_used_twice() {
     stage.signal("INT");
     assert_eq!(stage.ended(), Some(0));
     assert!(are_closed(&addresses));
-    for kept in ["tour.env", "gateway/data/gateway.sqlite", "custodian/custodian.log"] {
+    for kept in [
+        "tour.env",
+        "gateway/data/gateway.sqlite",
+        "custodian/custodian.log",
+    ] {
         assert!(folder.join(kept).exists(), "{kept}");
     }
 
     let refused = quickstart(&["--exit", "--dir", dir]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let why = text(&refused.stderr);
-    assert!(why.contains(dir) && why.contains("choose another folder"), "{why}");
+    assert!(
+        why.contains(dir) && why.contains("choose another folder"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -322,7 +339,10 @@ fn the_tour_of_the_readme_runs_as_it_is_written() {
     let readme = Path::new(REPOSITORY).join("README.md");
     let readme = fs::read_to_string(readme).expect("there is a README.md");
     let commands = tour(&readme);
-    assert!(!commands.is_empty(), "README.md has no tour between its markers");
+    assert!(
+        !commands.is_empty(),
+        "README.md has no tour between its markers"
+    );
 
     let mut stage = Stage::start(&[]);
     stage.read_until("Ctrl-C");

@@ -5,14 +5,14 @@ use amanat_schema::{
     AgencyId, CaseId, Time,
     audit::{
         Action, Entry, EntryBody, GetCheckpointRequest, GetEntryBundleRequest, GetEntryRequest,
-        GetInclusionProofRequest, Linkage, ListEntriesRequest, Receipt,
+        GetInclusionProofRequest, Linkage, ListEntriesRequest, ListEntriesResponse, Receipt,
     },
     key::GetObservedHeadRequest,
     policy::Decision,
     statement::ObservedHead,
 };
 
-use crate::{Connector, ConnectorError, client::with_token};
+use crate::{Connector, ConnectorError, client::with_token, jobs::Asked, pages::Pages};
 
 /// Which server's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,28 +92,39 @@ impl Connector {
         query: &EntryQuery,
     ) -> Result<Vec<SeenEntry>, ConnectorError> {
         let mut seen = Vec::new();
-        let mut page_token = String::new();
+        let mut pages = Pages::default();
         while seen.len() < query.limit {
             let request = ListEntriesRequest {
                 page_size: PAGE.min(u32::try_from(query.limit - seen.len()).unwrap_or(PAGE)),
-                page_token,
+                page_token: pages.token(),
                 agency_id: query.agency.map(AgencyId::to_vec).unwrap_or_default(),
                 case_id: query.case.map(CaseId::to_vec).unwrap_or_default(),
                 action: query.action.unwrap_or_default().into(),
                 decision: query.decision.unwrap_or_default().into(),
                 from_index: query.from,
             };
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.audit(server).list_entries(request).await?.into_inner();
+            let answer = self.list_page(server, request).await?;
             for entry in &answer.entries {
                 seen.push(self.seen_entry(server, entry)?);
             }
-            if answer.next_page_token.is_empty() {
+            if !pages.next(server.name(), answer.next_page_token)? {
                 break;
             }
-            page_token = answer.next_page_token;
         }
         Ok(seen)
+    }
+
+    /// One page, whose own reading is on the log.
+    async fn list_page(
+        &self,
+        server: Server,
+        request: ListEntriesRequest,
+    ) -> Result<ListEntriesResponse, ConnectorError> {
+        let asked = Asked::of(server, Action::ListEntries, &request);
+        let request = with_token(request, &self.signer.token()?)?;
+        let answer = self.servers.audit(server).list_entries(request).await?.into_inner();
+        self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
+        Ok(answer)
     }
 
     /// One entry with its own receipt, verified.
@@ -125,12 +136,18 @@ impl Connector {
         server: Server,
         index: u64,
     ) -> Result<(SeenEntry, Receipt), ConnectorError> {
-        let request = with_token(GetEntryRequest { index }, &self.signer.token()?)?;
+        let request = GetEntryRequest { index };
+        let asked = Asked::of(server, Action::GetEntry, &request);
+        let request = with_token(request, &self.signer.token()?)?;
         let answer = self.servers.audit(server).get_entry(request).await?.into_inner();
+        self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let entry = answer.entry.unwrap_or_default();
         let receipt = answer.entry_receipt.unwrap_or_default();
-        amanat_ledger::receipt::verify(&receipt, self.log(server))
+        let proven = amanat_ledger::receipt::verify(&receipt, self.log(server))
             .map_err(|error| self.bad(server, Some(index), error))?;
+        if proven.index != index || entry.index != index || entry.body != receipt.body {
+            return Err(self.bad(server, Some(index), "the receipt is of another entry"));
+        }
         Ok((self.seen_entry(server, &entry)?, receipt))
     }
 
@@ -192,9 +209,15 @@ impl Connector {
 
         let leaves = self.recompute(server, largest, &anchors, checkpoint.as_ref(), &mut progress);
         let leaves = leaves.await?;
+        let receipted = self.compare_receipts(server, &leaves).await?;
+        if receipted > 0 {
+            compared.push(format!("{receipted} receipts kept here"));
+        }
         let bodies = self.rehash_bodies(server, head.size, &leaves).await?;
         if let Some(checkpoint) = &checkpoint {
-            self.keep.checkpoint(log.origin(), checkpoint).await?;
+            if let Some(what) = self.keep.checkpoint(log, checkpoint).await? {
+                return Err(self.bad(server, None, what));
+            }
         }
         Ok(LogReport {
             server,
@@ -271,6 +294,27 @@ impl Connector {
         Ok(entries)
     }
 
+    /// Every entry that was receipted here is the one that the log holds at its place.
+    async fn compare_receipts(
+        &self,
+        server: Server,
+        entries: &[LogEntry],
+    ) -> Result<usize, ConnectorError> {
+        let mut compared = 0;
+        for (index, receipt) in self.keep.receipted(self.log(server).origin()).await? {
+            // What came since the entries were fetched is for the next time.
+            let Some(public) = usize::try_from(index).ok().and_then(|at| entries.get(at)) else {
+                continue;
+            };
+            if public.as_bytes() != receipt.as_bytes() {
+                let what = "it is not the entry of a receipt that was kept here";
+                return Err(self.bad(server, Some(index), what));
+            }
+            compared += 1;
+        }
+        Ok(compared)
+    }
+
     /// The first entry that the signed checkpoint does not contain, if one can be named.
     async fn first_not_included(
         &self,
@@ -301,11 +345,14 @@ impl Connector {
         entries: &[LogEntry],
     ) -> Result<u64, ConnectorError> {
         let mut bodies = 0;
-        let mut page_token = String::new();
+        let mut pages = Pages::default();
         loop {
-            let request = ListEntriesRequest { page_size: PAGE, page_token, ..Default::default() };
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.audit(server).list_entries(request).await?.into_inner();
+            let request = ListEntriesRequest {
+                page_size: PAGE,
+                page_token: pages.token(),
+                ..Default::default()
+            };
+            let answer = self.list_page(server, request).await?;
             for entry in &answer.entries {
                 // The listing itself made entries beyond the checkpoint.
                 if entry.index >= size {
@@ -324,10 +371,9 @@ impl Connector {
                 self.seen_entry(server, entry)?;
                 bodies += 1;
             }
-            if answer.next_page_token.is_empty() {
+            if !pages.next(server.name(), answer.next_page_token)? {
                 return Ok(bodies);
             }
-            page_token = answer.next_page_token;
         }
     }
 

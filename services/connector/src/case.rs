@@ -1,15 +1,19 @@
 //! Records: seal and submit, read and open, list.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use amanat_identity::Signed;
+use amanat_ledger::Proven;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, RequestId, Time,
-    audit::{Action, Receipt},
+    audit::Action,
     case_file::{self, CaseFile},
     catalogue::{FieldId, SCHEMA_VERSION},
     key::{ActivateKeyRequest, DepositKeyRequest, ReleaseKeysRequest, ReleaseKeysResponse},
-    policy::{BasisKind, Decision, HandlingCode, Purpose, WithheldReason},
+    policy::{BasisKind, HandlingCode, Purpose, WithheldReason},
     record::{
         ListVersionsRequest, PutRecordRequest, ReadRecordRequest, ReadRecordResponse, RecordVersion,
     },
@@ -19,7 +23,12 @@ use amanat_seal::{Binding, FieldKey, Header, SUITE};
 use prost::Message as _;
 use prost_types::FieldMask;
 
-use crate::{Connector, ConnectorError, Delivery, Server, client::with_token, jobs::Kind};
+use crate::{
+    Connector, ConnectorError, Delivery, Server,
+    client::with_token,
+    jobs::{Asked, Kind},
+    pages::Pages,
+};
 
 /// How often and how long a release waits for the custodian to catch up.
 const TRIES: u32 = 10;
@@ -141,11 +150,12 @@ impl Connector {
             fields: Some(FieldMask { paths: read.fields.clone() }),
             purpose: read.purpose.into(),
         };
+        let asked = Asked::of(Server::Gateway, Action::ReadRecord, &request);
         let answer = self.servers.records().read_record(with_token(request, &token)?).await?;
         let answer = answer.into_inner();
-        let receipt = self.keep_receipt(Server::Gateway, answer.receipt.clone()).await?;
+        let entry = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let header = self.check_header(read, &answer).await?;
-        let released = check_entry(&receipt, &answer)?;
+        let released = check_entry(read, &header, &entry, &answer)?;
 
         let mut values = BTreeMap::new();
         for value in &answer.routing {
@@ -156,7 +166,7 @@ impl Connector {
         let mut custodian_index = None;
         let sealed = answer.sealed.clone().unwrap_or_default();
         if !sealed.slots.is_empty() {
-            let keys = self.release_keys(&answer, &receipt, &token).await?;
+            let keys = self.release_keys(&answer, &entry, &token).await?;
             custodian_index = keys.receipt.as_ref().map(|receipt| receipt.index);
             for slot in &sealed.slots {
                 let unknown = || ConnectorError::untrustworthy(GATEWAY, "there is no such field");
@@ -181,7 +191,7 @@ impl Connector {
             record,
             released,
             withheld: answer.withheld.iter().map(|w| (w.path.clone(), w.reason())).collect(),
-            gateway_index: receipt.index,
+            gateway_index: entry.index,
             custodian_index,
         })
     }
@@ -195,25 +205,25 @@ impl Connector {
         case: Option<CaseId>,
     ) -> Result<Vec<VersionSeen>, ConnectorError> {
         let mut versions = Vec::new();
-        let mut page_token = String::new();
+        let mut pages = Pages::default();
         loop {
             let request = ListVersionsRequest {
                 case_id: case.map(CaseId::to_vec).unwrap_or_default(),
                 page_size: 0,
-                page_token,
+                page_token: pages.token(),
             };
+            let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
             let request = with_token(request, &self.signer.token()?)?;
             let answer = self.servers.records().list_versions(request).await?.into_inner();
-            self.keep_receipt(Server::Gateway, answer.receipt).await?;
+            self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for version in &answer.versions {
                 let seen = VersionSeen::parse(version)
                     .ok_or_else(|| ConnectorError::untrustworthy(GATEWAY, "a malformed list"))?;
                 versions.push(seen);
             }
-            if answer.next_page_token.is_empty() {
+            if !pages.next(GATEWAY, answer.next_page_token)? {
                 return Ok(versions);
             }
-            page_token = answer.next_page_token;
         }
     }
 
@@ -248,25 +258,30 @@ impl Connector {
     async fn release_keys(
         &self,
         answer: &ReadRecordResponse,
-        receipt: &Receipt,
+        entry: &Proven,
         token: &str,
     ) -> Result<ReleaseKeysResponse, ConnectorError> {
         let slots = answer.sealed.iter().flat_map(|sealed| &sealed.slots);
         let paths = slots.filter_map(|slot| FieldId::parse(slot.field));
         let request = ReleaseKeysRequest {
             request_id: request_id()?,
-            read_receipt: Some(receipt.clone()),
+            read_receipt: answer.receipt.clone(),
             officer: answer.officer.clone(),
             referral: answer.referral.clone(),
             fields: Some(FieldMask { paths: paths.map(|id| id.field().path.to_owned()).collect() }),
         };
+        let asked = Asked::of(Server::Custodian, Action::ReleaseKeys, &request);
         let mut tries = 0;
         loop {
             let call = with_token(request.clone(), token)?;
             match self.servers.keys().release_keys(call).await.map_err(ConnectorError::from) {
                 Ok(answer) => {
                     let answer = answer.into_inner();
-                    self.keep_receipt(Server::Custodian, answer.receipt.clone()).await?;
+                    let own = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
+                    if own.body.counterpart_entry_sha256 != entry.entry.sha256() {
+                        let what = "the keys were released for another read";
+                        return Err(ConnectorError::untrustworthy(CUSTODIAN, what));
+                    }
                     return Ok(answer);
                 }
                 // The custodian's ledger or its view of the log is a moment behind.
@@ -281,26 +296,41 @@ impl Connector {
 const GATEWAY: &str = "gateway";
 const CUSTODIAN: &str = "custodian";
 
-/// What was answered is what the log says was released: nothing more, nothing less.
+/// What was answered is what was asked and what the log says: this record version, this purpose, and of
+/// the fields asked each either released or withheld.
 fn check_entry(
-    receipt: &Receipt,
+    read: &ReadRequest,
+    header: &Header,
+    entry: &Proven,
     answer: &ReadRecordResponse,
 ) -> Result<Vec<(String, BasisKind)>, ConnectorError> {
-    let body = amanat_ledger::body::parse(&receipt.body)
-        .map_err(|error| ConnectorError::untrustworthy(GATEWAY, error))?;
+    let body = &entry.body;
     let slots = answer.sealed.iter().flat_map(|sealed| sealed.slots.iter().map(|slot| slot.field));
     let fields = slots.chain(answer.routing.iter().map(|value| value.field));
-    let mut answered: Vec<_> =
-        fields.filter_map(FieldId::parse).map(|id| id.field().path.to_owned()).collect();
-    let mut logged: Vec<_> = body.released.iter().map(|field| field.path.clone()).collect();
-    answered.sort_unstable();
-    logged.sort_unstable();
-    let is_read = body.action() == Action::ReadRecord && body.decision() == Decision::Allow;
-    if !is_read || answered != logged || body.withheld != answer.withheld {
+    let answered = fields.filter_map(FieldId::parse).map(|id| id.field().path.to_owned());
+    let released = body.released.iter().map(|field| field.path.clone());
+    let withheld = body.withheld.iter().map(|field| field.path.clone());
+    let is_logged = sorted(answered) == sorted(released.clone())
+        && sorted(released.chain(withheld)) == sorted(read.fields.iter().cloned())
+        && body.withheld == answer.withheld
+        && body.purpose() == read.purpose;
+    let binding = header.binding();
+    let is_linked = entry.linkage.as_ref().is_some_and(|linkage| {
+        linkage.case_id == binding.case.as_bytes()
+            && linkage.record_id == binding.record.as_bytes()
+            && linkage.source_id == binding.source.as_bytes()
+            && linkage.version == binding.version
+    });
+    if !is_logged || !is_linked {
         let what = "the log's entry is not the one of this answer";
         return Err(ConnectorError::untrustworthy(GATEWAY, what));
     }
     Ok(body.released.iter().map(|field| (field.path.clone(), field.basis_kind())).collect())
+}
+
+/// A field asked twice is answered once.
+fn sorted(paths: impl Iterator<Item = String>) -> BTreeSet<String> {
+    paths.collect()
 }
 
 impl VersionSeen {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use amanat_identity::Signed;
 use amanat_schema::{
     AgencyId, CaseId, ConsentId, Time, Violation,
+    audit::Action,
     catalogue::{self, FieldClass},
     consent::{
         ConsentStatus, ListConsentsRequest, RecordConsentRequest, RecordedConsent,
@@ -17,7 +18,11 @@ use prost::Message as _;
 use serde::Deserialize;
 
 use crate::{
-    Connector, ConnectorError, Delivery, Server, case::request_id, client::with_token, jobs::Kind,
+    Connector, ConnectorError, Delivery, Server,
+    case::request_id,
+    client::with_token,
+    jobs::{Asked, Kind},
+    pages::Pages,
 };
 
 /// A consent as an officer writes it down; unknown keys are refused.
@@ -205,23 +210,23 @@ impl Connector {
         case: Option<CaseId>,
     ) -> Result<Vec<ConsentSeen>, ConnectorError> {
         let mut consents = Vec::new();
-        let mut page_token = String::new();
+        let mut pages = Pages::default();
         loop {
             let request = ListConsentsRequest {
                 case_id: case.map(CaseId::to_vec).unwrap_or_default(),
                 page_size: 0,
-                page_token,
+                page_token: pages.token(),
             };
+            let asked = Asked::of(server, Action::ListConsents, &request);
             let request = with_token(request, &self.signer.token()?)?;
             let answer = self.servers.consents(server).list_consents(request).await?.into_inner();
-            self.keep_receipt(server, answer.receipt).await?;
+            self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for consent in &answer.consents {
                 consents.push(self.seen_consent(server, consent)?);
             }
-            if answer.next_page_token.is_empty() {
+            if !pages.next(server.name(), answer.next_page_token)? {
                 return Ok(consents);
             }
-            page_token = answer.next_page_token;
         }
     }
 

@@ -65,11 +65,7 @@ impl ConnectorError {
 
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => refusal.retry,
-            Self::Unreachable => true,
-            _ => false,
-        }
+        matches!(self, Self::Unreachable) || matches!(self, Self::Refused(refusal) if refusal.retry)
     }
 
     /// The published reason, or a name of the same form.
@@ -122,12 +118,15 @@ impl From<Status> for ConnectorError {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let Some(info) = details.error_info() else {
-            return match status.code() {
-                Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-                    transport(&status)
-                }
-                Code::OutOfRange | Code::ResourceExhausted => Self::refused(&status, "TOO_LARGE"),
-                _ => Self::refused(&status, "UNEXPECTED"),
+            let is_one_of = |codes: &[Code]| codes.contains(&status.code());
+            let broken =
+                [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
+            return if is_one_of(&broken) {
+                transport(&status)
+            } else if is_one_of(&[Code::OutOfRange, Code::ResourceExhausted]) {
+                Self::refused(&status, "TOO_LARGE")
+            } else {
+                Self::refused(&status, "UNEXPECTED")
             };
         };
         let withheld = info
@@ -194,12 +193,12 @@ impl From<(&'static str, ReceiptError)> for ConnectorError {
 impl From<sqlx::Error> for ConnectorError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
-        Self::Keep(match error {
-            sqlx::Error::Database(error) => {
-                error.code().map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
-            }
-            sqlx::Error::Io(error) => error.kind().to_string(),
-            _ => "the file is not an outbox, or is damaged".to_owned(),
+        Self::Keep(if let sqlx::Error::Database(error) = &error {
+            error.code().map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
+        } else if let sqlx::Error::Io(error) = &error {
+            error.kind().to_string()
+        } else {
+            "the file is not an outbox, or is damaged".to_owned()
         })
     }
 }

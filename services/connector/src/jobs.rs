@@ -1,22 +1,21 @@
 //! Deliveries: what an officer hands in is durable, as the very bytes that will be sent, before the first
 //! call is made. A repeat sends the same bytes under the same request ids, so it is done once.
 
+use amanat_ledger::Proven;
 use amanat_schema::{
-    audit::Receipt,
-    consent::{
-        RecordConsentRequest, RecordConsentResponse, WithdrawConsentRequest, WithdrawConsentResponse,
-    },
-    key::{ActivateKeyRequest, ActivateKeyResponse, DepositKeyRequest, DepositKeyResponse},
+    audit::{Action, Receipt},
+    consent::{RecordConsentRequest, WithdrawConsentRequest},
+    key::{ActivateKeyRequest, DepositKeyRequest, DepositKeyResponse},
+    policy::Decision,
     record::{PutRecordRequest, PutRecordResponse},
-    referral::{
-        SubmitReferralRequest, SubmitReferralResponse, TransitionReferralRequest,
-        TransitionReferralResponse,
-    },
+    referral::{SubmitReferralRequest, TransitionReferralRequest},
 };
-use prost::Message;
-use zeroize::Zeroizing;
+use prost::{Message, Name};
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{Connector, ConnectorError, Server, client::with_token, keep::JobRow};
+use crate::{
+    Connector, ConnectorError, Server, VerifyError, client::with_token, keep::JobRow,
+};
 
 /// What a delivery came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +69,8 @@ enum Step {
     RecordConsent(Server),
     WithdrawConsent(Server),
     SubmitReferral,
-    AcknowledgeReferral,
-    AcceptReferral,
-    RejectReferral,
+    /// By the action that its entry has.
+    MoveReferral(Action),
 }
 
 /// A job's requests, one a step, as they are stored under the local key.
@@ -81,6 +79,32 @@ struct Requests {
     #[prost(bytes = "vec", repeated, tag = "1")]
     steps: Vec<Vec<u8>>,
 }
+
+/// What was asked of a server: the entry that its receipt proves must be the one of this very request, so
+/// that no answer can be spliced to another question.
+pub(crate) struct Asked {
+    pub(crate) server: Server,
+    action: Action,
+    request_sha256: [u8; 32],
+}
+
+impl Asked {
+    pub(crate) fn of<T: Message + Name>(server: Server, action: Action, request: &T) -> Self {
+        Self { server, action, request_sha256: amanat_identity::request_sha256(request) }
+    }
+}
+
+/// The reasons that no later delivery changes. Everything else waits: a withdrawal must not be lost
+/// because a server was frozen or a clock was off for an hour.
+const FINAL: [&str; 7] = [
+    "FIELD_INVALID",
+    "TOO_LARGE",
+    "ACCESS_DENIED",
+    "NOTHING_RELEASABLE",
+    "STATE_CONFLICT",
+    "REQUEST_ID_REUSED",
+    "VERSION_MISMATCH",
+];
 
 /// The label under which jobs are sealed at rest.
 const JOB: &str = "amanat/outbox/v1";
@@ -125,9 +149,9 @@ impl Kind {
             Self::WithdrawalToCustodian => &[Step::WithdrawConsent(Server::Custodian)],
             Self::WithdrawalToGateway => &[Step::WithdrawConsent(Server::Gateway)],
             Self::Referral => &[Step::SubmitReferral],
-            Self::Acknowledgement => &[Step::AcknowledgeReferral],
-            Self::Acceptance => &[Step::AcceptReferral],
-            Self::Rejection => &[Step::RejectReferral],
+            Self::Acknowledgement => &[Step::MoveReferral(Action::AcknowledgeReferral)],
+            Self::Acceptance => &[Step::MoveReferral(Action::AcceptReferral)],
+            Self::Rejection => &[Step::MoveReferral(Action::RejectReferral)],
         }
     }
 }
@@ -140,11 +164,23 @@ impl Connector {
         subject: &str,
         requests: Vec<Vec<u8>>,
     ) -> Result<i64, ConnectorError> {
-        let plain = Zeroizing::new(Requests { steps: requests }.encode_to_vec());
-        let context: [&[u8]; 2] = [kind.name().as_bytes(), subject.as_bytes()];
-        let sealed = self.local.wrap(JOB, &context, &plain)?;
+        let requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
+        let sealed = self.sealed(kind, subject, &requests)?;
         let steps = u32::try_from(kind.steps().len()).unwrap_or(u32::MAX);
         self.keep.add_job(kind.name(), subject, &sealed, steps).await
+    }
+
+    fn sealed(
+        &self,
+        kind: Kind,
+        subject: &str,
+        requests: &[Zeroizing<Vec<u8>>],
+    ) -> Result<Vec<u8>, ConnectorError> {
+        let mut all = Requests { steps: requests.iter().map(|step| step.to_vec()).collect() };
+        let plain = Zeroizing::new(all.encode_to_vec());
+        all.steps.zeroize();
+        let context: [&[u8]; 2] = [kind.name().as_bytes(), subject.as_bytes()];
+        Ok(self.local.wrap(JOB, &context, &plain)?)
     }
 
     /// Hands in and delivers at once. If the servers cannot be reached now, it stays in the outbox.
@@ -213,20 +249,22 @@ impl Connector {
         let context: [&[u8]; 2] = [kind.name().as_bytes(), job.subject.as_bytes()];
         let plain = self.local.unwrap(JOB, &context, &job.job)?;
         let requests = Requests::decode(plain.as_slice()).map_err(|_| damaged())?.steps;
+        let mut requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
         let mut answers = job.answers.clone();
         let mut entries = Vec::new();
-        let steps = (0..).zip(kind.steps()).zip(requests.into_iter().map(Zeroizing::new));
-        for ((at, step), request) in steps {
-            if at < job.progress {
-                continue;
-            }
+        for (at, step) in (0..).zip(kind.steps()).skip(job.answers.len()) {
+            let request = requests.get_mut(at).map(std::mem::take).ok_or_else(damaged)?;
             match self.call(*step, &request, &answers).await {
-                Ok((server, receipt, answer)) => {
-                    self.keep.answered(job.seq, at, &answer).await?;
+                Ok((server, index, answer)) => {
+                    // What was answered is not kept for the next step: a deposit holds the record key.
+                    let rest = self.sealed(kind, &job.subject, &requests)?;
+                    self.keep.answered(job.seq, at, &answer, &rest).await?;
                     answers.push(answer);
-                    entries.push((server, receipt.index));
+                    entries.push((server, index));
                 }
-                Err(ConnectorError::Refused(refusal)) if !refusal.retry => {
+                Err(ConnectorError::Refused(refusal))
+                    if FINAL.contains(&refusal.reason.as_str()) =>
+                {
                     self.keep.refused(job.seq, &refusal.reason).await?;
                     return Err(ConnectorError::Refused(refusal));
                 }
@@ -242,83 +280,93 @@ impl Connector {
         step: Step,
         request: &[u8],
         answers: &[Vec<u8>],
-    ) -> Result<(Server, Receipt, Vec<u8>), ConnectorError> {
-        let (keys, records) = (|| self.servers.keys(), || self.servers.records());
-        let referrals = || self.servers.referrals();
-        let (server, receipt, answer) = match step {
+    ) -> Result<(Server, u64, Vec<u8>), ConnectorError> {
+        let (asked, receipt, answer) = match step {
             Step::DepositKey => {
                 let request = stored::<DepositKeyRequest>(request)?;
-                let answer = keys().deposit_key(request).await?.into_inner();
-                (Server::Custodian, answer.receipt.clone(), answer.encode_to_vec())
+                let asked = Asked::of(Server::Custodian, Action::DepositKey, &request);
+                let answer = self.servers.keys().deposit_key(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::PutRecord => {
                 let deposit = before::<DepositKeyResponse>(answers, 0)?;
                 let mut request = stored::<PutRecordRequest>(request)?;
                 request.deposit_receipt = deposit.deposit_receipt;
-                let answer: PutRecordResponse = records().put_record(request).await?.into_inner();
-                (Server::Gateway, answer.receipt.clone(), answer.encode_to_vec())
+                let asked = Asked::of(Server::Gateway, Action::PutRecord, &request);
+                let answer = self.servers.records().put_record(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::ActivateKey => {
                 let put = before::<PutRecordResponse>(answers, 1)?;
                 let mut request = stored::<ActivateKeyRequest>(request)?;
                 request.put_receipt = put.receipt;
+                let asked = Asked::of(Server::Custodian, Action::ActivateKey, &request);
                 let request = with_token(request, &self.signer.token()?)?;
-                let answer: ActivateKeyResponse = keys().activate_key(request).await?.into_inner();
-                (Server::Custodian, answer.receipt.clone(), answer.encode_to_vec())
+                let answer = self.servers.keys().activate_key(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::RecordConsent(server) => {
                 let request = stored::<RecordConsentRequest>(request)?;
+                let asked = Asked::of(server, Action::RecordConsent, &request);
                 let mut client = self.servers.consents(server);
-                let answer: RecordConsentResponse =
-                    client.record_consent(request).await?.into_inner();
-                (server, answer.receipt.clone(), answer.encode_to_vec())
+                let answer = client.record_consent(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::WithdrawConsent(server) => {
                 let request = stored::<WithdrawConsentRequest>(request)?;
+                let asked = Asked::of(server, Action::WithdrawConsent, &request);
                 let mut client = self.servers.consents(server);
-                let answer: WithdrawConsentResponse =
-                    client.withdraw_consent(request).await?.into_inner();
-                (server, answer.receipt.clone(), answer.encode_to_vec())
+                let answer = client.withdraw_consent(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::SubmitReferral => {
                 let request = stored::<SubmitReferralRequest>(request)?;
-                let answer: SubmitReferralResponse =
-                    referrals().submit_referral(request).await?.into_inner();
-                (Server::Gateway, answer.receipt.clone(), answer.encode_to_vec())
+                let asked = Asked::of(Server::Gateway, Action::SubmitReferral, &request);
+                let answer = self.servers.referrals().submit_referral(request).await?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
-            Step::AcknowledgeReferral | Step::AcceptReferral | Step::RejectReferral => {
+            Step::MoveReferral(action) => {
                 let request = stored::<TransitionReferralRequest>(request)?;
-                let mut client = referrals();
-                let answer: TransitionReferralResponse = match step {
-                    Step::AcknowledgeReferral => client.acknowledge_referral(request).await,
-                    Step::AcceptReferral => client.accept_referral(request).await,
+                let asked = Asked::of(Server::Gateway, action, &request);
+                let mut client = self.servers.referrals();
+                let answer = match action {
+                    Action::AcknowledgeReferral => client.acknowledge_referral(request).await,
+                    Action::AcceptReferral => client.accept_referral(request).await,
                     _ => client.reject_referral(request).await,
-                }?
-                .into_inner();
-                (Server::Gateway, answer.receipt.clone(), answer.encode_to_vec())
+                };
+                let answer = answer?.into_inner();
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
         };
-        let receipt = self.keep_receipt(server, receipt).await?;
-        Ok((server, receipt, answer))
+        let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
+        Ok((asked.server, proven.index, answer))
     }
 
-    /// Verifies a receipt, as evidence that what was answered is on the log, and keeps it.
+    /// Verifies a receipt, as evidence that what was asked is on the log, allowed, and keeps it.
     pub(crate) async fn keep_receipt(
         &self,
-        server: Server,
-        receipt: Option<Receipt>,
-    ) -> Result<Receipt, ConnectorError> {
-        let receipt = receipt
-            .ok_or_else(|| ConnectorError::untrustworthy(server.name(), "there is no receipt"))?;
+        asked: &Asked,
+        receipt: Option<&Receipt>,
+    ) -> Result<Proven, ConnectorError> {
+        let server = asked.server;
+        let untrustworthy = |what: &str| ConnectorError::untrustworthy(server.name(), what);
+        let receipt = receipt.ok_or_else(|| untrustworthy("there is no receipt"))?;
         let log = self.log(server);
-        let proven = amanat_ledger::receipt::verify(&receipt, log)
+        let proven = amanat_ledger::receipt::verify(receipt, log)
             .map_err(|error| ConnectorError::from((server.name(), error)))?;
-        if proven.body.agency_id != self.profile.agency.as_bytes() {
-            let what = "the receipt is of another agency's entry";
-            return Err(ConnectorError::untrustworthy(server.name(), what));
+        let request = proven.linkage.as_ref().map(|linkage| linkage.request_sha256.as_slice());
+        let is_of_this = proven.body.agency_id == self.profile.agency.as_bytes()
+            && proven.body.action() == asked.action
+            && proven.body.decision() == Decision::Allow
+            && request == Some(asked.request_sha256.as_slice());
+        if !is_of_this {
+            return Err(untrustworthy("the receipt is not of this request's entry"));
         }
-        self.keep.receipt(log.origin(), &receipt, &proven.checkpoint).await?;
-        Ok(receipt)
+        if let Some(what) = self.keep.receipt(log, receipt, &proven.checkpoint).await? {
+            let (index, what) = (Some(proven.index), what.to_owned());
+            return Err(VerifyError { server, index, what }.into());
+        }
+        Ok(proven)
     }
 
     pub(crate) fn log(&self, server: Server) -> &amanat_ledger::LogVerifier {

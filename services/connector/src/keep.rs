@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use amanat_ledger::SignedCheckpoint;
+use amanat_ledger::{LogEntry, LogVerifier, SignedCheckpoint};
 use amanat_schema::{AgencyId, CaseId, ConsentId, RecordId, audit::Receipt};
 use prost::Message as _;
 use sqlx::{
@@ -115,13 +115,15 @@ impl Keep {
         Ok(jobs.fetch_all(&self.pool).await?)
     }
 
-    /// Records a step's answer; with the last one the job's contents are erased.
+    /// Records a step's answer and what is left to send; with the last one the job's contents are erased.
     pub(crate) async fn answered(
         &self,
         seq: i64,
-        step: u32,
+        step: usize,
         answer: &[u8],
+        rest: &[u8],
     ) -> Result<(), ConnectorError> {
+        let step = u32::try_from(step).unwrap_or(u32::MAX);
         let mut transaction = self.pool.begin().await?;
         sqlx::query("INSERT OR IGNORE INTO answers (seq, step, answer) VALUES ($1, $2, $3)")
             .bind(seq)
@@ -131,10 +133,11 @@ impl Keep {
             .await?;
         sqlx::query(
             "UPDATE jobs SET progress = max(progress, $2 + 1), \
-             job = CASE WHEN $2 + 1 >= steps THEN x'' ELSE job END WHERE seq = $1",
+             job = CASE WHEN $2 + 1 >= steps THEN x'' ELSE $3 END WHERE seq = $1",
         )
         .bind(seq)
         .bind(step)
+        .bind(rest)
         .execute(&mut *transaction)
         .await?;
         Ok(transaction.commit().await?)
@@ -150,39 +153,73 @@ impl Keep {
         Ok(())
     }
 
-    /// Keeps a verified receipt and the largest checkpoint.
+    /// Keeps a verified receipt and the largest checkpoint. Answers what it contradicts of what was kept
+    /// before, if anything: the same place in the log with another entry, or the same size with another root.
     pub(crate) async fn receipt(
         &self,
-        origin: &str,
+        log: &LogVerifier,
         receipt: &Receipt,
         checkpoint: &SignedCheckpoint,
-    ) -> Result<(), ConnectorError> {
-        sqlx::query("INSERT OR IGNORE INTO receipts (origin, idx, receipt) VALUES ($1, $2, $3)")
-            .bind(origin)
-            .bind(i64::try_from(receipt.index).unwrap_or(i64::MAX))
-            .bind(receipt.encode_to_vec())
-            .execute(&self.pool)
-            .await?;
-        self.checkpoint(origin, checkpoint).await
+    ) -> Result<Option<&'static str>, ConnectorError> {
+        let idx = i64::try_from(receipt.index).unwrap_or(i64::MAX);
+        let row = sqlx::query(
+            "INSERT INTO receipts (origin, idx, receipt) VALUES ($1, $2, $3) \
+             ON CONFLICT (origin, idx) DO UPDATE SET origin = excluded.origin RETURNING receipt",
+        )
+        .bind(log.origin())
+        .bind(idx)
+        .bind(receipt.encode_to_vec())
+        .fetch_one(&self.pool)
+        .await?;
+        let kept: Vec<u8> = row.try_get(0)?;
+        let kept = Receipt::decode(kept.as_slice()).unwrap_or_default();
+        if (&kept.body, &kept.salt) != (&receipt.body, &receipt.salt) {
+            return Ok(Some("another entry was receipted at this place before"));
+        }
+        self.checkpoint(log, checkpoint).await
     }
 
-    /// Keeps a checkpoint if it is the largest seen.
+    /// Keeps a checkpoint if it is the largest seen. Answers what it contradicts, if anything.
     pub(crate) async fn checkpoint(
         &self,
-        origin: &str,
+        log: &LogVerifier,
         checkpoint: &SignedCheckpoint,
-    ) -> Result<(), ConnectorError> {
-        sqlx::query(
+    ) -> Result<Option<&'static str>, ConnectorError> {
+        let row = sqlx::query(
             "INSERT INTO checkpoints (origin, size, note) VALUES ($1, $2, $3) \
-             ON CONFLICT (origin) DO UPDATE SET size = excluded.size, note = excluded.note \
-             WHERE excluded.size > checkpoints.size",
+             ON CONFLICT (origin) DO UPDATE SET size = max(size, excluded.size), \
+             note = CASE WHEN excluded.size > size THEN excluded.note ELSE note END RETURNING note",
         )
-        .bind(origin)
+        .bind(log.origin())
         .bind(i64::try_from(checkpoint.head.size).unwrap_or(i64::MAX))
         .bind(&checkpoint.text)
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(())
+        let kept: String = row.try_get(0)?;
+        let other = log.open(&kept).is_ok_and(|kept| {
+            kept.head.size == checkpoint.head.size && kept.head != checkpoint.head
+        });
+        Ok(other.then_some("another tree of this size was signed before"))
+    }
+
+    /// The entries of a log that were receipted here, by index.
+    pub(crate) async fn receipted(
+        &self,
+        origin: &str,
+    ) -> Result<Vec<(u64, LogEntry)>, ConnectorError> {
+        let rows = sqlx::query("SELECT receipt FROM receipts WHERE origin = $1 ORDER BY idx")
+            .bind(origin)
+            .fetch_all(&self.pool)
+            .await?;
+        let damaged = || ConnectorError::Keep("a kept receipt cannot be read".into());
+        rows.iter()
+            .map(|row| {
+                let receipt: Vec<u8> = row.try_get(0)?;
+                let receipt = Receipt::decode(receipt.as_slice()).map_err(|_| damaged())?;
+                let salt = receipt.salt.as_slice().try_into().map_err(|_| damaged())?;
+                Ok((receipt.index, LogEntry::new(&salt, &receipt.body)))
+            })
+            .collect()
     }
 
     /// The largest checkpoint of a log that this connector was ever shown.

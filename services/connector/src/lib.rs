@@ -11,6 +11,7 @@ mod consent;
 mod error;
 mod jobs;
 mod keep;
+mod pages;
 mod profile;
 mod referral;
 mod signer;

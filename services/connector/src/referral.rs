@@ -1,8 +1,10 @@
 //! Referrals: submit, move on, list; every step checked to be its agency's own.
 
 use amanat_identity::Signed;
+use amanat_policy::{Actor, Step};
 use amanat_schema::{
     AgencyId, CaseId, ReferralId, Time, Violation,
+    audit::Action,
     catalogue,
     policy::{Purpose, ReferralState},
     record::{MinorBand, Need, Urgency},
@@ -15,7 +17,11 @@ use amanat_schema::{
 use prost::Message as _;
 
 use crate::{
-    Connector, ConnectorError, Delivery, Server, case::request_id, client::with_token, jobs::Kind,
+    Connector, ConnectorError, Delivery, Server,
+    case::request_id,
+    client::with_token,
+    jobs::{Asked, Kind},
+    pages::Pages,
 };
 
 /// A referral to submit.
@@ -58,6 +64,8 @@ pub struct ReferralSeen {
     /// SHA-256 of the newest signed step.
     newest: [u8; 32],
 }
+
+const GATEWAY: &str = "gateway";
 
 impl Connector {
     /// Signs and submits a referral.
@@ -129,9 +137,10 @@ impl Connector {
     /// or does not follow the one before.
     pub async fn get_referral(&self, id: ReferralId) -> Result<ReferralSeen, ConnectorError> {
         let request = GetReferralRequest { referral_id: id.to_vec() };
+        let asked = Asked::of(Server::Gateway, Action::GetReferral, &request);
         let request = with_token(request, &self.signer.token()?)?;
         let answer = self.servers.referrals().get_referral(request).await?.into_inner();
-        self.keep_receipt(Server::Gateway, answer.receipt).await?;
+        self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let seen = self.seen_referral(&answer.referral.unwrap_or_default())?;
         if seen.referral == id { Ok(seen) } else { Err(untrustworthy("another referral")) }
     }
@@ -145,24 +154,24 @@ impl Connector {
         direction: Direction,
     ) -> Result<Vec<ReferralSeen>, ConnectorError> {
         let mut referrals = Vec::new();
-        let mut page_token = String::new();
+        let mut pages = Pages::default();
         loop {
             let request = ListReferralsRequest {
                 direction: direction.into(),
                 state: ReferralState::Unspecified.into(),
                 page_size: 0,
-                page_token,
+                page_token: pages.token(),
             };
+            let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
             let request = with_token(request, &self.signer.token()?)?;
             let answer = self.servers.referrals().list_referrals(request).await?.into_inner();
-            self.keep_receipt(Server::Gateway, answer.receipt).await?;
+            self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for referral in &answer.referrals {
                 referrals.push(self.seen_referral(referral)?);
             }
-            if answer.next_page_token.is_empty() {
+            if !pages.next(GATEWAY, answer.next_page_token)? {
                 return Ok(referrals);
             }
-            page_token = answer.next_page_token;
         }
     }
 
@@ -192,18 +201,25 @@ impl Connector {
         let terms = amanat_policy::parse_referral(signed.message())
             .map_err(|_| untrustworthy("a submission that is not valid"))?;
         let mut newest = *signed.payload_sha256();
+        let mut state = ReferralState::Submitted;
         let mut rejection = None;
         for envelope in &wire.transitions {
             let step = Signed::<ReferralTransition>::verify_envelope(envelope, &self.directory)?;
             let follows = step.head().follows == Some(newest);
+            let is_recipients = step.head().agency == terms.recipient;
             let id = ReferralId::parse(&step.message().referral_id);
-            let is_party = step.head().agency == terms.recipient;
-            if !follows || !is_party || id != Ok(terms.referral) {
+            if !follows || !is_recipients || id != Ok(terms.referral) {
                 return Err(untrustworthy("a step that does not follow"));
             }
-            newest = *step.payload_sha256();
+            state = after(state, step.message().to_state())
+                .ok_or_else(|| untrustworthy("a step that may not be taken"))?;
             let reason = step.message().rejection_reason();
             rejection = Some(reason).filter(|reason| *reason != RejectionReason::Unspecified);
+            newest = *step.payload_sha256();
+        }
+        // A suspension is the one thing that is nobody's statement: it follows from a withdrawal.
+        if wire.state() != state && wire.state() != ReferralState::Suspended {
+            return Err(untrustworthy("a state that no signed step led to"));
         }
         let time = |t| Time::parse(t).map_err(|_| untrustworthy("a malformed referral"));
         Ok(ReferralSeen {
@@ -225,6 +241,19 @@ impl Connector {
     }
 }
 
+/// The state that a recipient's signed step leads to, if it may be taken.
+fn after(state: ReferralState, to: ReferralState) -> Option<ReferralState> {
+    let step = match to {
+        ReferralState::Acknowledged => Step::Acknowledge,
+        ReferralState::Accepted => Step::Accept,
+        ReferralState::Rejected => Step::Reject,
+        ReferralState::Unspecified | ReferralState::Submitted | ReferralState::Suspended => {
+            return None;
+        }
+    };
+    amanat_policy::next(state, step, Actor::Recipient).ok()
+}
+
 fn untrustworthy(what: &str) -> ConnectorError {
-    ConnectorError::untrustworthy("gateway", what)
+    ConnectorError::untrustworthy(GATEWAY, what)
 }

@@ -48,7 +48,11 @@ impl Signer {
                     ConnectorError::Input("this profile has no issuer; give a token".into())
                 })?;
                 let officer = profile.officers.get(&name).ok_or_else(|| {
-                    ConnectorError::Input(format!("the profile has no officer `{name}`"))
+                    let names: Vec<_> = profile.officers.keys().map(String::as_str).collect();
+                    ConnectorError::Input(format!(
+                        "the profile has no officer `{name}`; known names: {}",
+                        names.join(", ")
+                    ))
                 })?;
                 let certificate = CertificateDer::from_pem_slice(&profile.certificate_pem()?)
                     .map_err(|_| ConnectorError::Input("tls.certificate is not PEM".into()))?;

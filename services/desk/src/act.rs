@@ -55,12 +55,11 @@ impl Act {
                 agency_id: self.agency.to_vec(),
                 agency_kind: self.kind.into(),
                 certificate_sha256: self.certificate_sha256.to_vec(),
-                request_sha256: self.request_sha256.to_vec(),
                 directory_sha256: rules.directory.sha256().to_vec(),
                 table_sha256: rules.table_sha256.to_vec(),
                 ..EntryBody::default()
             },
-            linkage,
+            linkage: Linkage { request_sha256: self.request_sha256.to_vec(), ..linkage },
             officer: self.officer.id.clone(),
             reasons: String::new(),
         }

@@ -281,8 +281,5 @@ fn request_sha256<T: Message + prost::Name>(request: &T) -> Result<[u8; 32], Ref
     if request.encoded_len() > LARGEST_REQUEST {
         return Err(Refusal::too_large());
     }
-    let mut bytes = T::full_name().into_bytes();
-    bytes.push(0);
-    bytes.extend(request.encode_to_vec());
-    Ok(amanat_seal::sha256(&bytes))
+    Ok(amanat_identity::request_sha256(request))
 }

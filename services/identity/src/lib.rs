@@ -15,3 +15,15 @@ pub use caller::{Caller, Officer, Peer, PeerName};
 pub use directory::{Agency, Directory, DirectoryError, Registrars, Service};
 pub use statement::{Signed, SignedError};
 pub use token::{TokenError, TokenIssuer, TokenVerifier};
+
+/// What a receipt's linkage names its request by: SHA-256 over the message's name, a zero byte and the
+/// request's bytes. Caller and server compute it alike, so an answer cannot be spliced to another request.
+pub fn request_sha256<T: prost::Message + prost::Name>(request: &T) -> [u8; 32] {
+    let mut bytes = zeroize::Zeroizing::new(T::full_name().into_bytes());
+    bytes.push(0);
+    // A deposit holds a record key; growing would leave copies of it behind.
+    bytes.reserve_exact(request.encoded_len());
+    // There is room for all of it.
+    request.encode(&mut *bytes).ok();
+    amanat_seal::sha256(&bytes)
+}

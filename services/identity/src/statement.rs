@@ -20,12 +20,17 @@ const LONGEST_DELIVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A message that agencies sign.
 pub trait AgencyStatement: Message + prost::Name + Default {
+    /// Whether it counts however late it is delivered.
+    const NEVER_TOO_LATE: bool;
+
     fn head(&self) -> Option<&StatementHead>;
 }
 
 macro_rules! agency_statements {
-    ($($message:ty),+) => {$(
+    ($($message:ty => $never_too_late:literal),+ $(,)?) => {$(
         impl AgencyStatement for $message {
+            const NEVER_TOO_LATE: bool = $never_too_late;
+
             fn head(&self) -> Option<&StatementHead> {
                 self.head.as_ref()
             }
@@ -33,13 +38,14 @@ macro_rules! agency_statements {
     )+};
 }
 
-agency_statements!(
-    RecordHeader,
-    Consent,
-    Withdrawal,
-    Referral,
-    ReferralTransition
-);
+agency_statements! {
+    RecordHeader => false,
+    Consent => false,
+    // It can only close.
+    Withdrawal => true,
+    Referral => false,
+    ReferralTransition => false,
+}
 
 /// The checked head of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +102,7 @@ impl<M: AgencyStatement> Signed<M> {
         let envelope = statement.envelope.as_ref().ok_or(SignedError::Malformed)?;
         let mut signed = Self::verify_envelope(envelope, directory)?;
         let head = &signed.head;
-        if head.signed_time > now + CLOCK_SKEW || head.signed_time + LONGEST_DELIVERY < now {
+        if head.signed_time > now + CLOCK_SKEW || (!M::NEVER_TOO_LATE && head.signed_time + LONGEST_DELIVERY < now) {
             return Err(SignedError::Age);
         }
         let bound = signed

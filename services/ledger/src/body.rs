@@ -49,7 +49,6 @@ pub fn parse(bytes: &[u8]) -> Result<EntryBody, LedgerError> {
             "certificate_sha256",
             sha256_or_absent(&body.certificate_sha256),
         ),
-        ("request_sha256", sha256_or_absent(&body.request_sha256)),
         ("purpose", Purpose::try_from(body.purpose).is_ok()),
         (
             "released",
@@ -110,6 +109,7 @@ pub fn parse_linkage(bytes: &[u8]) -> Result<Linkage, LedgerError> {
             sha256_or_absent(&linkage.statement_sha256),
         ),
         ("source_id", id_or_absent(&linkage.source_id)),
+        ("request_sha256", sha256_or_absent(&linkage.request_sha256)),
         (
             "bases",
             linkage.bases.iter().all(|basis| {

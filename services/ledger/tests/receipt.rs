@@ -58,7 +58,6 @@ fn full_body() -> EntryBody {
         agency_id: vec![3; 16],
         agency_kind: AgencyKind::NgoShelter.into(),
         certificate_sha256: vec![4; 32],
-        request_sha256: vec![5; 32],
         purpose: Purpose::Shelter.into(),
         released: vec![ReleasedField {
             path: "needs.shelter".to_owned(),
@@ -331,7 +330,6 @@ fn each_field_of_a_body_is_checked() {
         ("agency_id", |b| b.agency_id.push(0)),
         ("agency_kind", |b| b.agency_kind = -1),
         ("certificate_sha256", |b| b.certificate_sha256.push(0)),
-        ("request_sha256", |b| b.request_sha256.truncate(31)),
         ("purpose", |b| b.purpose = 10_000),
         ("released", |b| {
             b.released.iter_mut().for_each(|f| f.basis_kind = 10_000)

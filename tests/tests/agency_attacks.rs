@@ -1,0 +1,465 @@
+//! Agencies that reach for what is not theirs, through honest servers: consents over another's records, ids
+//! taken first, certificates, tokens and referral steps in another's name.
+
+use amanat_connector::{Acting, Connector, Server};
+use amanat_schema::{
+    CaseId, ConsentId, RecordId, ReferralId,
+    audit::{EntryBody, Linkage},
+    consent::{ListConsentsRequest, ListConsentsResponse},
+    policy::{Purpose, ReferralState},
+    record::ReadRecordRequest,
+    referral::{GetReferralRequest, TransitionReferralRequest, TransitionReferralResponse},
+    statement::{Consent, ReferralTransition, Statement},
+};
+use amanat_tests::{
+    Running,
+    party::{Party, asked, certified_by, honest_ask, id, now, reason},
+    story::{
+        HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, consent, record_consent,
+        refer, refer_only, submit, withdraw,
+    },
+};
+use prost::Message as _;
+use tonic::{Code, Status};
+
+const SERVERS: [Server; 2] = [Server::Gateway, Server::Custodian];
+
+fn running() -> Running {
+    Running::start(env!("CARGO_BIN_EXE_amanat"), "info")
+}
+
+#[tokio::test]
+async fn a_consent_counts_for_the_records_of_the_agency_that_signed_it_and_no_others() {
+    let running = running();
+    let case = submit(&running).await.case;
+    let (police, ngo) = (Party::open(&running, POLICE), Party::open(&running, NGO));
+    let shelter = Party::open(&running, SHELTER);
+    let referral = refer(&running, case, &["case.urgency"]).await;
+    let (from, to) = (now() - HOUR, now() + HOUR);
+    let (_, good) = consent(&police, case, shelter.agency, &PERMITTED, from, to);
+    let terms = Consent::decode(good.envelope.as_ref().unwrap().payload.as_slice()).unwrap();
+
+    let over_anothers = ngo.sign(case, &[], |head| Consent {
+        head: Some(head),
+        consent_id: id(),
+        ..terms.clone()
+    });
+    let mut in_anothers_name = good.clone();
+    in_anothers_name
+        .envelope
+        .as_mut()
+        .unwrap()
+        .signatures
+        .clear();
+    ngo.statements
+        .cosign(in_anothers_name.envelope.as_mut().unwrap());
+    for server in SERVERS {
+        let refused = record_consent(&ngo, server, &over_anothers).await;
+        assert_eq!(
+            reason(refused),
+            "FIELD_INVALID",
+            "{server:?}: over another's records"
+        );
+        let refused = record_consent(&ngo, server, &in_anothers_name).await;
+        assert_eq!(
+            reason(refused),
+            "CREDENTIAL_INVALID",
+            "{server:?}: in another's name"
+        );
+        let refused = record_consent(&ngo, server, &good).await;
+        assert_eq!(
+            reason(refused),
+            "CREDENTIAL_INVALID",
+            "{server:?}: another's to deliver"
+        );
+    }
+
+    // Over its own records it may; the police's stay closed.
+    let (own, statement) = consent(&ngo, case, shelter.agency, &PERMITTED, from, to);
+    for server in SERVERS {
+        record_consent(&ngo, server, &statement).await.unwrap();
+    }
+    let submitted = running
+        .connector(POLICE)
+        .await
+        .list_versions(Some(case))
+        .await
+        .unwrap();
+    let story = Story {
+        case,
+        record: submitted[0].record,
+        source: police.agency,
+        consent: own,
+        referral,
+    };
+    let refused = shelter.read(story.ask(&PERMITTED)).await;
+    assert_eq!(reason(refused), "NOTHING_RELEASABLE");
+    running.verify().await;
+}
+
+#[tokio::test]
+async fn an_id_that_another_agency_uses_too_is_another_record() {
+    let running = running();
+    let story = Story::tell(&running).await;
+    let (shelter, ngo) = (Party::open(&running, SHELTER), Party::open(&running, NGO));
+    let token = shelter.token();
+    let before = shelter.read(story.ask(&PERMITTED)).await.unwrap();
+    let before = shelter.release(&token, honest_ask(&before)).await.unwrap();
+
+    let squatted = Sealed::new(&ngo, story.case, story.record, None);
+    let put = squatted.put(&ngo).await;
+    activate(&ngo, put).await.unwrap();
+
+    let after = shelter.read(story.ask(&PERMITTED)).await.unwrap();
+    let after = shelter.release(&token, honest_ask(&after)).await.unwrap();
+    assert_eq!(before.keys, after.keys);
+    let of_the_squatter = ReadRecordRequest {
+        source_id: ngo.agency.to_vec(),
+        ..story.ask(&PERMITTED)
+    };
+    assert_eq!(reason(shelter.read(of_the_squatter).await), "ACCESS_DENIED");
+    // And the other way round: who comes first keeps nobody out.
+    let record = RecordId::parse(&id()).unwrap();
+    for name in [NGO, POLICE] {
+        let party = Party::open(&running, name);
+        let put = Sealed::new(&party, story.case, record, None)
+            .put(&party)
+            .await;
+        activate(&party, put).await.unwrap();
+    }
+    let story = Story { record, ..story };
+    let opened = shelter.read(story.ask(&PERMITTED)).await.unwrap();
+    shelter.release(&token, honest_ask(&opened)).await.unwrap();
+    running.verify().await;
+}
+
+#[tokio::test]
+async fn a_certificate_in_anothers_name_ends_in_the_handshake_of_both_servers() {
+    let running = running();
+    let open = |issuer| {
+        let profile = certified_by(&running, issuer, SHELTER);
+        let acting = Acting::Officer("default".to_owned());
+        Connector::open(profile, acting, amanat::system_clock())
+    };
+    let (own, forged) = (open(SHELTER).await.unwrap(), open(NGO).await.unwrap());
+    for server in SERVERS {
+        own.list_consents(server, None).await.unwrap();
+        let refused = forged.list_consents(server, None).await;
+        assert_eq!(reason(refused), "CREDENTIAL_INVALID", "{server:?}");
+    }
+    running.verify().await;
+}
+
+#[tokio::test]
+async fn a_token_is_good_for_its_own_agency_time_and_certificate() {
+    let running = running();
+    let (shelter, ngo) = (Party::open(&running, SHELTER), Party::open(&running, NGO));
+    let (officer, certificate) = (&shelter.officer, &shelter.certificate_sha256);
+    let minute = HOUR / 60;
+    let bad = [
+        ("another agency's", ngo.token()),
+        (
+            "another agency's issuer",
+            ngo.token_at(officer, now(), certificate),
+        ),
+        (
+            "expired",
+            shelter.token_at(officer, now() - minute * 16, certificate),
+        ),
+        (
+            "of the future",
+            shelter.token_at(officer, now() + HOUR, certificate),
+        ),
+        (
+            "another certificate's",
+            shelter.token_at(officer, now(), &ngo.certificate_sha256),
+        ),
+        (
+            "cut short",
+            shelter.token().trim_end_matches(|c| c != '.').to_owned(),
+        ),
+        ("no token at all", String::new()),
+    ];
+    for server in SERVERS {
+        list_consents(&shelter, server, &shelter.token())
+            .await
+            .unwrap();
+        for (what, token) in &bad {
+            let refused = list_consents(&shelter, server, token).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated, "{server:?}: {what}");
+            assert_eq!(
+                reason(Err::<(), _>(refused)),
+                "CREDENTIAL_INVALID",
+                "{server:?}: {what}"
+            );
+        }
+        // The same in a statement, but for the certificate: the signature takes its place.
+        for (what, token) in bad
+            .iter()
+            .filter(|(what, _)| *what != "another certificate's")
+        {
+            let statement = shelter.sign_with(token, CaseId::new([1; 16]), &[], |head| Consent {
+                head: Some(head),
+                ..Consent::default()
+            });
+            let refused = record_consent(&shelter, server, &statement).await;
+            assert_eq!(
+                reason(refused),
+                "CREDENTIAL_INVALID",
+                "{server:?}: carried, {what}"
+            );
+        }
+    }
+    running.verify().await;
+}
+
+async fn list_consents(
+    party: &Party,
+    server: Server,
+    token: &str,
+) -> Result<ListConsentsResponse, Status> {
+    let request = asked(ListConsentsRequest::default(), token);
+    Ok(party
+        .consents(server)
+        .list_consents(request)
+        .await?
+        .into_inner())
+}
+
+#[tokio::test]
+async fn a_referral_moves_by_its_recipients_signed_steps_one_after_another() {
+    use ReferralState::{Accepted, Acknowledged, Rejected};
+    let running = running();
+    let case = submit(&running).await.case;
+    let [police, shelter, ngo] = [POLICE, SHELTER, NGO].map(|name| Party::open(&running, name));
+    let referral = refer_only(&running, case, &["case.urgency"]).await;
+    let other = refer_only(&running, case, &["case.urgency"]).await;
+    let (first, of_other) = (
+        newest(&shelter, referral).await,
+        newest(&shelter, other).await,
+    );
+    let (denied, conflict) = ("ACCESS_DENIED", "STATE_CONFLICT");
+    let by = |party: &Party, case, follows: &[u8], to| step(party, case, referral, follows, to);
+
+    for (what, party, step, expected) in [
+        (
+            "its sender",
+            &police,
+            by(&police, case, &first, Acknowledged),
+            conflict,
+        ),
+        (
+            "a stranger",
+            &ngo,
+            by(&ngo, case, &first, Acknowledged),
+            denied,
+        ),
+        (
+            "another case",
+            &shelter,
+            by(&shelter, CaseId::new([9; 16]), &first, Acknowledged),
+            denied,
+        ),
+        (
+            "nothing before",
+            &shelter,
+            by(&shelter, case, &[], Acknowledged),
+            conflict,
+        ),
+        (
+            "another referral",
+            &shelter,
+            by(&shelter, case, &of_other, Acknowledged),
+            conflict,
+        ),
+        (
+            "a step left out",
+            &shelter,
+            by(&shelter, case, &first, Accepted),
+            conflict,
+        ),
+        (
+            "a stranger's delivery",
+            &ngo,
+            by(&shelter, case, &first, Acknowledged),
+            "CREDENTIAL_INVALID",
+        ),
+    ] {
+        let to = ReferralTransition::decode(payload(&step))
+            .unwrap()
+            .to_state();
+        assert_eq!(reason(take(party, to, &step).await), expected, "{what}");
+    }
+    let acknowledged = by(&shelter, case, &first, Acknowledged);
+    let as_acceptance = take(&shelter, Accepted, &acknowledged).await;
+    assert_eq!(reason(as_acceptance), "FIELD_INVALID");
+
+    take(&shelter, Acknowledged, &acknowledged).await.unwrap();
+    let second = newest(&shelter, referral).await;
+    assert_eq!(second, amanat_seal::sha256(payload(&acknowledged)));
+    // One step is taken of two that follow the same one.
+    let (accepted, rejected) = (
+        by(&shelter, case, &second, Accepted),
+        by(&shelter, case, &second, Rejected),
+    );
+    take(&shelter, Accepted, &accepted).await.unwrap();
+    assert_eq!(reason(take(&shelter, Rejected, &rejected).await), conflict);
+    // A replay is answered as the first time, and changes nothing.
+    take(&shelter, Acknowledged, &acknowledged).await.unwrap();
+    let seen = running
+        .connector(POLICE)
+        .await
+        .get_referral(referral)
+        .await
+        .unwrap();
+    assert_eq!(seen.state, Accepted);
+    let seen = running
+        .connector(POLICE)
+        .await
+        .get_referral(other)
+        .await
+        .unwrap();
+    assert_eq!(seen.state, ReferralState::Submitted);
+    running.verify().await;
+}
+
+fn step(
+    party: &Party,
+    case: CaseId,
+    referral: ReferralId,
+    follows: &[u8],
+    to: ReferralState,
+) -> Statement {
+    party.sign(case, follows, |head| ReferralTransition {
+        head: Some(head),
+        referral_id: referral.to_vec(),
+        to_state: to.into(),
+        rejection_reason: i32::from(to == ReferralState::Rejected),
+    })
+}
+
+/// Hands a signed step to the call of a state.
+async fn take(
+    party: &Party,
+    to: ReferralState,
+    step: &Statement,
+) -> Result<TransitionReferralResponse, Status> {
+    let request = TransitionReferralRequest {
+        request_id: id(),
+        transition: Some(step.clone()),
+    };
+    let mut referrals = party.referrals();
+    let answer = match to {
+        ReferralState::Accepted => referrals.accept_referral(request).await,
+        ReferralState::Rejected => referrals.reject_referral(request).await,
+        _ => referrals.acknowledge_referral(request).await,
+    };
+    Ok(answer?.into_inner())
+}
+
+fn payload(statement: &Statement) -> &[u8] {
+    &statement.envelope.as_ref().unwrap().payload
+}
+
+/// The SHA-256 of the referral's newest signed step.
+async fn newest(party: &Party, referral: ReferralId) -> [u8; 32] {
+    let request = GetReferralRequest {
+        referral_id: referral.to_vec(),
+    };
+    let answer = party
+        .referrals()
+        .get_referral(asked(request, &party.token()))
+        .await
+        .unwrap();
+    let referral = answer.into_inner().referral.unwrap();
+    let step = referral.transitions.last().cloned().or(referral.submission);
+    amanat_seal::sha256(&step.unwrap().payload)
+}
+
+#[tokio::test]
+async fn why_there_is_no_consent_does_not_show_in_the_refusal_or_in_its_entry() {
+    let running = running();
+    let (police, shelter) = (
+        Party::open(&running, POLICE),
+        Party::open(&running, SHELTER),
+    );
+    let mut seen = Vec::new();
+    for what in ["never given", "expired", "withdrawn"] {
+        let submitted = submit(&running).await;
+        let case = submitted.case;
+        let to = if what == "expired" {
+            now() - HOUR
+        } else {
+            now() + HOUR
+        };
+        let (consent, statement) = consent(
+            &police,
+            case,
+            shelter.agency,
+            &PERMITTED,
+            now() - HOUR * 2,
+            to,
+        );
+        for server in SERVERS {
+            if what != "never given" {
+                record_consent(&police, server, &statement).await.unwrap();
+            }
+            if what == "withdrawn" {
+                withdraw(&police, server, case, consent).await;
+            }
+        }
+        refer(&running, case, &["case.urgency"]).await;
+        let refused = refused_read(&running, case, submitted.record, consent).await;
+        assert_eq!(refused.0, "NOTHING_RELEASABLE", "{what}");
+        seen.push(refused);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+    running.verify().await;
+}
+
+/// What the reader is told and what the log tells it, with the ids, times and salted hashes blanked.
+async fn refused_read(
+    running: &Running,
+    case: CaseId,
+    record: RecordId,
+    consent: ConsentId,
+) -> (String, Vec<(String, String)>, EntryBody, Linkage, usize) {
+    let shelter = running.connector(SHELTER).await;
+    let read = amanat_connector::ReadRequest {
+        case,
+        record,
+        source: running.exchange.agencies[POLICE].id,
+        fields: PERMITTED.map(str::to_owned).to_vec(),
+        purpose: Purpose::Shelter,
+    };
+    let refusal = match shelter.read_case(&read).await {
+        Err(amanat_connector::ConnectorError::Refused(refusal)) => refusal,
+        _ => panic!("{consent}: the read was not refused"),
+    };
+    let index = refusal.audit_index.unwrap();
+    let (entry, receipt) = shelter.get_entry(Server::Gateway, index).await.unwrap();
+    let body = EntryBody {
+        entry_id: Vec::new(),
+        counter: 0,
+        time: None,
+        linkage_commitment: Vec::new(),
+        officer_commitment: Vec::new(),
+        reasons_commitment: Vec::new(),
+        ..entry.body
+    };
+    let linkage = Linkage {
+        case_id: Vec::new(),
+        record_id: Vec::new(),
+        request_sha256: Vec::new(),
+        ..entry.linkage.unwrap()
+    };
+    let opened = receipt.linkage.unwrap().value.len();
+    (
+        refusal.reason,
+        refusal.withheld.into_iter().collect(),
+        body,
+        linkage,
+        opened,
+    )
+}
