@@ -161,7 +161,12 @@ pub async fn record_consent(
 }
 
 /// Withdraws a consent at one server only.
-pub async fn withdraw(party: &Party, server: Server, case: CaseId, consent: ConsentId) {
+pub async fn withdraw(
+    party: &Party,
+    server: Server,
+    case: CaseId,
+    consent: ConsentId,
+) -> Result<(), ConnectorError> {
     let withdrawal = party.sign(case, &[], |head| Withdrawal {
         head: Some(head),
         consent_id: consent.to_vec(),
@@ -170,11 +175,8 @@ pub async fn withdraw(party: &Party, server: Server, case: CaseId, consent: Cons
         request_id: id(),
         withdrawal: Some(withdrawal),
     };
-    party
-        .consents(server)
-        .withdraw_consent(request)
-        .await
-        .unwrap();
+    party.consents(server).withdraw_consent(request).await?;
+    Ok(())
 }
 
 /// A record version that is sealed and signed, and not handed in.

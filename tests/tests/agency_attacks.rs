@@ -1,12 +1,11 @@
-//! Agencies that reach for what is not theirs, through honest servers: consents over another's records, ids
-//! taken first, certificates, tokens and referral steps in another's name.
+//! Agencies that reach for what is not theirs, through honest servers: ids that are another's, certificates,
+//! tokens and referral steps in another's name.
 
 use amanat_connector::{Acting, Connector, Server};
 use amanat_schema::{
-    CaseId, ConsentId, RecordId, ReferralId,
-    audit::{EntryBody, Linkage},
+    CaseId, RecordId, ReferralId,
     consent::{ListConsentsRequest, ListConsentsResponse},
-    policy::{Purpose, ReferralState},
+    policy::ReferralState,
     record::ReadRecordRequest,
     referral::{GetReferralRequest, TransitionReferralRequest, TransitionReferralResponse},
     statement::{Consent, ReferralTransition, Statement},
@@ -15,8 +14,8 @@ use amanat_tests::{
     Running,
     party::{Party, asked, certified_by, honest_ask, id, now, reason},
     story::{
-        HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, consent, record_consent,
-        refer, refer_only, submit, withdraw,
+        HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, record_consent, refer_only,
+        submit,
     },
 };
 use prost::Message as _;
@@ -26,75 +25,6 @@ const SERVERS: [Server; 2] = [Server::Gateway, Server::Custodian];
 
 fn running() -> Running {
     Running::start(env!("CARGO_BIN_EXE_amanat"), "info")
-}
-
-#[tokio::test]
-async fn a_consent_counts_for_the_records_of_the_agency_that_signed_it_and_no_others() {
-    let running = running();
-    let case = submit(&running).await.case;
-    let (police, ngo) = (Party::open(&running, POLICE), Party::open(&running, NGO));
-    let shelter = Party::open(&running, SHELTER);
-    let referral = refer(&running, case, &["case.urgency"]).await;
-    let (from, to) = (now() - HOUR, now() + HOUR);
-    let (_, good) = consent(&police, case, shelter.agency, &PERMITTED, from, to);
-    let terms = Consent::decode(good.envelope.as_ref().unwrap().payload.as_slice()).unwrap();
-
-    let over_anothers = ngo.sign(case, &[], |head| Consent {
-        head: Some(head),
-        consent_id: id(),
-        ..terms.clone()
-    });
-    let mut in_anothers_name = good.clone();
-    in_anothers_name
-        .envelope
-        .as_mut()
-        .unwrap()
-        .signatures
-        .clear();
-    ngo.statements
-        .cosign(in_anothers_name.envelope.as_mut().unwrap());
-    for server in SERVERS {
-        let refused = record_consent(&ngo, server, &over_anothers).await;
-        assert_eq!(
-            reason(refused),
-            "FIELD_INVALID",
-            "{server:?}: over another's records"
-        );
-        let refused = record_consent(&ngo, server, &in_anothers_name).await;
-        assert_eq!(
-            reason(refused),
-            "CREDENTIAL_INVALID",
-            "{server:?}: in another's name"
-        );
-        let refused = record_consent(&ngo, server, &good).await;
-        assert_eq!(
-            reason(refused),
-            "CREDENTIAL_INVALID",
-            "{server:?}: another's to deliver"
-        );
-    }
-
-    // Over its own records it may; the police's stay closed.
-    let (own, statement) = consent(&ngo, case, shelter.agency, &PERMITTED, from, to);
-    for server in SERVERS {
-        record_consent(&ngo, server, &statement).await.unwrap();
-    }
-    let submitted = running
-        .connector(POLICE)
-        .await
-        .list_versions(Some(case))
-        .await
-        .unwrap();
-    let story = Story {
-        case,
-        record: submitted[0].record,
-        source: police.agency,
-        consent: own,
-        referral,
-    };
-    let refused = shelter.read(story.ask(&PERMITTED)).await;
-    assert_eq!(reason(refused), "NOTHING_RELEASABLE");
-    running.verify().await;
 }
 
 #[tokio::test]
@@ -374,92 +304,4 @@ async fn newest(party: &Party, referral: ReferralId) -> [u8; 32] {
     let referral = answer.into_inner().referral.unwrap();
     let step = referral.transitions.last().cloned().or(referral.submission);
     amanat_seal::sha256(&step.unwrap().payload)
-}
-
-#[tokio::test]
-async fn why_there_is_no_consent_does_not_show_in_the_refusal_or_in_its_entry() {
-    let running = running();
-    let (police, shelter) = (
-        Party::open(&running, POLICE),
-        Party::open(&running, SHELTER),
-    );
-    let mut seen = Vec::new();
-    for what in ["never given", "expired", "withdrawn"] {
-        let submitted = submit(&running).await;
-        let case = submitted.case;
-        let to = if what == "expired" {
-            now() - HOUR
-        } else {
-            now() + HOUR
-        };
-        let (consent, statement) = consent(
-            &police,
-            case,
-            shelter.agency,
-            &PERMITTED,
-            now() - HOUR * 2,
-            to,
-        );
-        for server in SERVERS {
-            if what != "never given" {
-                record_consent(&police, server, &statement).await.unwrap();
-            }
-            if what == "withdrawn" {
-                withdraw(&police, server, case, consent).await;
-            }
-        }
-        refer(&running, case, &["case.urgency"]).await;
-        let refused = refused_read(&running, case, submitted.record, consent).await;
-        assert_eq!(refused.0, "NOTHING_RELEASABLE", "{what}");
-        seen.push(refused);
-    }
-    assert_eq!(seen[0], seen[1]);
-    assert_eq!(seen[0], seen[2]);
-    running.verify().await;
-}
-
-/// What the reader is told and what the log tells it, with the ids, times and salted hashes blanked.
-async fn refused_read(
-    running: &Running,
-    case: CaseId,
-    record: RecordId,
-    consent: ConsentId,
-) -> (String, Vec<(String, String)>, EntryBody, Linkage, usize) {
-    let shelter = running.connector(SHELTER).await;
-    let read = amanat_connector::ReadRequest {
-        case,
-        record,
-        source: running.exchange.agencies[POLICE].id,
-        fields: PERMITTED.map(str::to_owned).to_vec(),
-        purpose: Purpose::Shelter,
-    };
-    let refusal = match shelter.read_case(&read).await {
-        Err(amanat_connector::ConnectorError::Refused(refusal)) => refusal,
-        _ => panic!("{consent}: the read was not refused"),
-    };
-    let index = refusal.audit_index.unwrap();
-    let (entry, receipt) = shelter.get_entry(Server::Gateway, index).await.unwrap();
-    let body = EntryBody {
-        entry_id: Vec::new(),
-        counter: 0,
-        time: None,
-        linkage_commitment: Vec::new(),
-        officer_commitment: Vec::new(),
-        reasons_commitment: Vec::new(),
-        ..entry.body
-    };
-    let linkage = Linkage {
-        case_id: Vec::new(),
-        record_id: Vec::new(),
-        request_sha256: Vec::new(),
-        ..entry.linkage.unwrap()
-    };
-    let opened = receipt.linkage.unwrap().value.len();
-    (
-        refusal.reason,
-        refusal.withheld.into_iter().collect(),
-        body,
-        linkage,
-        opened,
-    )
 }

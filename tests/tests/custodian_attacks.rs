@@ -22,7 +22,7 @@ use amanat_tests::{
     rogue::Forged,
     story::{
         HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, consent, record_consent,
-        withdraw,
+        submit, withdraw,
     },
 };
 use prost::Message as _;
@@ -44,7 +44,11 @@ fn between(forged: &mut Forged, from: Time, to: Time) {
 
 #[tokio::test]
 async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
-    let stage = stage().await;
+    let mut running = running();
+    let story = Story::tell(&running).await;
+    let other = submit(&running).await;
+    an_hour_passes(&mut running).await;
+    let stage = Stage::set(running, story).await;
     let honest = stage.rogue.size();
     let denied = "ACCESS_DENIED";
     assert_eq!(stage.is_released().await.keys.len(), PERMITTED.len());
@@ -110,6 +114,17 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
     stage
         .refuses_entry("another version", denied, Raised, |forged| {
             forged.linkage.version = 2
+        })
+        .await;
+    stage
+        .refuses_entry("another record", denied, Raised, |forged| {
+            forged.linkage.record_id = other.record.to_vec();
+        })
+        .await;
+    stage
+        .refuses_entry("another record of another case", denied, Raised, |forged| {
+            forged.linkage.record_id = other.record.to_vec();
+            forged.linkage.case_id = other.case.to_vec();
         })
         .await;
     stage
@@ -209,7 +224,9 @@ async fn a_withdrawn_consent_releases_nothing_whatever_the_gateway_logs() {
     let story = Story::tell(&running).await;
     let police = Party::open(&running, POLICE);
     // Only the custodian is told, so that the gateway still allows the read.
-    withdraw(&police, Server::Custodian, story.case, story.consent).await;
+    withdraw(&police, Server::Custodian, story.case, story.consent)
+        .await
+        .unwrap();
     an_hour_passes(&mut running).await;
     let stage = Stage::set(running, story).await;
     let honest = stage.rogue.size();

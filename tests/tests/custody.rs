@@ -24,7 +24,9 @@ async fn what_changed_a_moment_ago_explains_a_difference_and_raises_no_alarm() {
     let police = Party::open(&running, POLICE);
     let shelter = Party::open(&running, SHELTER);
     let answer = shelter.read(story.ask(&PERMITTED)).await.unwrap();
-    withdraw(&police, Server::Custodian, story.case, story.consent).await;
+    withdraw(&police, Server::Custodian, story.case, story.consent)
+        .await
+        .unwrap();
 
     let refused = shelter.release(&shelter.token(), honest_ask(&answer)).await;
     assert_eq!(reason(refused), "ACCESS_DENIED");

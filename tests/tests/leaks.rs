@@ -10,7 +10,7 @@
 )]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -78,7 +78,7 @@ impl Worked {
             }
         }
 
-        let mut connectors = Vec::new();
+        let mut connectors = BTreeMap::new();
         for name in running.exchange.agencies.keys() {
             // One token for all that it does, so that it is known.
             let token = running.connector(name).await.token().unwrap();
@@ -87,23 +87,9 @@ impl Worked {
             let (_, secret) = token.split_once('.').unwrap();
             personal.add(&format!("token of {name}"), secret.as_bytes());
             let connector = running.acting(name, Acting::Token(token.clone())).await;
-            connectors.push((name.clone(), connector, token));
+            connectors.insert(name.as_str(), (connector, token));
         }
-        let agency = |name: &str| {
-            &connectors
-                .iter()
-                .find(|(other, ..)| other == name)
-                .unwrap()
-                .1
-        };
-        let token = |name: &str| {
-            connectors
-                .iter()
-                .find(|(other, ..)| other == name)
-                .unwrap()
-                .2
-                .clone()
-        };
+        let agency = |name: &str| &connectors[name].0;
 
         let shared = work(agency(POLICE), agency(SHELTER)).await;
         for stranger in STRANGERS {
@@ -113,7 +99,8 @@ impl Worked {
             );
         }
         refuse_nonsense(&running, agency(POLICE), &shared).await;
-        let swapped = running.acting(SHELTER, Acting::Token(token(POLICE))).await;
+        let anothers = Acting::Token(connectors[POLICE].1.clone());
+        let swapped = running.acting(SHELTER, anothers).await;
         assert_eq!(
             refused(&swapped, &shared.request).await,
             "CREDENTIAL_INVALID"
@@ -373,13 +360,6 @@ async fn no_value_no_token_and_no_key_stands_where_it_must_not() {
     let stored: BTreeSet<_> = stored.iter().map(|found| &found.name).collect();
     assert_eq!(stored.len(), catalogue::sealed().count());
 
-    eprintln!(
-        "SIZES {:?}",
-        gateway
-            .iter()
-            .map(|(p, b)| (p.file_name().unwrap().to_owned(), b.len()))
-            .collect::<Vec<_>>()
-    );
     every_plant_is_found(&worked, &gateway);
 }
 

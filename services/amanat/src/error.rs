@@ -35,23 +35,32 @@ pub(crate) enum CommandError {
 impl CommandError {
     /// The failure in full.
     pub(crate) fn report(&self) -> Report {
-        match self {
-            Self::Connector(error) => connector(error),
-            Self::Undelivered(report) => report.as_ref().clone(),
-            other => {
-                let message = other.to_string();
-                let message = message.trim_end();
-                Report::new(format!("amanat: {message}"), json!({ "error": message }))
-            }
+        if let Self::Connector(error) = self {
+            return connector(error);
         }
+        if let Self::Undelivered(report) = self {
+            return report.as_ref().clone();
+        }
+        let message = self.to_string();
+        let message = message.trim_end();
+        Report::new(format!("amanat: {message}"), json!({ "error": message }))
     }
 }
 
 fn connector(error: &ConnectorError) -> Report {
     let (reason, next) = (error.reason(), error.next_step());
-    let message = match error {
-        ConnectorError::Refused(refusal) => refusal.message.clone(),
-        other => other.to_string(),
+    let refusal = if let ConnectorError::Refused(refusal) = error { Some(refusal) } else { None };
+    let violations = match (error, refusal) {
+        (ConnectorError::Invalid(violations), _) => violations.as_slice(),
+        (_, Some(refusal)) => refusal.violations.as_slice(),
+        (_, None) => &[],
+    };
+    let message = match (violations, refusal) {
+        // Each is shown in full below.
+        ([_], _) => "one field is not valid".to_owned(),
+        ([_, _, ..], _) => format!("{} fields are not valid", violations.len()),
+        ([], Some(refusal)) => refusal.message.clone(),
+        ([], None) => error.to_string(),
     };
     let mut text = format!("amanat: {reason}: {message}");
     let mut json = json!({ "error": reason, "message": message, "next": next });
@@ -60,18 +69,13 @@ fn connector(error: &ConnectorError) -> Report {
             object.insert(key.to_owned(), value);
         }
     };
-    let violations = match error {
-        ConnectorError::Invalid(violations) => violations.as_slice(),
-        ConnectorError::Refused(refusal) => refusal.violations.as_slice(),
-        _ => &[],
-    };
     for violation in violations {
         text.push_str(&format!("\n  {violation}"));
     }
     if !violations.is_empty() {
         add("violations", json!(violations));
     }
-    if let ConnectorError::Refused(refusal) = error {
+    if let Some(refusal) = refusal {
         for (path, why) in &refusal.withheld {
             text.push_str(&format!("\n  {path}: {why}"));
         }

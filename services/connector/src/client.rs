@@ -1,20 +1,21 @@
 //! The two servers, over mutual TLS: each must prove to be the one that the directory lists.
 
-use amanat_identity::{Directory, Service};
+use std::time::Duration;
+
+use amanat_identity::{Directory, Service, tls::client_config};
 use amanat_schema::{
     audit::audit_service_client::AuditServiceClient,
     consent::consent_service_client::ConsentServiceClient,
     key::key_service_client::KeyServiceClient, record::record_service_client::RecordServiceClient,
     referral::referral_service_client::ReferralServiceClient,
 };
-use std::time::Duration;
 use tonic::{
     Request,
     metadata::MetadataValue,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
 
-use crate::{ConnectorError, Profile};
+use crate::{ConnectorError, Profile, transport};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
@@ -30,11 +31,9 @@ pub(crate) struct Servers {
 
 impl Servers {
     pub(crate) fn new(profile: &Profile, directory: &Directory) -> Result<Self, ConnectorError> {
-        let identity =
-            Identity::from_pem(profile.certificate_pem()?, profile.private_key_pem()?.as_slice());
         Ok(Self {
-            gateway: channel(&profile.gateway, directory.gateway(), identity.clone())?,
-            custodian: channel(&profile.custodian, directory.custodian(), identity)?,
+            gateway: channel(profile, &profile.gateway, directory.gateway())?,
+            custodian: channel(profile, &profile.custodian, directory.custodian())?,
         })
     }
 
@@ -66,30 +65,22 @@ impl Servers {
     }
 }
 
-fn channel(url: &str, service: &Service, identity: Identity) -> Result<Channel, ConnectorError> {
-    let invalid = |_| ConnectorError::Input("gateway and custodian are https:// addresses".into());
-    let authority = Certificate::from_pem(pem(&service.issuing_ca));
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(authority)
-        .identity(identity)
-        .domain_name(&service.server_name);
-    Ok(Endpoint::from_shared(url.to_owned())
-        .map_err(invalid)?
+fn channel(
+    profile: &Profile,
+    url: &str,
+    service: &Service,
+) -> Result<Channel, ConnectorError> {
+    let invalid = || ConnectorError::Input("gateway and custodian are https:// addresses".into());
+    let address = url.strip_prefix("https://").ok_or_else(invalid)?;
+    let tls = client_config(profile.certificates()?, profile.private_key()?, service)
+        .map_err(|error| ConnectorError::Input(error.to_string()))?;
+    // The transport brings its own TLS, so that gRPC sees a plain connection of an https origin.
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| invalid())?
+        .origin(url.parse().map_err(|_| invalid())?)
         .connect_timeout(CONNECT)
-        .timeout(REQUEST)
-        .tcp_nodelay(true)
-        .tls_config(tls)
-        .map_err(invalid)?
-        .connect_lazy())
-}
-
-/// The client library takes authorities as PEM only.
-fn pem(der: &[u8]) -> String {
-    use base64::{Engine as _, prelude::BASE64_STANDARD};
-    format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        BASE64_STANDARD.encode(der)
-    )
+        .timeout(REQUEST);
+    transport::channel(endpoint, tls, service)
 }
 
 /// A request that an officer asks with a token.

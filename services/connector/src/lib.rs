@@ -15,6 +15,7 @@ mod pages;
 mod profile;
 mod referral;
 mod signer;
+mod transport;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::{
 use amanat_identity::{Directory, Registrars, TokenIssuer};
 use amanat_schema::{AgencyId, Time, policy::Right};
 use amanat_seal::{WrapKey, statement::SigningKey};
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -131,12 +131,20 @@ impl Profile {
         Ok(directory)
     }
 
-    pub(crate) fn certificate_pem(&self) -> Result<Vec<u8>, ProfileError> {
-        read(&self.tls.certificate)
+    /// The connector's own certificate first.
+    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ProfileError> {
+        let path = &self.tls.certificate;
+        let pem = read(path)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match chain {
+            Ok(chain) if !chain.is_empty() => Ok(chain),
+            _ => Err(failed(path, &"a certificate in PEM form is expected")),
+        }
     }
 
-    pub(crate) fn private_key_pem(&self) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
-        secret(&self.tls.private_key)
+    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, ProfileError> {
+        let path = &self.tls.private_key;
+        PrivateKeyDer::from_pem_slice(&secret(path)?).map_err(|error| failed(path, &error))
     }
 
     pub(crate) fn statement_key(&self) -> Result<SigningKey, ProfileError> {

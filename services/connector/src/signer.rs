@@ -8,7 +8,6 @@ use amanat_schema::{
 };
 use amanat_seal::statement::SigningKey;
 use prost::{Message, Name};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{ConnectorError, Profile};
 
@@ -54,8 +53,7 @@ impl Signer {
                         names.join(", ")
                     ))
                 })?;
-                let certificate = CertificateDer::from_pem_slice(&profile.certificate_pem()?)
-                    .map_err(|_| ConnectorError::Input("tls.certificate is not PEM".into()))?;
+                let certificate = profile.certificates()?.swap_remove(0);
                 TokenSource::Issued {
                     issuer,
                     officer: officer.officer()?,

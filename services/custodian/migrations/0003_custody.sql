@@ -6,7 +6,7 @@ CREATE TABLE deposits (
     source        BLOB NOT NULL,     -- the agency that signed the header
     version       INTEGER NOT NULL,  -- 1, 2, 3, …
     header        BLOB NOT NULL,     -- the signed envelope, as it came
-    header_sha256 BLOB NOT NULL,     -- of its payload; another header under this version is refused
+    header_sha256 BLOB NOT NULL,     -- of its payload; another header under this version is refused until it expires
     kek_epoch     INTEGER NOT NULL,  -- which key wraps the record key
     wrapped       BLOB,              -- the record key, wrapped; NULL once it expired without being activated
     receipt       BLOB NOT NULL,     -- the signed DepositReceipt, answered again to the same header
@@ -29,6 +29,7 @@ CREATE TABLE missing_consents (
     case_id    BLOB NOT NULL,
     consent_id BLOB NOT NULL,     -- the gateway released on it, and it was not here
     first_time INTEGER NOT NULL,  -- when that was first so, this server's clock, milliseconds since 1970
+    alarm_time INTEGER,           -- when it had been missing for too long; NULL if it came in time, or may yet
     PRIMARY KEY (case_id, consent_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -23,7 +23,7 @@ use crate::{
     head_file,
     store::{
         Call, Custody, Reply,
-        head::{Contradiction, HeadCall, Observation, Seen, Standing},
+        head::{Contradiction, HeadCall, Observation, Observe, Seen, Standing},
     },
 };
 use ladder::Ladder;
@@ -34,6 +34,8 @@ const MOST: usize = 255;
 const WAITING: usize = 1024;
 /// For a connection to the gateway, and for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to record a contradiction.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A hold on the one task that follows the log; it ends when all are dropped.
 #[derive(Clone)]
@@ -148,9 +150,15 @@ impl Task {
                 .drain(..)
                 .map(|waiting| (waiting.checkpoint, waiting.done))
                 .unzip();
-            let finding = self.examine(checkpoints).await;
             // Submitted before anyone is woken: what they submit next is decided after it.
-            let submitted = finding.and_then(|call| self.journal.submit(call.into()).ok());
+            let submitted = match self.examine(checkpoints).await {
+                None => None,
+                Some(Ok(observe)) => self.journal.submit(HeadCall::Observe(observe).into()).ok(),
+                Some(Err(contradiction)) => {
+                    self.freeze(contradiction).await;
+                    None
+                }
+            };
             for done in waiting {
                 if done.send(()).is_err() {
                     tracing::debug!("a caller left before its checkpoint was followed");
@@ -164,7 +172,10 @@ impl Task {
     }
 
     /// What the checkpoints come to: `None` if there is nothing to record, or no proof to be had.
-    async fn examine(&mut self, checkpoints: Vec<SignedCheckpoint>) -> Option<HeadCall> {
+    async fn examine(
+        &mut self,
+        checkpoints: Vec<SignedCheckpoint>,
+    ) -> Option<Result<Observe, Contradiction>> {
         let sizes = checkpoints.iter().map(|checkpoint| checkpoint.head.size);
         let seen = look(&self.journal, sizes.collect()).await.ok()?;
         if seen.frozen {
@@ -172,7 +183,7 @@ impl Task {
         }
         let ladder = match Ladder::new(&seen, checkpoints) {
             Ok(ladder) => ladder?,
-            Err(contradiction) => return Some(HeadCall::Freeze(contradiction)),
+            Err(contradiction) => return Some(Err(contradiction)),
         };
         let sizes = ladder.sizes();
         let proofs = if sizes.len() < 2 {
@@ -180,10 +191,27 @@ impl Task {
         } else {
             self.fetch(sizes).await?
         };
-        Some(match ladder.climb(&proofs)? {
-            Ok(observe) => HeadCall::Observe(observe),
-            Err(contradiction) => HeadCall::Freeze(contradiction),
-        })
+        ladder.climb(&proofs)
+    }
+
+    /// Returns when the contradiction is recorded: the log may never contradict itself again, so what was
+    /// found is not dropped because the journal is busy. The operator hears of it first.
+    async fn freeze(&self, contradiction: Contradiction) {
+        let Contradiction { why, ours, theirs } = &contradiction;
+        tracing::error!(why, ?ours, ?theirs, "ALARM: the gateway contradicts itself");
+        loop {
+            let freeze = HeadCall::Freeze(contradiction.clone());
+            match self.journal.call(freeze.into()).await {
+                Ok(_) => return,
+                // Nothing is decided then until a person has looked.
+                Err(error @ JournalError::Frozen(_)) => {
+                    tracing::error!(%error, "the contradiction cannot be recorded");
+                    return;
+                }
+                Err(error) => tracing::error!(%error, "the contradiction is not recorded yet"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     async fn fetch(&mut self, sizes: Vec<u64>) -> Option<Vec<ConsistencyProof>> {
@@ -200,7 +228,7 @@ impl Task {
     /// Shows the head that the database holds now.
     async fn publish(&self, committed: bool) {
         if !committed {
-            tracing::error!("what was found of the gateway's log could not be recorded");
+            tracing::error!("what was seen of the gateway's log could not be recorded");
         } else if let Ok(seen) = look(&self.journal, Vec::new()).await {
             self.newest.send_replace(seen.head().cloned());
         }
@@ -246,7 +274,8 @@ fn against_file(seen: &Seen, file: Option<&str>, log: &LogVerifier) -> Option<Co
     };
     let filed = match file {
         None => return contradiction("the file of the observed head is gone"),
-        Some("") if ours.is_none() => return None,
+        // Made before anything was seen, and not written since: any head is ahead of it.
+        Some("") => return None,
         Some(note) => log.open(note),
     };
     let Ok(filed) = filed else {

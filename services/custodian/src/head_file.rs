@@ -36,10 +36,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, FileError> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Follows the observed head until the follower is gone, then writes the last note.
+/// Follows the observed head until the follower is gone and its last note is written. What was there when it
+/// began is not written: a rolled-back database must not replace the note that it contradicts.
 pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<Observation>>) {
-    loop {
-        let ended = newest.changed().await.is_err();
+    // The last note is still seen after the follower is gone.
+    while newest.changed().await.is_ok() {
         let note = newest
             .borrow_and_update()
             .as_ref()
@@ -50,9 +51,6 @@ pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<Obs
             if !matches!(written, Ok(Ok(()))) {
                 tracing::error!(path = %path.display(), "the observed-head file cannot be written");
             }
-        }
-        if ended {
-            return;
         }
         tokio::time::sleep(WITHIN).await;
     }

@@ -191,6 +191,9 @@ async fn each_minute(desk: Desk<store::Custody>) {
     loop {
         ticks.tick().await;
         desk.log_refused_credentials().await;
+        if desk.journal.call(store::Call::AlarmMissing).await.is_err() {
+            tracing::error!("consents that never came could not be looked for");
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod claim;
 pub(crate) mod deposit;
 pub(crate) mod head;
+mod missing;
 mod redeemed;
 pub(crate) mod release;
 
@@ -18,7 +19,8 @@ use amanat_journal::{Access, Book, Draft, Ruling};
 use amanat_ledger::{Proven, ReceiptError};
 use amanat_schema::{
     CaseId, Time,
-    audit::{Action, Linkage},
+    audit::{Action, EntryBody, Linkage},
+    policy::Decision,
 };
 use amanat_seal::statement::SigningKey;
 use amanat_server::Refusal;
@@ -26,6 +28,7 @@ use sqlx::SqliteConnection;
 
 use deposit::{ActivateKey, DepositFacts, DepositKey};
 use head::{HeadCall, HeadFacts, Seen};
+use missing::MissingFacts;
 use redeemed::RedeemedFacts;
 use release::{ReleaseKeys, Released};
 
@@ -55,6 +58,8 @@ pub(crate) enum Call {
     Release(Box<ReleaseKeys>),
     /// Deletes the keys that were never activated.
     Expire,
+    /// Raises the alarm for consents that were released on and never came.
+    AlarmMissing,
 }
 
 /// What a verb answers beside the receipt.
@@ -81,6 +86,7 @@ pub(crate) struct Facts {
     audit: AuditFacts,
     heads: HeadFacts,
     deposits: DepositFacts,
+    missing: MissingFacts,
     redeemed: RedeemedFacts,
 }
 
@@ -203,7 +209,8 @@ impl Call {
             | Self::Head(_)
             | Self::Deposit(_)
             | Self::Activate(_)
-            | Self::Expire => None,
+            | Self::Expire
+            | Self::AlarmMissing => None,
         }
     }
 
@@ -216,7 +223,8 @@ impl Call {
             | Self::Head(_)
             | Self::Activate(_)
             | Self::Release(_)
-            | Self::Expire => None,
+            | Self::Expire
+            | Self::AlarmMissing => None,
         }
     }
 
@@ -237,7 +245,8 @@ impl Call {
             | Self::Consent(_)
             | Self::Audit(_)
             | Self::Deposit(_)
-            | Self::Expire => Vec::new(),
+            | Self::Expire
+            | Self::AlarmMissing => Vec::new(),
         }
     }
 }
@@ -257,7 +266,7 @@ impl Book for Custody {
             Call::Deposit(call) => call.access(),
             Call::Activate(call) => call.access(),
             Call::Release(call) => call.access(),
-            Call::Head(_) | Call::Expire => Access::default(),
+            Call::Head(_) | Call::Expire | Call::AlarmMissing => Access::default(),
         }
     }
 
@@ -282,7 +291,8 @@ impl Book for Custody {
                 | Call::Head(_)
                 | Call::Deposit(_)
                 | Call::Activate(_)
-                | Call::Expire => {}
+                | Call::Expire
+                | Call::AlarmMissing => {}
             }
         }
         Ok(Facts {
@@ -291,6 +301,7 @@ impl Book for Custody {
             audit: AuditFacts::load(connection, &audits).await?,
             heads: HeadFacts::load(connection, &sizes).await?,
             deposits: DepositFacts::load(connection, calls).await?,
+            missing: MissingFacts::load(connection, calls).await?,
             redeemed: RedeemedFacts::load(connection, &releases).await?,
         })
     }
@@ -316,6 +327,7 @@ impl Book for Custody {
             Call::Activate(call) => deposit::activate(facts, rules, call, now),
             Call::Release(call) => release::release(facts, self, call, now),
             Call::Expire => deposit::expire(&mut facts.deposits, now),
+            Call::AlarmMissing => missing::raise(&mut facts.missing, rules, now),
         }
     }
 
@@ -328,6 +340,7 @@ impl Book for Custody {
         facts.consents.write(connection).await?;
         facts.heads.write(connection).await?;
         facts.deposits.write(connection).await?;
+        facts.missing.write(connection).await?;
         facts.redeemed.write(connection).await
     }
 
@@ -340,7 +353,8 @@ impl Book for Custody {
             | Call::Head(_)
             | Call::Activate(_)
             | Call::Release(_)
-            | Call::Expire => Reply::Done,
+            | Call::Expire
+            | Call::AlarmMissing => Reply::Done,
         })
     }
 }
@@ -366,6 +380,24 @@ fn done(reply: Reply, draft: Draft, answer: Vec<u8>) -> Ruled {
         answer: Ok(reply),
         draft: Some(draft),
         remember: Some(answer),
+    }
+}
+
+/// The entry of an alarm that is no act of a caller.
+fn alarm(rules: &Rules, public: &Refusal, truth: &str) -> Draft {
+    let body = EntryBody {
+        action: Action::Alarm.into(),
+        decision: Decision::Deny.into(),
+        public_reason: public.reason().to_owned(),
+        directory_sha256: rules.directory.sha256().to_vec(),
+        table_sha256: rules.table_sha256.to_vec(),
+        ..EntryBody::default()
+    };
+    Draft {
+        body,
+        linkage: Linkage::default(),
+        officer: String::new(),
+        reasons: truth.to_owned(),
     }
 }
 

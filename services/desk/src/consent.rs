@@ -4,8 +4,6 @@
 mod service;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use amanat_journal::{Access, ConflictKey, Ruling, Touch};
 use amanat_policy::{ConsentTerms, Grant};
 use amanat_schema::{
@@ -17,6 +15,13 @@ use crate::{Act, Known, Page, Rules, StatementFacts, Stored};
 
 pub use service::{ConsentDesk, Evidence};
 pub use store::ConsentFacts;
+
+/// A source and the case that its consents are about: a consent's id is its source's name for it there.
+pub type SourceCase = (AgencyId, CaseId);
+
+/// The most consents and the most withdrawals that an agency may sign in one case: every decision in the
+/// case looks through them.
+const MOST: usize = 500;
 
 /// The verbs.
 pub enum ConsentCall {
@@ -52,7 +57,13 @@ pub struct ListConsents {
 #[derive(Debug)]
 pub enum ConsentReply {
     Done,
-    Listed { consents: Vec<Listed>, next: String },
+    /// The consents that the withdrawal closed.
+    Withdrawn(Vec<ConsentTerms>),
+    Listed {
+        consents: Vec<Listed>,
+        /// Where the next page begins.
+        next: Option<i64>,
+    },
 }
 
 /// A consent in a list.
@@ -67,17 +78,9 @@ pub struct Listed {
 #[derive(Debug, Clone)]
 pub(crate) struct ConsentRow {
     pub(crate) seq: i64,
-    pub(crate) terms: ConsentTerms,
+    pub(crate) grant: Grant,
     pub(crate) envelope: Envelope,
-    pub(crate) payload_sha256: [u8; 32],
     pub(crate) recorded: Time,
-    pub(crate) reads: u32,
-}
-
-impl ConsentRow {
-    fn is_used_up(&self) -> bool {
-        self.terms.max_reads != 0 && self.reads >= self.terms.max_reads
-    }
 }
 
 impl ConsentCall {
@@ -90,15 +93,6 @@ impl ConsentCall {
                 touch: Touch::Reads,
                 request: None,
             },
-        }
-    }
-
-    /// The cases whose consents the decision needs.
-    pub fn case(&self) -> Option<CaseId> {
-        match self {
-            Self::Record(call) => Some(call.terms.case),
-            Self::Withdraw(call) => Some(call.case),
-            Self::List(_) => None,
         }
     }
 
@@ -153,31 +147,29 @@ fn record(
 ) -> Ruled {
     let linkage = linkage(call.terms.case, call.terms.consent, &call.statement);
     let action = audit::Action::RecordConsent;
-    let taken = facts
-        .consent(call.terms.case, call.terms.consent)
-        .map(|row| row.payload_sha256);
-    match (statements.look_up(&call.statement), taken) {
+    let own = facts.grants((call.terms.source, call.terms.case));
+    let taken = own
+        .iter()
+        .find(|grant| grant.terms.consent == call.terms.consent)
+        .map(|grant| grant.statement_sha256);
+    let refusal = match (statements.look_up(&call.statement), taken) {
+        (Known::New, None) if own.len() >= MOST => too_many(),
         (Known::New, None) => {
             statements.accept(&call.statement);
             facts.record(call, now);
+            return done(call.act.allowed(rules, action, linkage));
         }
-        (Known::Same, Some(sha256)) if sha256 == call.statement.payload_sha256 => {}
-        _ => {
-            let refusal =
-                Refusal::state("the consent's or statement's id was used for another one");
-            let draft =
-                call.act
-                    .refused(rules, action, linkage, &refusal, "id used with other bytes");
-            return Ruling {
-                answer: Err(refusal),
-                draft: Some(draft),
-                remember: None,
-            };
+        (Known::Same, Some(sha256)) if sha256 == call.statement.payload_sha256 => {
+            return done(call.act.allowed(rules, action, linkage));
         }
-    }
-    done(call.act.allowed(rules, action, linkage))
+        _ => Refusal::state("the consent's or statement's id was used for another one"),
+    };
+    let draft = call.act.refused(rules, action, linkage, &refusal, "");
+    refuse(refusal, draft)
 }
 
+/// It can only close, so every one is kept: it counts for the consents of that id that its signer may
+/// withdraw, those that come later too. Which are here is told to nobody.
 fn withdraw(
     facts: &mut ConsentFacts,
     statements: &mut StatementFacts,
@@ -187,38 +179,30 @@ fn withdraw(
 ) -> Ruled {
     let linkage = linkage(call.case, call.consent, &call.statement);
     let action = audit::Action::WithdrawConsent;
-    let entitled = match facts.consent(call.case, call.consent) {
-        // An early withdrawal is kept; whether its signer may is settled when the consent comes.
-        None => true,
-        Some(row) => facts.may_withdraw(row, call.act.agency),
-    };
+    let kept = usize::try_from(facts.withdrawals(call)).unwrap_or(usize::MAX);
     let refusal = match statements.look_up(&call.statement) {
-        Known::Other => Some((
-            Refusal::state("the statement's id was used for another one"),
-            "id used with other bytes",
-        )),
-        Known::New | Known::Same if !entitled => Some((
-            Refusal::access(),
-            "neither source nor recipient of a consent in the case",
-        )),
+        Known::New if kept >= MOST => too_many(),
         Known::New => {
             statements.accept(&call.statement);
-            facts.withdraw(call, now);
-            None
-        }
-        Known::Same => None,
-    };
-    match refusal {
-        None => done(call.act.allowed(rules, action, linkage)),
-        Some((refusal, truth)) => {
-            let draft = call.act.refused(rules, action, linkage, &refusal, truth);
-            Ruling {
-                answer: Err(refusal),
-                draft: Some(draft),
-                remember: None,
+            let closed = facts.withdraw(call, now);
+            let mut draft = call.act.allowed(rules, action, linkage);
+            if closed.is_empty() {
+                "closes nothing here".clone_into(&mut draft.reasons);
             }
+            return Ruling {
+                answer: Ok(ConsentReply::Withdrawn(closed)),
+                ..done(draft)
+            };
         }
-    }
+        Known::Same => return done(call.act.allowed(rules, action, linkage)),
+        Known::Other => Refusal::state("the statement's id was used for another one"),
+    };
+    let draft = call.act.refused(rules, action, linkage, &refusal, "");
+    refuse(refusal, draft)
+}
+
+fn too_many() -> Refusal {
+    Refusal::state("too many consents in this case")
 }
 
 fn list(facts: &ConsentFacts, rules: &Rules, call: &ListConsents, now: Time) -> Ruled {
@@ -226,13 +210,10 @@ fn list(facts: &ConsentFacts, rules: &Rules, call: &ListConsents, now: Time) -> 
     let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
     let consents = rows
         .into_iter()
-        .map(|row| {
-            let status = facts.status(&row, call.act.agency, now);
-            Listed {
-                status,
-                recorded: row.recorded,
-                envelope: row.envelope,
-            }
+        .map(|row| Listed {
+            status: status(&row.grant, call.act.agency, now),
+            recorded: row.recorded,
+            envelope: row.envelope,
         })
         .collect();
     let linkage = audit::Linkage {
@@ -257,6 +238,14 @@ fn done(draft: amanat_journal::Draft) -> Ruled {
     }
 }
 
+fn refuse(refusal: Refusal, draft: amanat_journal::Draft) -> Ruled {
+    Ruling {
+        answer: Err(refusal),
+        draft: Some(draft),
+        remember: None,
+    }
+}
+
 fn linkage(case: CaseId, consent: ConsentId, statement: &Stored) -> audit::Linkage {
     audit::Linkage {
         case_id: case.to_vec(),
@@ -266,66 +255,22 @@ fn linkage(case: CaseId, consent: ConsentId, statement: &Stored) -> audit::Linka
     }
 }
 
-impl ConsentFacts {
-    /// The case's consents as decisions need them.
-    pub fn grants(&self, case: CaseId) -> Vec<Grant> {
-        self.in_case(case)
-            .map(|row| Grant {
-                terms: row.terms.clone(),
-                statement_sha256: row.payload_sha256,
-                reads: row.reads,
-                withdrawn: self.is_withdrawn(row),
-                superseded: self.is_superseded(row),
-            })
-            .collect()
-    }
-
-    /// Whether its source put another in its place; that one's own fate does not bring it back.
-    fn is_superseded(&self, row: &ConsentRow) -> bool {
-        self.in_case(row.terms.case).any(|other| {
-            other.terms.supersedes == Some(row.terms.consent)
-                && other.terms.source == row.terms.source
-        })
-    }
-
-    /// Whether a signed withdrawal by someone entitled is here.
-    fn is_withdrawn(&self, row: &ConsentRow) -> bool {
-        self.withdrawn_by(row)
-            .any(|agency| self.may_withdraw(row, agency))
-    }
-
-    /// Its source, or any recipient that the source's consents in the case name: it can only close.
-    fn may_withdraw(&self, row: &ConsentRow, agency: AgencyId) -> bool {
-        let source = row.terms.source;
-        agency == source
-            || self
-                .in_case(row.terms.case)
-                .any(|other| other.terms.source == source && other.terms.recipient == agency)
-    }
-
-    fn status(&self, row: &ConsentRow, reader: AgencyId, now: Time) -> ConsentStatus {
-        if self.is_withdrawn(row) {
-            // What became of it is told to its source only.
-            if reader == row.terms.source {
-                ConsentStatus::Withdrawn
-            } else {
-                ConsentStatus::NotInForce
-            }
-        } else if self.is_superseded(row)
-            || row.is_used_up()
-            || !(row.terms.valid_from..row.terms.expires_at).contains(&now)
-        {
-            ConsentStatus::NotInForce
+fn status(grant: &Grant, reader: AgencyId, now: Time) -> ConsentStatus {
+    let terms = &grant.terms;
+    let used_up = terms.max_reads != 0 && grant.reads >= terms.max_reads;
+    if grant.withdrawn {
+        // What became of it is told to its source only.
+        if reader == terms.source {
+            ConsentStatus::Withdrawn
         } else {
-            ConsentStatus::InForce
+            ConsentStatus::NotInForce
         }
+    } else if grant.superseded
+        || used_up
+        || !(terms.valid_from..terms.expires_at).contains(&now)
+    {
+        ConsentStatus::NotInForce
+    } else {
+        ConsentStatus::InForce
     }
 }
-
-/// The cases that a batch's consent verbs touch.
-pub fn cases<'a>(calls: impl Iterator<Item = &'a ConsentCall>) -> BTreeSet<CaseId> {
-    calls.filter_map(ConsentCall::case).collect()
-}
-
-/// Rows by case.
-pub(crate) type ByCase = BTreeMap<CaseId, Vec<ConsentRow>>;

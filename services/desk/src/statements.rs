@@ -1,16 +1,19 @@
-//! Which statements were accepted: an id counts once, for ever.
+//! Which statements were accepted: a signer's id counts once, for ever. Another agency's same id is
+//! another statement, so that nobody can take one away.
 
 use std::collections::HashMap;
 
 use amanat_identity::{Signed, statement::AgencyStatement};
 use amanat_journal::{ConflictKey, id_set};
-use amanat_schema::StatementId;
+use amanat_schema::{AgencyId, StatementId};
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 /// A verified statement in the form in which it is kept.
 #[derive(Debug, Clone)]
 pub struct Stored {
+    /// Who signed it.
+    pub agency: AgencyId,
     pub id: StatementId,
     /// The envelope, as it came.
     pub envelope: Vec<u8>,
@@ -22,6 +25,7 @@ pub struct Stored {
 impl<M: AgencyStatement> From<&Signed<M>> for Stored {
     fn from(signed: &Signed<M>) -> Self {
         Self {
+            agency: signed.head().agency,
             id: signed.head().statement_id,
             envelope: signed.envelope().encode_to_vec(),
             payload_sha256: *signed.payload_sha256(),
@@ -30,7 +34,14 @@ impl<M: AgencyStatement> From<&Signed<M>> for Stored {
     }
 }
 
+/// A statement's name.
+type Key = (AgencyId, StatementId);
+
 impl Stored {
+    fn key(&self) -> Key {
+        (self.agency, self.id)
+    }
+
     /// Statements with the same id never share a batch.
     pub fn conflict_key(&self) -> ConflictKey {
         ConflictKey {
@@ -46,15 +57,15 @@ pub enum Known {
     New,
     /// The same bytes were accepted before: a repeated delivery.
     Same,
-    /// Other bytes were accepted under this id.
+    /// Other bytes of this signer were accepted under this id.
     Other,
 }
 
 /// The accepted ids that a batch asks about, and those it adds.
 #[derive(Default)]
 pub struct StatementFacts {
-    known: HashMap<StatementId, Vec<u8>>,
-    accepted: Vec<(StatementId, [u8; 32])>,
+    known: HashMap<Key, Vec<u8>>,
+    accepted: Vec<(Key, [u8; 32])>,
 }
 
 impl StatementFacts {
@@ -69,7 +80,7 @@ impl StatementFacts {
             return Ok(Self::default());
         }
         let rows = sqlx::query(
-            "SELECT statement_id, payload_sha256 FROM statements \
+            "SELECT agency, statement_id, payload_sha256 FROM statements \
              WHERE statement_id IN (SELECT unhex(value) FROM json_each($1))",
         )
         .bind(id_set(ids.iter().map(|id| id.as_bytes().as_slice())))
@@ -77,9 +88,9 @@ impl StatementFacts {
         .await?;
         let mut known = HashMap::new();
         for row in rows {
-            let id: Vec<u8> = row.try_get(0)?;
-            if let Ok(id) = StatementId::parse(&id) {
-                known.insert(id, row.try_get(1)?);
+            let (agency, id): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+            if let (Ok(agency), Ok(id)) = (AgencyId::parse(&agency), StatementId::parse(&id)) {
+                known.insert((agency, id), row.try_get(2)?);
             }
         }
         Ok(Self {
@@ -89,7 +100,7 @@ impl StatementFacts {
     }
 
     pub fn look_up(&self, statement: &Stored) -> Known {
-        match self.known.get(&statement.id) {
+        match self.known.get(&statement.key()) {
             None => Known::New,
             Some(sha256) if sha256.as_slice() == statement.payload_sha256 => Known::Same,
             Some(_) => {
@@ -100,7 +111,8 @@ impl StatementFacts {
     }
 
     pub fn accept(&mut self, statement: &Stored) {
-        self.accepted.push((statement.id, statement.payload_sha256));
+        self.accepted
+            .push((statement.key(), statement.payload_sha256));
     }
 
     /// # Errors
@@ -109,13 +121,17 @@ impl StatementFacts {
         if self.accepted.is_empty() {
             return Ok(());
         }
-        QueryBuilder::<Sqlite>::new("INSERT INTO statements (statement_id, payload_sha256) ")
-            .push_values(&self.accepted, |mut row, (id, sha256)| {
-                row.push_bind(id.to_vec()).push_bind(sha256.as_slice());
-            })
-            .build()
-            .execute(connection)
-            .await
-            .map(drop)
+        QueryBuilder::<Sqlite>::new(
+            "INSERT INTO statements (agency, statement_id, payload_sha256) ",
+        )
+        .push_values(&self.accepted, |mut row, ((agency, id), sha256)| {
+            row.push_bind(agency.to_vec())
+                .push_bind(id.to_vec())
+                .push_bind(sha256.as_slice());
+        })
+        .build()
+        .execute(connection)
+        .await
+        .map(drop)
     }
 }

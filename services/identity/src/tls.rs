@@ -8,8 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use amanat_schema::AgencyId;
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+    client::{Resumption, danger::HandshakeSignatureValid},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
     server::{
         NoServerSessionStorage, WebPkiClientVerifier,
@@ -19,13 +19,13 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use webpki::EndEntityCert;
 
-use crate::{Directory, Peer, PeerName};
+use crate::{Directory, Peer, PeerName, Service};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("the directory's authority of {0} cannot verify certificates")]
     Authority(String),
-    #[error("the server's certificate and key do not fit: {0}")]
+    #[error("the certificate and its key do not fit: {0}")]
     OwnCertificate(#[source] Error),
 }
 
@@ -49,6 +49,32 @@ pub fn server_config(
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// The client side: TLS 1.3 only, no resumption, and no authority but the one that the directory lists for
+/// the server.
+///
+/// # Errors
+/// [`TlsError`] if that authority is unusable, or the client's own key does not fit its certificate.
+pub fn client_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    server: &Service,
+) -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(server.issuing_ca.clone())
+        .map_err(|_| TlsError::Authority(server.server_name.clone()))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::OwnCertificate)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(TlsError::OwnCertificate)?;
+    config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

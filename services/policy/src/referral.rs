@@ -25,6 +25,17 @@ pub enum Step {
     Suspend,
 }
 
+impl Step {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledge",
+            Self::Accept => "accept",
+            Self::Reject => "reject",
+            Self::Suspend => "suspend",
+        }
+    }
+}
+
 /// Which party of the referral acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
@@ -32,9 +43,23 @@ pub enum Actor {
     Recipient,
 }
 
+impl Actor {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+        }
+    }
+}
+
 /// A step that the referral's state or the acting party does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{actor:?} may not {step:?} a referral that is {}", state.as_str_name())]
+#[error(
+    "the {} may not {} a referral that is {}",
+    actor.word(),
+    step.word(),
+    state.as_str_name().trim_start_matches("REFERRAL_STATE_")
+)]
 pub struct IllegalTransition {
     pub state: ReferralState,
     pub step: Step,

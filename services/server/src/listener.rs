@@ -10,7 +10,7 @@ use std::{
 
 use amanat_identity::{Directory, Peer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
@@ -20,6 +20,9 @@ use tonic::transport::server::Connected;
 use crate::Guard;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long, and for how many bytes, a refused client is listened to until it has read why.
+const PARTING: Duration = Duration::from_secs(1);
+const PARTING_BYTES: u64 = 64 * 1024;
 /// Handshakes under way at once; a handshake costs public-key operations before anyone is known.
 const HANDSHAKES: usize = 64;
 /// Connections accepted and not yet taken by the service.
@@ -78,10 +81,12 @@ async fn handshake(
     directory: &Directory,
 ) -> Option<Connection> {
     stream.set_nodelay(true).ok()?;
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    let accepting = tls.accept(stream).into_fallible();
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+        Ok(Err((error, stream))) => {
             tracing::info!(%error, "a handshake was refused");
+            part(stream).await;
             return None;
         }
         Err(_) => {
@@ -92,6 +97,19 @@ async fn handshake(
     let chain = stream.get_ref().1.peer_certificates()?;
     let peer = amanat_identity::tls::peer(chain, directory)?;
     Some(Connection { stream, peer })
+}
+
+/// Closes a connection so that the client reads the alert. In TLS 1.3 it is done with its half of the
+/// handshake before it is refused, and may be sending already: closed with bytes unread, the connection would
+/// be reset and the alert lost.
+async fn part(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let (mut rest, mut nowhere) = (stream.take(PARTING_BYTES), tokio::io::sink());
+        let heard = tokio::io::copy(&mut rest, &mut nowhere);
+        if tokio::time::timeout(PARTING, heard).await.is_err() {
+            tracing::debug!("a refused client stays");
+        }
+    }
 }
 
 impl Connected for Connection {

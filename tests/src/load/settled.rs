@@ -30,6 +30,7 @@ impl Settled {
             self.records_are_there_once(name, connector).await;
             self.consents_are_in_force(name, connector).await;
             self.referrals_are_accepted(name, connector).await;
+            statements_are_logged_once(name, connector).await;
         }
         self.records_open(&self.done.submissions).await;
         self.answers_are_on_the_log(oversight).await;
@@ -208,6 +209,28 @@ impl Settled {
                 .map(|field| field.path.as_str())
                 .collect();
             assert_eq!(logged, released);
+        }
+    }
+}
+
+/// A repeat of what was recorded before is answered from memory.
+async fn statements_are_logged_once(name: &str, connector: &Connector) {
+    for (server, action) in [
+        (Server::Gateway, Action::RecordConsent),
+        (Server::Custodian, Action::RecordConsent),
+        (Server::Gateway, Action::SubmitReferral),
+        (Server::Gateway, Action::AcknowledgeReferral),
+        (Server::Gateway, Action::AcceptReferral),
+    ] {
+        let mut logged = BTreeSet::new();
+        for entry in entries(connector, server, Some(action)).await {
+            let statement = entry.linkage.unwrap().statement_sha256;
+            assert_eq!(statement.len(), 32, "{action:?} records a statement");
+            assert!(
+                logged.insert(statement),
+                "{name}: entry {} is a second one",
+                entry.index
+            );
         }
     }
 }

@@ -263,10 +263,10 @@ impl Scenario {
     ) -> Result<(), QuickstartError> {
         for path in asked {
             let (section, field) = path.split_once('.').unwrap_or((path, ""));
-            let section = &read.record[section];
-            let shown = match section {
-                Value::Array(rows) => rows.iter().any(|row| row.get(field).is_some()),
-                section => section.get(field).is_some(),
+            let section = read.record.get(section);
+            let shown = match section.and_then(Value::as_array) {
+                Some(rows) => rows.iter().any(|row| row.get(field).is_some()),
+                None => section.is_some_and(|section| section.get(field).is_some()),
             };
             if shown == closed.iter().any(|(closed, _)| closed == path) {
                 return Err(self.surprise(format!("{path} was shown: {shown}")));

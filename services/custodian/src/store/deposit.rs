@@ -110,6 +110,11 @@ impl Deposit {
     pub(crate) fn is_pending(&self, now: Time) -> bool {
         self.activated.is_none() && self.wrapped.is_some() && now < self.deposited + PENDING
     }
+
+    /// Never activated in time: from then on it is as if it had never been deposited.
+    fn is_expired(&self, now: Time) -> bool {
+        self.activated.is_none() && !self.is_pending(now)
+    }
 }
 
 pub(super) fn deposit(facts: &mut Facts, custody: &Custody, call: &DepositKey, now: Time) -> Ruled {
@@ -123,7 +128,7 @@ pub(super) fn deposit(facts: &mut Facts, custody: &Custody, call: &DepositKey, n
     }
 }
 
-/// The receipt: of this deposit, or of the first with the same header.
+/// The receipt: of this deposit, or of the first with the same header. An expired one gives its place up.
 fn accept(
     facts: &mut Facts,
     custody: &Custody,
@@ -133,20 +138,21 @@ fn accept(
     facts.heads.running()?;
     let binding = *call.header.binding();
     let key = (binding.record, binding.source, binding.version);
-    if let Some(known) = facts.deposits.by_key.get(&key) {
-        return known.answer_again(call, now);
+    if let Some(known) = facts.deposits.by_key.get(&key)
+        && !known.is_expired(now)
+    {
+        return known.answer_again(call);
     }
-    if facts.statements.look_up(&call.statement) != Known::New {
+    let known = facts.statements.look_up(&call.statement);
+    if known == Known::Other {
         let refusal = Refusal::state("the statement's id was used for another one");
         return Err(Objection::alarm(
             refusal,
             "statement id used for another one",
         ));
     }
-    if !follows(
-        facts.deposits.newest(binding.record, binding.source),
-        &call.header,
-    ) {
+    let newest = facts.deposits.newest(binding.record, binding.source, now);
+    if !follows(newest, &call.header) {
         let refusal = Refusal::version("the version is not the next one of this record");
         return Err(Objection::quiet(refusal, "not the next version"));
     }
@@ -160,25 +166,22 @@ fn accept(
         deposit_time: Some(now.to_timestamp()),
     });
     let receipt = receipt.encode_to_vec();
-    facts.statements.accept(&call.statement);
+    if known == Known::New {
+        facts.statements.accept(&call.statement);
+    }
     facts.deposits.add(key, call, receipt.clone(), now);
     Ok(receipt)
 }
 
 impl Deposit {
-    fn answer_again(&self, call: &DepositKey, now: Time) -> Result<Vec<u8>, Objection> {
-        if self.header_sha256 != call.statement.payload_sha256 {
+    fn answer_again(&self, call: &DepositKey) -> Result<Vec<u8>, Objection> {
+        if self.header_sha256 == call.statement.payload_sha256 {
+            Ok(self.receipt.clone())
+        } else {
             let refusal = Refusal::state("another header was deposited under this version");
-            return Err(Objection::alarm(
-                refusal,
-                "another header under this version",
-            ));
+            let truth = "another header under this version";
+            Err(Objection::alarm(refusal, truth))
         }
-        if self.activated.is_none() && !self.is_pending(now) {
-            let refusal = Refusal::state("the deposit has expired");
-            return Err(Objection::quiet(refusal, "expired"));
-        }
-        Ok(self.receipt.clone())
     }
 }
 
@@ -234,7 +237,7 @@ fn check_put(facts: &Facts, call: &ActivateKey, now: Time) -> Result<Key, Object
         let truth = "the gateway took another header than was deposited";
         return Err(Objection::alarm(Refusal::access(), truth));
     }
-    if deposit.activated.is_none() && !deposit.is_pending(now) {
+    if deposit.is_expired(now) {
         return Err(Objection::quiet(Refusal::access(), "expired"));
     }
     Ok(key)
@@ -268,7 +271,8 @@ impl DepositFacts {
                 | Call::Consent(_)
                 | Call::Audit(_)
                 | Call::Head(_)
-                | Call::Expire => None,
+                | Call::Expire
+                | Call::AlarmMissing => None,
             };
             records.extend(named.map(|(record, _)| record.to_vec()));
             versions.extend(named.map(|(_, version)| version));
@@ -307,8 +311,9 @@ impl DepositFacts {
         self.by_key.range(range).map(|(_, deposit)| deposit)
     }
 
-    fn newest(&self, record: RecordId, source: AgencyId) -> Option<&Deposit> {
-        self.versions(record, source).next_back()
+    fn newest(&self, record: RecordId, source: AgencyId, now: Time) -> Option<&Deposit> {
+        self.versions(record, source)
+            .rfind(|deposit| !deposit.is_expired(now))
     }
 
     pub(super) fn newest_active(&self, record: RecordId, source: AgencyId) -> Option<&Deposit> {
@@ -362,6 +367,13 @@ impl DepositFacts {
                     .push_bind(deposit.receipt.as_slice())
                     .push_bind(deposit.deposited.millis());
             })
+            // INVARIANT: what is replaced has expired.
+            .push(
+                " ON CONFLICT (record_id, source, version) DO UPDATE SET header = excluded.header, \
+                 header_sha256 = excluded.header_sha256, kek_epoch = excluded.kek_epoch, \
+                 wrapped = excluded.wrapped, receipt = excluded.receipt, \
+                 deposit_time = excluded.deposit_time",
+            )
             .build()
             .execute(&mut *connection)
             .await?;

@@ -4,17 +4,13 @@
 use std::collections::BTreeMap;
 
 use amanat_desk::Rules;
-use amanat_journal::{Draft, Ruling};
+use amanat_journal::Ruling;
 use amanat_ledger::{Hash, Head, SignedCheckpoint};
-use amanat_schema::{
-    Time,
-    audit::{Action, EntryBody, Linkage},
-    policy::Decision,
-};
+use amanat_schema::Time;
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Objection, Reply, Ruled, damaged};
+use super::{Objection, Reply, Ruled, alarm, damaged};
 
 /// How many observed heads are kept, so that a smaller checkpoint needs no new proof.
 const RETAINED: i64 = 1024;
@@ -100,7 +96,8 @@ pub(super) fn decide(facts: &mut HeadFacts, rules: &Rules, call: &HeadCall, now:
         HeadCall::Freeze(_) if facts.seen.frozen => quiet(Ok(Reply::Done)),
         HeadCall::Freeze(contradiction) => {
             tracing::error!(why = contradiction.why, "ALARM: the custodian is frozen");
-            let draft = alarm(rules, contradiction.why, facts.seen.size());
+            let mut draft = alarm(rules, &Refusal::log_inconsistent(), contradiction.why);
+            draft.body.observed_size = facts.seen.size();
             facts.seen.frozen = true;
             facts.contradiction = Some((contradiction.clone(), now));
             Ruling {
@@ -118,24 +115,6 @@ fn quiet(answer: Result<Reply, Refusal>) -> Ruled {
         answer,
         draft: None,
         remember: None,
-    }
-}
-
-fn alarm(rules: &Rules, why: &str, observed: u64) -> Draft {
-    let body = EntryBody {
-        action: Action::Alarm.into(),
-        decision: Decision::Deny.into(),
-        public_reason: Refusal::log_inconsistent().reason().to_owned(),
-        directory_sha256: rules.directory.sha256().to_vec(),
-        table_sha256: rules.table_sha256.to_vec(),
-        observed_size: observed,
-        ..EntryBody::default()
-    };
-    Draft {
-        body,
-        linkage: Linkage::default(),
-        officer: String::new(),
-        reasons: why.to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) enum Redemption {
 }
 
 /// A consent's id is its name in its case.
-type ConsentKey = (CaseId, ConsentId);
+pub(super) type ConsentKey = (CaseId, ConsentId);
 
 #[derive(Default)]
 pub(super) struct RedeemedFacts {
@@ -28,10 +28,7 @@ pub(super) struct RedeemedFacts {
     entries: BTreeMap<EntryId, Vec<u8>>,
     /// When a consent of the cases at hand was last recorded or withdrawn here.
     changed: BTreeMap<ConsentKey, Time>,
-    /// Since when a consent that the gateway released on is missing here.
-    missing: BTreeMap<ConsentKey, Time>,
     added: Vec<(EntryId, [u8; 32], Time)>,
-    missed: Vec<ConsentKey>,
 }
 
 impl RedeemedFacts {
@@ -69,25 +66,13 @@ impl RedeemedFacts {
              SELECT case_id, consent_id, withdraw_time FROM withdrawals JOIN cases USING (case_id)",
         )
         .bind(id_set(cases.iter().map(|case| case.as_bytes().as_slice())))
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await?;
         for row in &rows {
             let (consent, at) = consent_and_time(row)?;
             let newest = facts.changed.entry(consent).or_insert(at);
             *newest = at.max(*newest);
         }
-        let consents: BTreeSet<_> = calls.iter().flat_map(|call| call.consents()).collect();
-        let rows = sqlx::query(
-            "SELECT case_id, consent_id, first_time FROM missing_consents \
-             WHERE consent_id IN (SELECT unhex(value) FROM json_each($1))",
-        )
-        .bind(id_set(consents.iter().map(|id| id.as_bytes().as_slice())))
-        .fetch_all(connection)
-        .await?;
-        facts.missing = rows
-            .iter()
-            .map(consent_and_time)
-            .collect::<Result<_, _>>()?;
         Ok(facts)
     }
 
@@ -119,15 +104,6 @@ impl RedeemedFacts {
         self.changed.get(&(case, consent)).copied()
     }
 
-    /// Since when the consent is missing here; from now on if it was not missed before.
-    pub(super) fn missing_since(&mut self, case: CaseId, consent: ConsentId, now: Time) -> Time {
-        let key = (case, consent);
-        *self.missing.entry(key).or_insert_with(|| {
-            self.missed.push(key);
-            now
-        })
-    }
-
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if !self.added.is_empty() {
             QueryBuilder::<Sqlite>::new(
@@ -139,24 +115,6 @@ impl RedeemedFacts {
                     .push_bind(at.millis());
             })
             .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        let missed: Vec<_> = self
-            .missed
-            .iter()
-            .filter_map(|key| Some((key, self.missing.get(key)?)))
-            .collect();
-        if !missed.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO missing_consents (case_id, consent_id, first_time) ",
-            )
-            .push_values(missed, |mut row, ((case, consent), since)| {
-                row.push_bind(case.to_vec())
-                    .push_bind(consent.to_vec())
-                    .push_bind(since.millis());
-            })
-            .build()
             .execute(connection)
             .await?;
         }
@@ -164,7 +122,7 @@ impl RedeemedFacts {
     }
 }
 
-fn consent_and_time(row: &SqliteRow) -> Result<(ConsentKey, Time), sqlx::Error> {
+pub(super) fn consent_and_time(row: &SqliteRow) -> Result<(ConsentKey, Time), sqlx::Error> {
     let (case, consent): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
     let case = CaseId::parse(&case).map_err(damaged)?;
     let consent = ConsentId::parse(&consent).map_err(damaged)?;

@@ -29,6 +29,7 @@ use super::{
     claim::Claim,
     deposit::{Deposit, DepositFacts},
     linkage,
+    missing::MissingFacts,
     redeemed::{RedeemedFacts, Redemption},
 };
 
@@ -37,7 +38,7 @@ const CLOCKS_APART: Duration = Duration::from_secs(30);
 /// The longest that an entry may be good for, whatever it says.
 const ENTRY_LIFE: Duration = Duration::from_secs(60);
 /// What changed here within this time explains why the gateway decided otherwise.
-const RECENT: Duration = Duration::from_secs(600);
+pub(super) const RECENT: Duration = Duration::from_secs(600);
 
 pub(crate) struct ReleaseKeys {
     act: Act,
@@ -147,6 +148,7 @@ fn check(
         heads,
         deposits,
         consents,
+        missing,
         redeemed,
         ..
     } = facts;
@@ -178,7 +180,7 @@ fn check(
         table: &custody.rules.table,
         now,
     });
-    let release = agrees(outcome, call, claim, consents, redeemed, now)?;
+    let release = agrees(outcome, call, claim, consents, missing, redeemed, now)?;
     let Some(wrapped) = deposit.wrapped.clone() else {
         // An active deposit always holds its key.
         return Err(Objection::alarm(Refusal::access(), "the key is gone"));
@@ -399,7 +401,8 @@ fn agrees(
     call: &ReleaseKeys,
     claim: &Claim,
     consents: &ConsentFacts,
-    redeemed: &mut RedeemedFacts,
+    missing: &mut MissingFacts,
+    redeemed: &RedeemedFacts,
     now: Time,
 ) -> Result<Release, Objection> {
     let Outcome { release, withheld } = outcome;
@@ -410,8 +413,8 @@ fn agrees(
     }
     let grants = consents.grants(claim.case);
     let here = |id: &ConsentId| grants.iter().any(|grant| grant.terms.consent == *id);
-    if let Some(missing) = claim.consents().into_iter().find(|id| !here(id)) {
-        let since = redeemed.missing_since(claim.case, missing, now);
+    let not_here = claim.consents().into_iter().filter(|id| !here(id));
+    if let Some(since) = not_here.map(|id| missing.since(claim.case, id, now)).min() {
         let objection = if since.distance(now) <= RECENT {
             Objection::quiet
         } else {

@@ -18,6 +18,11 @@ use crate::store::Call;
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
+async fn expire(world: &World) {
+    let journal = &world.custodian.desk.journal;
+    journal.call(Call::Expire).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_deposit_is_answered_with_a_receipt_that_the_custodian_signed() {
     let world = World::new().await;
@@ -99,6 +104,46 @@ async fn versions_come_one_after_the_other_and_only_after_an_active_one() {
 }
 
 #[tokio::test]
+async fn a_version_that_expired_gives_its_place_to_another_header() {
+    let world = World::new().await;
+    let late = world.first_version();
+    world.deposit(&late).await.unwrap();
+    world.pass(WEEK);
+    let first = world.version(CASE, late.binding.record, 1, vec![]);
+    world.keep(&first).await;
+    let late_put = world.log(world.put(&late));
+    assert_eq!(reason(world.activate(&late_put).await), "ACCESS_DENIED");
+
+    let late = world.next_version(&first);
+    world.deposit(&late).await.unwrap();
+    world.pass(WEEK);
+    // Whether its key is deleted by now or not.
+    expire(&world).await;
+    let after_it = world.next_version(&late);
+    assert_eq!(reason(world.deposit(&after_it).await), "VERSION_MISMATCH");
+    let second = world.next_version(&first);
+    world.keep(&second).await;
+    world.keep(&world.next_version(&second)).await;
+}
+
+#[tokio::test]
+async fn a_version_that_expired_can_be_deposited_again_and_then_holds_its_place() {
+    let world = World::new().await;
+    let version = world.first_version();
+    let first = world.deposit(&version).await.unwrap();
+    world.pass(WEEK);
+    expire(&world).await;
+    let again = world.deposit(&version).await.unwrap();
+    assert_ne!(first.deposit_receipt, again.deposit_receipt);
+    let other = world.version(CASE, version.binding.record, 1, vec![]);
+    assert_eq!(reason(world.deposit(&other).await), "STATE_CONFLICT");
+    world
+        .activate(&world.log(world.put(&version)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn no_key_lies_in_the_custodians_files() {
     let world = World::new().await;
     let version = world.first_version();
@@ -167,13 +212,7 @@ async fn a_key_that_waits_a_week_for_its_put_is_deleted_and_an_active_one_is_not
     let put = world.log(world.put(&pending));
     assert_eq!(reason(world.activate(&put).await), "ACCESS_DENIED");
 
-    world
-        .custodian
-        .desk
-        .journal
-        .call(Call::Expire)
-        .await
-        .unwrap();
+    expire(&world).await;
     let kept: Vec<Vec<u8>> =
         sqlx::query_scalar("SELECT record_id FROM deposits WHERE wrapped IS NOT NULL")
             .fetch_all(&mut world.database().await)

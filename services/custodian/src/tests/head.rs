@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering;
+use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
 use amanat_schema::{
     audit::Action,
@@ -31,6 +31,18 @@ async fn put(world: &World) -> (Version, Logged) {
     world.deposit(&version).await.unwrap();
     let put = world.log(world.put(&version));
     (version, put)
+}
+
+async fn execute(world: &World, sql: &'static str) {
+    let mut database = world.database().await;
+    sqlx::query(sql).execute(&mut database).await.unwrap();
+}
+
+/// All that a backup holds: the observed head's file lies elsewhere.
+fn copy(from: &Path, to: &Path) {
+    for file in ["custodian.db", "checkpoint"] {
+        std::fs::copy(from.join(file), to.join(file)).unwrap();
+    }
 }
 
 async fn frozen(world: &World) {
@@ -119,11 +131,25 @@ async fn two_trees_of_one_size_freeze_the_custodian_until_a_person_acts() {
 
     let world = world.restarted(async |_| {}).await;
     frozen(&world).await;
-    sqlx::query("DELETE FROM evidence")
-        .execute(&mut world.database().await)
-        .await
-        .unwrap();
+    execute(&world, "DELETE FROM evidence").await;
     world.deposit(&world.first_version()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_contradiction_that_cannot_be_recorded_at_once_is_not_forgotten() {
+    let world = World::new().await;
+    let mut fork = world.gateway.log.lock().unwrap().clone();
+    let (version, first) = put(&world).await;
+    world.activate(&first).await.unwrap();
+    let forked = fork.append(world.put(&version));
+    let full = "CREATE TRIGGER full BEFORE INSERT ON evidence BEGIN SELECT raise(ABORT, ''); END";
+    execute(&world, full).await;
+    let (answer, ()) = tokio::join!(world.activate(&forked), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        execute(&world, "DROP TRIGGER full").await;
+    });
+    assert_eq!(reason(answer), "LOG_INCONSISTENT");
+    frozen(&world).await;
 }
 
 #[tokio::test]
@@ -173,7 +199,7 @@ async fn a_database_behind_the_observed_head_file_starts_frozen() {
 
 #[tokio::test]
 async fn a_lost_or_foreign_observed_head_file_starts_frozen() {
-    for contents in [None, Some(""), Some("no note")] {
+    for contents in [None, Some("no note")] {
         let world = World::new().await;
         world.keep(&world.first_version()).await;
         let world = world
@@ -187,6 +213,37 @@ async fn a_lost_or_foreign_observed_head_file_starts_frozen() {
             .await;
         frozen(&world).await;
     }
+}
+
+#[tokio::test]
+async fn an_old_backup_restored_again_and_again_starts_frozen_each_time() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    let backup = tempfile::tempdir().unwrap();
+    let world = world
+        .restarted(async |folder| copy(folder, backup.path()))
+        .await;
+    world.keep(&world.first_version()).await;
+    let mut world = world
+        .restarted(async |folder| copy(backup.path(), folder))
+        .await;
+    for _ in 0..2 {
+        frozen(&world).await;
+        world = world
+            .restarted(async |folder| copy(backup.path(), folder))
+            .await;
+    }
+    frozen(&world).await;
+}
+
+#[tokio::test]
+async fn a_custodian_killed_before_its_first_file_was_due_goes_on() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    let world = world
+        .restarted(async |folder| std::fs::write(folder.join("observed-head"), "").unwrap())
+        .await;
+    world.keep(&world.first_version()).await;
 }
 
 #[tokio::test]

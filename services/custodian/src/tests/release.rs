@@ -12,6 +12,7 @@ use super::{
     gateway::{Entry, Logged},
     world::{SHELTER, World, id},
 };
+use crate::store::Call;
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -319,6 +320,64 @@ async fn a_consent_that_is_not_here_is_waited_for_and_alarmed_if_it_never_comes(
         .await;
     setting.world.record(statement).await;
     setting.release(&read).await.unwrap();
+}
+
+#[tokio::test]
+async fn consents_that_never_come_are_alarmed_once_without_being_asked_for_again() {
+    let setting = Setting::new(|_| {}).await;
+    let world = &setting.world;
+    let raise = async || world.custodian.desk.journal.call(Call::AlarmMissing).await;
+    let (late, statement) = world.consent(|_| {});
+    let mut entry = setting.entry();
+    let mut name = |basis: usize, consent: [u8; 16]| {
+        entry
+            .linkage
+            .bases
+            .resize(2, entry.linkage.bases[0].clone());
+        entry.linkage.bases[basis].id = consent.to_vec();
+        entry.body.released[basis].basis = Some(u32::try_from(basis).unwrap());
+    };
+    name(0, id());
+    name(1, late.id);
+    let read = world.log(entry.clone());
+    setting
+        .refused(&read, "LEDGER_BEHIND", Action::ReleaseKeys, "two")
+        .await;
+    world.record(statement).await;
+    entry.body.entry_id = id().to_vec();
+    entry.linkage.bases[1].id = id().to_vec();
+    let read = world.log(entry);
+    setting
+        .refused(&read, "LEDGER_BEHIND", Action::ReleaseKeys, "one more")
+        .await;
+
+    world.pass(TEN_MINUTES);
+    assert!(
+        raise().await.unwrap().receipt.is_none(),
+        "they may come yet"
+    );
+    world.pass(Duration::from_millis(1));
+    let receipt = raise().await.unwrap().receipt.unwrap();
+    let alarm = amanat_ledger::body::parse(&receipt.body).unwrap();
+    assert_eq!((alarm.action(), alarm.count), (Action::Alarm, 2));
+    assert!(raise().await.unwrap().receipt.is_none(), "alarmed already");
+}
+
+#[tokio::test]
+async fn every_minute_it_is_looked_whether_a_consent_never_came() {
+    let mut setting = Setting::new(|_| {}).await;
+    setting.consent = setting.world.consent(|_| {}).0;
+    setting.release(&setting.read()).await.unwrap_err();
+    setting.world.pass(TEN_MINUTES + Duration::from_secs(1));
+    let alarmed = async {
+        while setting.world.last_action().await != Action::Alarm {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = crate::each_minute(setting.world.custodian.desk.clone()) => {}
+        in_time = tokio::time::timeout(Duration::from_secs(10), alarmed) => in_time.unwrap(),
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use amanat_journal::id_set;
+use amanat_policy::{ConsentTerms, Grant};
 use amanat_schema::{
     AgencyId, CaseId, ConsentId, Time,
     statement::{Consent, Envelope},
@@ -10,24 +10,30 @@ use amanat_schema::{
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{ByCase, ConsentRow, ListConsents, RecordConsent, WithdrawConsent};
+use super::{ConsentCall, ConsentRow, ListConsents, RecordConsent, SourceCase, WithdrawConsent};
 
 /// The consents and withdrawals that a batch rests on, and what it adds.
 #[derive(Default)]
 pub struct ConsentFacts {
-    by_case: ByCase,
-    withdrawals: BTreeSet<(CaseId, ConsentId, AgencyId)>,
+    grants: BTreeMap<SourceCase, Vec<Grant>>,
+    /// The consents here that each withdrawal at hand closes: who signs it, and whose consent it is.
+    closing: BTreeSet<(AgencyId, SourceCase, ConsentId)>,
+    /// How many withdrawals of a case an agency has signed; absent if none.
+    withdrawals: BTreeMap<(AgencyId, CaseId), u32>,
     /// By who asks and what: the same bytes from another agency are another list.
     lists: HashMap<(AgencyId, [u8; 32]), Vec<ConsentRow>>,
     recorded: Vec<Recorded>,
     withdrawn: Vec<Withdrawn>,
-    /// By sequence number: how many reads a row has now.
-    read: BTreeMap<i64, u32>,
+    /// How many reads rest on a consent now.
+    read: BTreeMap<(SourceCase, ConsentId), u32>,
 }
 
 struct Recorded {
-    row: ConsentRow,
+    terms: ConsentTerms,
+    envelope: Vec<u8>,
+    payload_sha256: [u8; 32],
     evidence: Vec<u8>,
+    at: Time,
 }
 
 struct Withdrawn {
@@ -38,73 +44,137 @@ struct Withdrawn {
     at: Time,
 }
 
-const COLUMNS: &str = "SELECT seq, envelope, payload_sha256, record_time, reads FROM consents";
+/// What became of a consent is the database's to say, over its indexes: so it is the same for a decision
+/// on one and for a list of many.
+const CONSENTS: &str = "SELECT c.seq, c.envelope, c.payload_sha256, c.record_time, c.reads, \
+     EXISTS (SELECT 1 FROM consents AS n WHERE n.case_id = c.case_id AND n.source = c.source \
+         AND n.supersedes = c.consent_id), \
+     EXISTS (SELECT 1 FROM withdrawals AS w WHERE w.case_id = c.case_id \
+         AND w.consent_id = c.consent_id AND ";
+/// Whether the agency of `w` may withdraw the consent `c`: its source, or any recipient that the source's
+/// consents in the case name. It can only close.
+const ENTITLED: &str = "(w.agency = c.source OR EXISTS (SELECT 1 FROM consents AS e \
+     WHERE e.case_id = c.case_id AND e.source = c.source AND e.recipient = w.agency))";
 
 impl ConsentFacts {
+    /// What `calls` need, and the consents of `asked`.
+    ///
     /// # Errors
     /// Of the driver.
     pub async fn load(
         connection: &mut SqliteConnection,
-        cases: &BTreeSet<CaseId>,
-        lists: &[&ListConsents],
+        mut asked: BTreeSet<SourceCase>,
+        calls: &[&ConsentCall],
     ) -> Result<Self, sqlx::Error> {
         let mut facts = Self::default();
-        let mut cases = cases.clone();
-        for list in lists {
-            let rows = page(connection, list).await?;
-            cases.extend(rows.iter().map(|row| row.terms.case));
-            facts
-                .lists
-                .insert((list.act.agency, list.act.request_sha256), rows);
+        let mut withdrawals = Vec::new();
+        for call in calls {
+            match call {
+                ConsentCall::Record(call) => {
+                    asked.insert((call.terms.source, call.terms.case));
+                }
+                ConsentCall::Withdraw(call) => withdrawals.push(call),
+                ConsentCall::List(list) => {
+                    let key = (list.act.agency, list.act.request_sha256);
+                    facts.lists.insert(key, page(connection, list).await?);
+                }
+            }
         }
-        if cases.is_empty() {
+        if !withdrawals.is_empty() {
+            facts.load_withdrawals(connection, &withdrawals).await?;
+            asked.extend(facts.closing.iter().map(|(_, of, _)| of));
+        }
+        if asked.is_empty() {
             return Ok(facts);
         }
-        let cases = id_set(cases.iter().map(|case| case.as_bytes().as_slice()));
-        let rows = QueryBuilder::<Sqlite>::new(COLUMNS)
-            .push(" WHERE case_id IN (SELECT unhex(value) FROM json_each(")
-            .push_bind(cases.as_str())
-            .push(")) ORDER BY seq")
+        let ids: Vec<_> = asked
+            .iter()
+            .map(|(source, case)| (source.to_string(), case.to_string()))
+            .collect();
+        let rows = consents()
+            .push(" JOIN json_each(")
+            .push_bind(serde_json::to_string(&ids).map_err(decode)?)
+            .push(
+                ") AS asked ON c.case_id = unhex(asked.value ->> 1) \
+                 AND c.source = unhex(asked.value ->> 0) ORDER BY c.seq",
+            )
             .build()
-            .fetch_all(&mut *connection)
+            .fetch_all(connection)
             .await?;
+        facts.grants = asked.into_iter().map(|of| (of, Vec::new())).collect();
         for row in &rows {
-            let row = parse(row)?;
-            facts.by_case.entry(row.terms.case).or_default().push(row);
-        }
-        let rows = sqlx::query(
-            "SELECT case_id, consent_id, agency FROM withdrawals \
-             WHERE case_id IN (SELECT unhex(value) FROM json_each($1))",
-        )
-        .bind(cases)
-        .fetch_all(connection)
-        .await?;
-        for row in rows {
-            let id = |column: usize| row.try_get::<Vec<u8>, _>(column);
-            facts.withdrawals.insert((
-                CaseId::parse(&id(0)?).map_err(decode)?,
-                ConsentId::parse(&id(1)?).map_err(decode)?,
-                AgencyId::parse(&id(2)?).map_err(decode)?,
-            ));
+            let grant = parse(row)?.grant;
+            let of = (grant.terms.source, grant.terms.case);
+            facts.grants.entry(of).or_default().push(grant);
         }
         Ok(facts)
     }
 
-    pub(super) fn in_case(&self, case: CaseId) -> impl Iterator<Item = &ConsentRow> {
-        self.by_case.get(&case).into_iter().flatten()
-    }
-
-    pub(super) fn consent(&self, case: CaseId, id: ConsentId) -> Option<&ConsentRow> {
-        self.in_case(case).find(|row| row.terms.consent == id)
-    }
-
-    /// Who signed a withdrawal of it, entitled or not.
-    pub(super) fn withdrawn_by(&self, row: &ConsentRow) -> impl Iterator<Item = AgencyId> {
-        let (case, consent) = (row.terms.case, row.terms.consent);
-        self.withdrawals
+    async fn load_withdrawals(
+        &mut self,
+        connection: &mut SqliteConnection,
+        calls: &[&WithdrawConsent],
+    ) -> Result<(), sqlx::Error> {
+        let ids: Vec<_> = calls
             .iter()
-            .filter(move |(of, id, _)| (*of, *id) == (case, consent))
-            .map(|(_, _, agency)| *agency)
+            .map(|call| (call.act.agency.to_string(), call.case.to_string(), call.consent.to_string()))
+            .collect();
+        let ids = serde_json::to_string(&ids).map_err(decode)?;
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "WITH w AS (SELECT unhex(value ->> 0) AS agency, unhex(value ->> 1) AS case_id, \
+             unhex(value ->> 2) AS consent_id FROM json_each(",
+        );
+        let rows = query
+            .push_bind(ids.as_str())
+            .push(
+                ")) SELECT w.agency, c.source, c.case_id, c.consent_id FROM w JOIN consents AS c \
+                 ON c.case_id = w.case_id AND c.consent_id = w.consent_id WHERE ",
+            )
+            .push(ENTITLED)
+            .build()
+            .fetch_all(&mut *connection)
+            .await?;
+        for row in rows {
+            let id = |column: usize| row.try_get::<Vec<u8>, _>(column);
+            let of = (
+                AgencyId::parse(&id(1)?).map_err(decode)?,
+                CaseId::parse(&id(2)?).map_err(decode)?,
+            );
+            let signer = AgencyId::parse(&id(0)?).map_err(decode)?;
+            let consent = ConsentId::parse(&id(3)?).map_err(decode)?;
+            self.closing.insert((signer, of, consent));
+        }
+        let rows = sqlx::query(
+            "WITH w AS (SELECT DISTINCT unhex(value ->> 0) AS agency, unhex(value ->> 1) AS case_id \
+             FROM json_each($1)) \
+             SELECT agency, case_id, count(*) FROM w JOIN withdrawals USING (agency, case_id) \
+             GROUP BY agency, case_id",
+        )
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+        for row in rows {
+            let (agency, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+            let agency = AgencyId::parse(&agency).map_err(decode)?;
+            let case = CaseId::parse(&case).map_err(decode)?;
+            self.withdrawals.insert((agency, case), row.try_get(2)?);
+        }
+        Ok(())
+    }
+
+    /// A source's consents in a case, as decisions need them.
+    pub fn grants(&self, of: SourceCase) -> &[Grant] {
+        self.grants.get(&of).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whose consents were loaded.
+    pub fn sources(&self) -> impl Iterator<Item = SourceCase> + '_ {
+        self.grants.keys().copied()
+    }
+
+    pub(super) fn withdrawals(&self, call: &WithdrawConsent) -> u32 {
+        let signer = (call.act.agency, call.case);
+        self.withdrawals.get(&signer).copied().unwrap_or(0)
     }
 
     pub(super) fn listed(&self, call: &ListConsents) -> Vec<ConsentRow> {
@@ -112,54 +182,48 @@ impl ConsentFacts {
         self.lists.get(&key).cloned().unwrap_or_default()
     }
 
+    /// INVARIANT: the batch holds nothing else of this case, so the new consent is asked for only after it
+    /// is loaded again, with what became of it.
     pub(super) fn record(&mut self, call: &RecordConsent, now: Time) {
-        let Ok(envelope) = Envelope::decode(call.statement.envelope.as_slice()) else {
-            // Encoded by us from a decoded one.
-            return;
-        };
-        let row = ConsentRow {
-            seq: 0,
-            terms: call.terms.clone(),
-            envelope,
-            payload_sha256: call.statement.payload_sha256,
-            recorded: now,
-            reads: 0,
-        };
-        self.by_case
-            .entry(call.terms.case)
-            .or_default()
-            .push(row.clone());
         self.recorded.push(Recorded {
-            row,
+            terms: call.terms.clone(),
+            envelope: call.statement.envelope.clone(),
+            payload_sha256: call.statement.payload_sha256,
             evidence: call.evidence.clone(),
+            at: now,
         });
     }
 
-    pub(super) fn withdraw(&mut self, call: &WithdrawConsent, now: Time) {
-        if self
-            .withdrawals
-            .insert((call.case, call.consent, call.act.agency))
-        {
-            self.withdrawn.push(Withdrawn {
-                consent: call.consent,
-                agency: call.act.agency,
-                case: call.case,
-                envelope: call.statement.envelope.clone(),
-                at: now,
-            });
+    /// What it closes that was not withdrawn before.
+    pub(super) fn withdraw(&mut self, call: &WithdrawConsent, now: Time) -> Vec<ConsentTerms> {
+        self.withdrawn.push(Withdrawn {
+            consent: call.consent,
+            agency: call.act.agency,
+            case: call.case,
+            envelope: call.statement.envelope.clone(),
+            at: now,
+        });
+        let mut closed = Vec::new();
+        for (signer, of, consent) in &self.closing {
+            if (*signer, of.1, *consent) != (call.act.agency, call.case, call.consent) {
+                continue;
+            }
+            let grants = self.grants.get_mut(of).into_iter().flatten();
+            for grant in grants.filter(|grant| grant.terms.consent == *consent) {
+                if !std::mem::replace(&mut grant.withdrawn, true) {
+                    closed.push(grant.terms.clone());
+                }
+            }
         }
+        closed
     }
 
     /// Counts one read that rests on the consent, for its `max_reads`.
-    pub fn count_read(&mut self, consent: ConsentId) {
-        for row in self
-            .by_case
-            .values_mut()
-            .flatten()
-            .filter(|row| row.terms.consent == consent)
-        {
-            row.reads = row.reads.saturating_add(1);
-            self.read.insert(row.seq, row.reads);
+    pub fn count_read(&mut self, of: SourceCase, consent: ConsentId) {
+        let grants = self.grants.get_mut(&of).into_iter().flatten();
+        for grant in grants.filter(|grant| grant.terms.consent == consent) {
+            grant.reads = grant.reads.saturating_add(1);
+            self.read.insert((of, consent), grant.reads);
         }
     }
 
@@ -168,27 +232,22 @@ impl ConsentFacts {
     pub async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if !self.recorded.is_empty() {
             QueryBuilder::<Sqlite>::new(
-                "INSERT INTO consents (consent_id, case_id, source, recipient, envelope, \
+                "INSERT INTO consents (consent_id, case_id, source, recipient, supersedes, envelope, \
                  payload_sha256, evidence, record_time, reads) ",
             )
-            .push_values(
-                &self.recorded,
-                |mut row,
-                 Recorded {
-                     row: consent,
-                     evidence,
-                 }| {
-                    row.push_bind(consent.terms.consent.to_vec())
-                        .push_bind(consent.terms.case.to_vec())
-                        .push_bind(consent.terms.source.to_vec())
-                        .push_bind(consent.terms.recipient.to_vec())
-                        .push_bind(consent.envelope.encode_to_vec())
-                        .push_bind(consent.payload_sha256.as_slice())
-                        .push_bind(evidence.as_slice())
-                        .push_bind(consent.recorded.millis())
-                        .push_bind(consent.reads);
-                },
-            )
+            .push_values(self.recorded, |mut row, recorded| {
+                let terms = &recorded.terms;
+                row.push_bind(terms.consent.to_vec())
+                    .push_bind(terms.case.to_vec())
+                    .push_bind(terms.source.to_vec())
+                    .push_bind(terms.recipient.to_vec())
+                    .push_bind(terms.supersedes.map(ConsentId::to_vec))
+                    .push_bind(recorded.envelope)
+                    .push_bind(recorded.payload_sha256.to_vec())
+                    .push_bind(recorded.evidence)
+                    .push_bind(recorded.at.millis())
+                    .push_bind(0);
+            })
             .build()
             .execute(&mut *connection)
             .await?;
@@ -197,28 +256,44 @@ impl ConsentFacts {
             QueryBuilder::<Sqlite>::new(
                 "INSERT INTO withdrawals (consent_id, agency, case_id, envelope, withdraw_time) ",
             )
-            .push_values(&self.withdrawn, |mut row, withdrawal| {
+            .push_values(self.withdrawn, |mut row, withdrawal| {
                 row.push_bind(withdrawal.consent.to_vec())
                     .push_bind(withdrawal.agency.to_vec())
                     .push_bind(withdrawal.case.to_vec())
-                    .push_bind(withdrawal.envelope.as_slice())
+                    .push_bind(withdrawal.envelope)
                     .push_bind(withdrawal.at.millis());
             })
+            // The same agency may withdraw it again in other words; the first stands.
+            .push(" ON CONFLICT DO NOTHING")
             .build()
             .execute(&mut *connection)
             .await?;
         }
         if !self.read.is_empty() {
+            let read: Vec<_> = self
+                .read
+                .iter()
+                .map(|(((source, case), consent), reads)| {
+                    (source.to_string(), case.to_string(), consent.to_string(), reads)
+                })
+                .collect();
             sqlx::query(
-                "UPDATE consents SET reads = counted.value FROM json_each($1) AS counted \
-                 WHERE consents.seq = CAST(counted.key AS INTEGER)",
+                "UPDATE consents SET reads = counted.value ->> 3 FROM json_each($1) AS counted \
+                 WHERE source = unhex(counted.value ->> 0) AND case_id = unhex(counted.value ->> 1) \
+                 AND consent_id = unhex(counted.value ->> 2)",
             )
-            .bind(serde_json::to_string(&self.read).map_err(decode)?)
+            .bind(serde_json::to_string(&read).map_err(decode)?)
             .execute(connection)
             .await?;
         }
         Ok(())
     }
+}
+
+fn consents() -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(CONSENTS);
+    query.push(ENTITLED).push(") FROM consents AS c");
+    query
 }
 
 /// What the caller signed or is the recipient of.
@@ -227,14 +302,16 @@ async fn page(
     list: &ListConsents,
 ) -> Result<Vec<ConsentRow>, sqlx::Error> {
     let agency = list.act.agency.to_vec();
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query.push(" WHERE (source = ").push_bind(agency.clone());
-    query.push(" OR recipient = ").push_bind(agency);
-    query.push(") AND seq > ").push_bind(list.page.after);
+    let mut query = consents();
+    query.push(" WHERE (c.source = ").push_bind(agency.clone());
+    query.push(" OR c.recipient = ").push_bind(agency);
+    query.push(") AND c.seq > ").push_bind(list.page.after);
     if let Some(case) = list.case {
-        query.push(" AND case_id = ").push_bind(case.to_vec());
+        query.push(" AND c.case_id = ").push_bind(case.to_vec());
     }
-    query.push(" ORDER BY seq LIMIT ").push_bind(list.page.size);
+    query
+        .push(" ORDER BY c.seq LIMIT ")
+        .push_bind(list.page.size);
     query
         .build()
         .fetch_all(connection)
@@ -253,13 +330,17 @@ fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
     let payload_sha256: Vec<u8> = row.try_get(2)?;
     Ok(ConsentRow {
         seq: row.try_get(0)?,
-        terms,
+        grant: Grant {
+            terms,
+            statement_sha256: payload_sha256
+                .try_into()
+                .map_err(|_| sqlx::Error::RowNotFound)?,
+            reads: row.try_get(4)?,
+            superseded: row.try_get(5)?,
+            withdrawn: row.try_get(6)?,
+        },
         envelope,
-        payload_sha256: payload_sha256
-            .try_into()
-            .map_err(|_| sqlx::Error::RowNotFound)?,
         recorded: Time::from_millis(row.try_get(3)?).map_err(decode)?,
-        reads: row.try_get(4)?,
     })
 }
 

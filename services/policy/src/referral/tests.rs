@@ -69,7 +69,7 @@ fn an_illegal_step_is_named() {
     let error = next(ReferralState::Submitted, Step::Accept, Actor::Sender).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "Sender may not Accept a referral that is REFERRAL_STATE_SUBMITTED"
+        "the sender may not accept a referral that is SUBMITTED"
     );
 }
 
