@@ -341,18 +341,14 @@ async fn a_minors_record_opens_to_its_source_alone() {
     let told = running.tell_json(POLICE, &read(&all));
     assert_eq!(told["values"]["subject"]["given_name"], "Noor");
     assert_eq!(told["withheld"], json!([]));
-    let told = running.tell(SHELTER, &read(&hidden));
+    let told = running.tell(SHELTER, &read(&all));
     assert_eq!((told.code, told.out.as_str()), (1, ""));
-    for path in sealed {
+    for path in all.split(',') {
         assert!(
             told.err.contains(&format!("{path}: APPROVAL_REQUIRED")),
             "{}",
             told.err
         );
     }
-    // What the gateway routes by is no secret of hers.
-    let told = running.tell_json(SHELTER, &read(&all));
-    assert_eq!(told["values"], json!({ "case": { "urgency": "URGENT" } }));
-    assert_eq!(told["withheld"].as_array().map(Vec::len), Some(2));
     running.verify().await;
 }

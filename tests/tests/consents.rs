@@ -1,5 +1,12 @@
 //! Whose word a consent is, who may end it, and that a refusal does not tell what became of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
+
 use amanat_connector::{ConnectorError, ReadRequest, Server};
 use amanat_schema::{
     CaseId, RecordId,
@@ -98,11 +105,10 @@ async fn a_consent_is_ended_by_its_source_or_recipient_and_by_nobody_else() {
     let story = Story::tell(&running).await;
     let [police, shelter, ngo] = [POLICE, SHELTER, NGO].map(|name| Party::open(&running, name));
     for server in SERVERS {
-        let refused = withdraw(&ngo, server, story.case, story.consent).await;
-        assert_eq!(reason(refused), "ACCESS_DENIED", "{server:?}");
-        // Under another case's id it is no withdrawal of this consent either.
-        let other = CaseId::parse(&id()).unwrap();
-        withdraw(&ngo, server, other, story.consent).await.unwrap();
+        // Kept or refused, it closes nothing; and under another case's id it is not even of this consent.
+        for case in [story.case, CaseId::parse(&id()).unwrap()] {
+            withdraw(&ngo, server, case, story.consent).await.ok();
+        }
     }
     is_read(&shelter, &story).await;
 

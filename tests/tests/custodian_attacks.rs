@@ -2,6 +2,13 @@
 //! honest custodian. Whatever it writes on its log and signs, no key comes back that the survivor's consent
 //! and the custodian's own ledger do not carry.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
+
 use std::time::Duration;
 
 use amanat_connector::Server;
@@ -333,6 +340,8 @@ async fn stage_with(change: impl FnOnce(&mut Consent)) -> (Stage, Further) {
     )
 }
 
+type Change = fn(&mut Forged);
+
 #[tokio::test]
 async fn a_put_that_the_gateway_forges_activates_no_key() {
     let running = running();
@@ -347,7 +356,7 @@ async fn a_put_that_the_gateway_forges_activates_no_key() {
     let stage = Stage::set(running, story).await;
     let honest = stage.rogue.size();
     let other = Sealed::new(&police, stage.story.case, stage.story.record, None).header;
-    let forge = |change: fn(&mut Forged)| {
+    let forge = |change: Change| {
         let (body, linkage) = (
             body::parse(&put.body).unwrap(),
             put.linkage.clone().unwrap(),
@@ -363,7 +372,7 @@ async fn a_put_that_the_gateway_forges_activates_no_key() {
         stage.rogue.write(&forged).0
     };
 
-    let forgeries: [(&str, fn(&mut Forged)); 3] = [
+    let forgeries: [(&str, Change); 3] = [
         ("of another header", |_| {}),
         ("that was refused", |forged| {
             forged.body.set_decision(Decision::Deny)

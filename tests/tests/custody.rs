@@ -1,5 +1,12 @@
 //! Keys in custody, between honest servers whose ledgers are not always at the same point.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
+
 use amanat_connector::Server;
 use amanat_schema::{RecordId, key::DepositKeyRequest, statement::Envelope};
 use amanat_tests::{

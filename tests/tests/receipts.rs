@@ -1,6 +1,13 @@
 //! A receipt is good for one officer of one agency over one certificate, for exactly the paths of its entry,
 //! with the referral that its sender signed; and only if it proves what it says.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed step is a failed test"
+)]
+
 use amanat_ledger::LogSigner;
 use amanat_schema::{
     CaseId, ReferralId,

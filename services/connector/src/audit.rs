@@ -214,10 +214,10 @@ impl Connector {
             compared.push(format!("{receipted} receipts kept here"));
         }
         let bodies = self.rehash_bodies(server, head.size, &leaves).await?;
-        if let Some(checkpoint) = &checkpoint {
-            if let Some(what) = self.keep.checkpoint(log, checkpoint).await? {
-                return Err(self.bad(server, None, what));
-            }
+        if let Some(checkpoint) = &checkpoint
+            && let Some(what) = self.keep.checkpoint(log, checkpoint).await?
+        {
+            return Err(self.bad(server, None, what));
         }
         Ok(LogReport {
             server,

@@ -8,9 +8,12 @@ use amanat_schema::{
     key::{ActivateKeyRequest, DepositKeyRequest, DepositKeyResponse},
     policy::Decision,
     record::{PutRecordRequest, PutRecordResponse},
-    referral::{SubmitReferralRequest, TransitionReferralRequest},
+    referral::{
+        SubmitReferralRequest, TransitionReferralRequest, TransitionReferralResponse,
+    },
 };
 use prost::{Message, Name};
+use tonic::Response;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
@@ -69,8 +72,9 @@ enum Step {
     RecordConsent(Server),
     WithdrawConsent(Server),
     SubmitReferral,
-    /// By the action that its entry has.
-    MoveReferral(Action),
+    AcknowledgeReferral,
+    AcceptReferral,
+    RejectReferral,
 }
 
 /// A job's requests, one a step, as they are stored under the local key.
@@ -149,9 +153,9 @@ impl Kind {
             Self::WithdrawalToCustodian => &[Step::WithdrawConsent(Server::Custodian)],
             Self::WithdrawalToGateway => &[Step::WithdrawConsent(Server::Gateway)],
             Self::Referral => &[Step::SubmitReferral],
-            Self::Acknowledgement => &[Step::MoveReferral(Action::AcknowledgeReferral)],
-            Self::Acceptance => &[Step::MoveReferral(Action::AcceptReferral)],
-            Self::Rejection => &[Step::MoveReferral(Action::RejectReferral)],
+            Self::Acknowledgement => &[Step::AcknowledgeReferral],
+            Self::Acceptance => &[Step::AcceptReferral],
+            Self::Rejection => &[Step::RejectReferral],
         }
     }
 }
@@ -325,17 +329,20 @@ impl Connector {
                 let answer = self.servers.referrals().submit_referral(request).await?.into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
-            Step::MoveReferral(action) => {
+            Step::AcknowledgeReferral => {
                 let request = stored::<TransitionReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, action, &request);
-                let mut client = self.servers.referrals();
-                let answer = match action {
-                    Action::AcknowledgeReferral => client.acknowledge_referral(request).await,
-                    Action::AcceptReferral => client.accept_referral(request).await,
-                    _ => client.reject_referral(request).await,
-                };
-                let answer = answer?.into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
+                let asked = Asked::of(Server::Gateway, Action::AcknowledgeReferral, &request);
+                moved(asked, self.servers.referrals().acknowledge_referral(request).await?)
+            }
+            Step::AcceptReferral => {
+                let request = stored::<TransitionReferralRequest>(request)?;
+                let asked = Asked::of(Server::Gateway, Action::AcceptReferral, &request);
+                moved(asked, self.servers.referrals().accept_referral(request).await?)
+            }
+            Step::RejectReferral => {
+                let request = stored::<TransitionReferralRequest>(request)?;
+                let asked = Asked::of(Server::Gateway, Action::RejectReferral, &request);
+                moved(asked, self.servers.referrals().reject_referral(request).await?)
             }
         };
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
@@ -375,6 +382,14 @@ impl Connector {
             Server::Custodian => &self.directory.custodian().log,
         }
     }
+}
+
+fn moved(
+    asked: Asked,
+    answer: Response<TransitionReferralResponse>,
+) -> (Asked, Option<Receipt>, Vec<u8>) {
+    let answer = answer.into_inner();
+    (asked, answer.receipt.clone(), answer.encode_to_vec())
 }
 
 fn stored<M: Message + Default>(bytes: &[u8]) -> Result<M, ConnectorError> {

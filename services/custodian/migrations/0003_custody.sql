@@ -26,11 +26,12 @@ CREATE TABLE releases (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE missing_consents (
+    source     BLOB NOT NULL,     -- of the record; another agency's consent of this id is another consent
     case_id    BLOB NOT NULL,
     consent_id BLOB NOT NULL,     -- the gateway released on it, and it was not here
     first_time INTEGER NOT NULL,  -- when that was first so, this server's clock, milliseconds since 1970
     alarm_time INTEGER,           -- when it had been missing for too long; NULL if it came in time, or may yet
-    PRIMARY KEY (case_id, consent_id)
+    PRIMARY KEY (source, case_id, consent_id)
 ) STRICT, WITHOUT ROWID;
 
 -- The largest is the observed head. Others are kept so that a smaller checkpoint needs no new proof.

@@ -64,7 +64,7 @@ impl KeyService for KeyDesk {
             .authorise(&act, Action::DepositKey, &DEPOSITORS, || of_case(case))
             .await?;
         let header = Header::parse(signed.message()).map_err(Refusal::invalid)?;
-        let wrapped = self.wrap(&header, &key)?;
+        let wrapped = self.wrap(&header, key)?;
         let statement = Stored::from(&signed);
         let deposit = DepositKey {
             act,
@@ -161,9 +161,10 @@ impl KeyService for KeyDesk {
 }
 
 impl KeyDesk {
-    fn wrap(&self, header: &Header, key: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// Takes the key, so that it is wiped before the deposit waits for its commit.
+    fn wrap(&self, header: &Header, key: Zeroizing<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
         let key =
-            RecordKey::from_bytes(key).map_err(|_| Refusal::field("record_key", "32 bytes"))?;
+            RecordKey::from_bytes(&key).map_err(|_| Refusal::field("record_key", "32 bytes"))?;
         if !header.fits(&key) {
             let expected = "the key that the header commits to";
             return Err(Refusal::field("record_key", expected));

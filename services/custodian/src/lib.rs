@@ -32,7 +32,7 @@ use amanat_schema::{
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
 use amanat_server::{
-    FileError, LARGEST_MESSAGE, ServeError, Served, private_key_pem, read_file, secret_hex,
+    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, read_file, secret_hex,
 };
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -148,7 +148,9 @@ pub async fn serve(
                 .add_service(
                     ConsentServiceServer::new(consent).max_decoding_message_size(LARGEST_MESSAGE),
                 )
-                .add_service(AuditServiceServer::new(audit));
+                .add_service(
+                    AuditServiceServer::new(audit).max_decoding_message_size(LARGEST_QUESTION),
+                );
         },
         stop,
     )

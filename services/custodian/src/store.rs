@@ -13,12 +13,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use amanat_desk::{
     Act, Refused, Rules, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
-    consent::{self, ConsentCall, ConsentFacts, ConsentReply, ListConsents},
+    consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
 use amanat_journal::{Access, Book, Draft, Ruling};
 use amanat_ledger::{Proven, ReceiptError};
 use amanat_schema::{
-    CaseId, Time,
+    Time,
     audit::{Action, EntryBody, Linkage},
     policy::Decision,
 };
@@ -199,12 +199,12 @@ impl TryFrom<Reply> for AuditReply {
 }
 
 impl Call {
-    /// The case whose consents the decision needs.
-    fn case(&self) -> Option<CaseId> {
+    /// The source whose consents in a case the decision needs; consent verbs know their own.
+    fn source_case(&self) -> Option<SourceCase> {
         match self {
-            Self::Consent(call) => call.case(),
-            Self::Release(call) => call.case(),
+            Self::Release(call) => call.source_case(),
             Self::Refused(_)
+            | Self::Consent(_)
             | Self::Audit(_)
             | Self::Head(_)
             | Self::Deposit(_)
@@ -275,16 +275,16 @@ impl Book for Custody {
         connection: &mut SqliteConnection,
         calls: &[&Call],
     ) -> Result<Facts, sqlx::Error> {
-        let cases: BTreeSet<CaseId> = calls.iter().filter_map(|call| call.case()).collect();
+        let asked: BTreeSet<_> = calls.iter().filter_map(|call| call.source_case()).collect();
         let ids = calls
             .iter()
             .filter_map(|call| call.statement())
             .map(|statement| statement.id);
         let sizes: Vec<u64> = calls.iter().flat_map(|call| call.sizes()).collect();
-        let (mut lists, mut audits, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut consents, mut audits, mut releases) = (Vec::new(), Vec::new(), Vec::new());
         for call in calls {
             match call {
-                Call::Consent(call) => lists.extend(list(call)),
+                Call::Consent(call) => consents.push(call.as_ref()),
                 Call::Audit(call) => audits.push(call),
                 Call::Release(call) => releases.push(call.as_ref()),
                 Call::Refused(_)
@@ -297,7 +297,7 @@ impl Book for Custody {
         }
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
-            consents: ConsentFacts::load(connection, &cases, &lists).await?,
+            consents: ConsentFacts::load(connection, asked, &consents).await?,
             audit: AuditFacts::load(connection, &audits).await?,
             heads: HeadFacts::load(connection, &sizes).await?,
             deposits: DepositFacts::load(connection, calls).await?,
@@ -356,13 +356,6 @@ impl Book for Custody {
             | Call::Expire
             | Call::AlarmMissing => Reply::Done,
         })
-    }
-}
-
-fn list(call: &ConsentCall) -> Option<&ListConsents> {
-    match call {
-        ConsentCall::List(list) => Some(list),
-        ConsentCall::Record(_) | ConsentCall::Withdraw(_) => None,
     }
 }
 

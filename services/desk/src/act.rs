@@ -39,7 +39,6 @@ impl Act {
     pub fn request_key(&self) -> Option<RequestKey> {
         self.request.map(|(method, request_id)| RequestKey {
             agency: self.agency,
-            officer: amanat_seal::sha256(self.officer.id.as_bytes()),
             method,
             request_id,
             request_sha256: self.request_sha256,
@@ -59,7 +58,10 @@ impl Act {
                 table_sha256: rules.table_sha256.to_vec(),
                 ..EntryBody::default()
             },
-            linkage: Linkage { request_sha256: self.request_sha256.to_vec(), ..linkage },
+            linkage: Linkage {
+                request_sha256: self.request_sha256.to_vec(),
+                ..linkage
+            },
             officer: self.officer.id.clone(),
             reasons: String::new(),
         }

@@ -152,7 +152,7 @@ fn record(
         .iter()
         .find(|grant| grant.terms.consent == call.terms.consent)
         .map(|grant| grant.statement_sha256);
-    let refusal = match (statements.look_up(&call.statement), taken) {
+    let (refusal, truth) = match (statements.look_up(&call.statement), taken) {
         (Known::New, None) if own.len() >= MOST => too_many(),
         (Known::New, None) => {
             statements.accept(&call.statement);
@@ -162,9 +162,12 @@ fn record(
         (Known::Same, Some(sha256)) if sha256 == call.statement.payload_sha256 => {
             return done(call.act.allowed(rules, action, linkage));
         }
-        _ => Refusal::state("the consent's or statement's id was used for another one"),
+        _ => (
+            Refusal::state("the consent's or statement's id was used for another one"),
+            "id used with other bytes",
+        ),
     };
-    let draft = call.act.refused(rules, action, linkage, &refusal, "");
+    let draft = call.act.refused(rules, action, linkage, &refusal, truth);
     refuse(refusal, draft)
 }
 
@@ -180,7 +183,7 @@ fn withdraw(
     let linkage = linkage(call.case, call.consent, &call.statement);
     let action = audit::Action::WithdrawConsent;
     let kept = usize::try_from(facts.withdrawals(call)).unwrap_or(usize::MAX);
-    let refusal = match statements.look_up(&call.statement) {
+    let (refusal, truth) = match statements.look_up(&call.statement) {
         Known::New if kept >= MOST => too_many(),
         Known::New => {
             statements.accept(&call.statement);
@@ -195,14 +198,18 @@ fn withdraw(
             };
         }
         Known::Same => return done(call.act.allowed(rules, action, linkage)),
-        Known::Other => Refusal::state("the statement's id was used for another one"),
+        Known::Other => (
+            Refusal::state("the statement's id was used for another one"),
+            "id used with other bytes",
+        ),
     };
-    let draft = call.act.refused(rules, action, linkage, &refusal, "");
+    let draft = call.act.refused(rules, action, linkage, &refusal, truth);
     refuse(refusal, draft)
 }
 
-fn too_many() -> Refusal {
-    Refusal::state("too many consents in this case")
+fn too_many() -> (Refusal, &'static str) {
+    let refusal = Refusal::state("too many consents in this case");
+    (refusal, "too many")
 }
 
 fn list(facts: &ConsentFacts, rules: &Rules, call: &ListConsents, now: Time) -> Ruled {
@@ -265,10 +272,7 @@ fn status(grant: &Grant, reader: AgencyId, now: Time) -> ConsentStatus {
         } else {
             ConsentStatus::NotInForce
         }
-    } else if grant.superseded
-        || used_up
-        || !(terms.valid_from..terms.expires_at).contains(&now)
-    {
+    } else if grant.superseded || used_up || !(terms.valid_from..terms.expires_at).contains(&now) {
         ConsentStatus::NotInForce
     } else {
         ConsentStatus::InForce

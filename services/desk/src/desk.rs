@@ -15,7 +15,7 @@ use amanat_server::{Guard, LARGEST_REQUEST, Refusal};
 use prost::Message;
 use tonic::{Request, Status};
 
-use crate::{Act, Rules};
+use crate::{Act, Pages, Rules};
 
 /// What a service's handlers work with.
 pub struct Desk<B: Book> {
@@ -48,8 +48,11 @@ pub enum Refused {
         action: Action,
         linkage: Linkage,
     },
-    /// Callers that never became a known agency, counted.
-    Credentials { count: u64 },
+    /// Credentials that were not accepted, counted; of the agency that the certificate named, if any did.
+    Credentials {
+        agency: Option<AgencyId>,
+        count: u64,
+    },
 }
 
 /// A committed, allowed answer.
@@ -82,14 +85,19 @@ impl Refused {
                 );
                 (refusal, draft)
             }
-            Self::Credentials { count } => {
+            Self::Credentials { agency, count } => {
                 let refusal = Refusal::credential();
+                let known = agency.and_then(|id| Some((id, rules.directory.agency(id)?.kind)));
+                let (agency_id, kind) =
+                    known.map_or_else(Default::default, |(id, kind)| (id.to_vec(), kind));
                 let body = EntryBody {
                     action: Action::AuthenticationFailures.into(),
                     decision: Decision::Deny.into(),
                     public_reason: refusal.reason().to_owned(),
                     directory_sha256: rules.directory.sha256().to_vec(),
                     table_sha256: rules.table_sha256.to_vec(),
+                    agency_id,
+                    agency_kind: kind.into(),
                     count: *count,
                     ..EntryBody::default()
                 };
@@ -121,7 +129,7 @@ impl<B: Book> Desk<B> {
             kind,
             certificate_sha256,
             officer,
-        } = amanat_server::caller(request)?;
+        } = self.guard.caller(request)?;
         Ok(Act {
             agency,
             kind,
@@ -143,7 +151,7 @@ impl<B: Book> Desk<B> {
         request_id: &[u8],
         statement: Option<&Statement>,
     ) -> Result<(Act, Signed<M>), Refusal> {
-        let (agency, peer) = amanat_server::peer_agency(request)?;
+        let (agency, peer) = self.guard.peer_agency(request)?;
         let request_sha256 = request_sha256(request.get_ref())?;
         let kind = self
             .rules
@@ -160,7 +168,8 @@ impl<B: Book> Desk<B> {
                 false => Err(SignedError::Signer),
             })
             .map_err(|why| self.unsigned(agency, &why))?;
-        let officer = signed.officer().ok_or_else(Refusal::credential)?;
+        let officer = signed.officer();
+        let officer = officer.ok_or_else(|| self.guard.refuse(Some(agency)))?;
         let request_id = RequestId::parse(request_id)
             .map_err(|_| Refusal::field("request_id", "16 random bytes"))?;
         let act = Act {
@@ -172,6 +181,15 @@ impl<B: Book> Desk<B> {
             request: Some((method, request_id)),
         };
         Ok((act, signed))
+    }
+
+    /// The page tokens of a list as this agency reads it.
+    pub fn pages(&self, agency: AgencyId, method: &'static str) -> Pages<'_> {
+        Pages {
+            key: &self.openings,
+            agency,
+            method,
+        }
     }
 
     fn unsigned(&self, agency: AgencyId, why: &SignedError) -> Refusal {
@@ -187,8 +205,7 @@ impl<B: Book> Desk<B> {
             | SignedError::Token(_)
             | SignedError::Age => {
                 tracing::info!(%why, %agency, "a statement was refused");
-                self.guard.count_refused();
-                Refusal::credential()
+                self.guard.refuse(Some(agency))
             }
         }
     }
@@ -249,17 +266,14 @@ where
         })
     }
 
-    /// Writes the credentials refused since the last call as one entry; called once a minute.
+    /// Writes the credentials refused since the last call, one entry an agency and one for callers whom no
+    /// certificate made known; called once a minute.
     pub async fn log_refused_credentials(&self) {
-        let count = self.guard.take_refused();
-        if count > 0
-            && self
-                .journal
-                .call(Refused::Credentials { count }.into())
-                .await
-                .is_err()
-        {
-            tracing::error!(count, "refused credentials could not be logged");
+        for (agency, count) in self.guard.take_refused() {
+            let refused = Refused::Credentials { agency, count };
+            if self.journal.call(refused.into()).await.is_err() {
+                tracing::error!(?agency, count, "refused credentials could not be logged");
+            }
         }
     }
 }

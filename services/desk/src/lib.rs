@@ -19,7 +19,7 @@ mod statements;
 
 pub use act::{Act, Rules};
 pub use desk::{Answered, Desk, Refused, refusal};
-pub use page::Page;
+pub use page::{Page, Pages};
 pub use statements::{Known, StatementFacts, Stored};
 
 /// The tables of this room, in order: (step name, SQL).

@@ -1,9 +1,12 @@
-//! Pages of a list: capped, with an opaque token that says only where the last page ended.
+//! Pages of a list: capped, with a token that says where the last page ended.
 
-use amanat_schema::Violation;
+use amanat_schema::{AgencyId, Violation};
+use amanat_seal::WrapKey;
+use amanat_server::Refusal;
 
 const LARGEST: u32 = 200;
 const USUAL: u32 = 50;
+const LABEL: &str = "amanat/page/v1";
 
 /// Which part of a list is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,38 +17,75 @@ pub struct Page {
 }
 
 impl Page {
+    /// # Errors
+    /// The [`Violation`] of a size over 200.
+    pub fn new(size: u32, after: i64) -> Result<Self, Violation> {
+        match size {
+            0 => Ok(Self { size: USUAL, after }),
+            1..=LARGEST => Ok(Self { size, after }),
+            _ => Err(violation("page_size", "at most 200")),
+        }
+    }
+
+    /// Where the next page begins, if this one was full.
+    pub fn next(self, rows: usize, last: Option<i64>) -> Option<i64> {
+        last.filter(|_| rows >= usize::try_from(self.size).unwrap_or(usize::MAX))
+    }
+}
+
+/// The page tokens of one list as one agency reads it. Sequence numbers count what all agencies do, so they
+/// travel sealed, and a token is good for nobody and nothing else.
+pub struct Pages<'a> {
+    pub key: &'a WrapKey,
+    pub agency: AgencyId,
+    pub method: &'static str,
+}
+
+impl Pages<'_> {
     /// From a list request.
     ///
     /// # Errors
-    /// The [`Violation`] of a size over 200 or a token that no list of ours gave.
-    pub fn parse(size: u32, token: &str) -> Result<Self, Violation> {
-        let violation = |path: &str, expected: &str| Violation {
-            path: path.into(),
-            expected: expected.into(),
-        };
-        if size > LARGEST {
-            return Err(violation("page_size", "at most 200"));
-        }
+    /// The [`Violation`] of a size over 200 or of a token that this list did not give this agency.
+    pub fn parse(&self, size: u32, token: &str) -> Result<Page, Violation> {
         let after = match token {
-            "" => 0,
-            token => i64::from_str_radix(token, 16)
-                .ok()
-                .filter(|after| *after > 0 && format!("{after:x}") == token)
-                .ok_or_else(|| violation("page_token", "the next_page_token of the page before"))?,
+            "" => Some(0),
+            token => self.open(token),
         };
-        Ok(Self {
-            size: if size == 0 { USUAL } else { size },
-            after,
-        })
+        let expected = "the next_page_token of the page before";
+        Page::new(
+            size,
+            after.ok_or_else(|| violation("page_token", expected))?,
+        )
     }
 
-    /// The token of the next page, if this one was full.
-    pub fn next(self, rows: usize, last: Option<i64>) -> String {
-        match last {
-            Some(last) if rows >= usize::try_from(self.size).unwrap_or(usize::MAX) => {
-                format!("{last:x}")
-            }
-            _ => String::new(),
-        }
+    /// The token of the next page; empty if there is none.
+    ///
+    /// # Errors
+    /// AUDIT_UNAVAILABLE if the system gives no random bytes.
+    pub fn token(&self, next: Option<i64>) -> Result<String, Refusal> {
+        let Some(next) = next else {
+            return Ok(String::new());
+        };
+        self.key
+            .wrap(LABEL, &self.context(), &next.to_be_bytes())
+            .map(hex::encode)
+            .map_err(|_| Refusal::audit_unavailable())
+    }
+
+    fn open(&self, token: &str) -> Option<i64> {
+        let wrapped = hex::decode(token).ok()?;
+        let after = self.key.unwrap(LABEL, &self.context(), &wrapped).ok()?;
+        Some(i64::from_be_bytes(after.as_slice().try_into().ok()?))
+    }
+
+    fn context(&self) -> [&[u8]; 2] {
+        [self.agency.as_bytes(), self.method.as_bytes()]
+    }
+}
+
+fn violation(path: &str, expected: &str) -> Violation {
+    Violation {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
     }
 }

@@ -19,7 +19,7 @@ CREATE INDEX records_by_source ON records (source, seq);
 
 CREATE TABLE referrals (
     seq             INTEGER PRIMARY KEY,   -- in the order of submission
-    referral_id     BLOB NOT NULL UNIQUE,
+    referral_id     BLOB NOT NULL,         -- its sender's name for it; another's same id is another referral
     case_id         BLOB NOT NULL,
     sender          BLOB NOT NULL,
     recipient       BLOB NOT NULL,
@@ -28,17 +28,19 @@ CREATE TABLE referrals (
     state           INTEGER NOT NULL,      -- amanat.policy.v1.ReferralState
     last_sha256     BLOB NOT NULL,         -- of the newest signed step's payload; the next step names it
     submit_time     INTEGER NOT NULL,      -- this server's clock, milliseconds since 1970
-    respond_by_time INTEGER NOT NULL
+    respond_by_time INTEGER NOT NULL,
+    UNIQUE (referral_id, sender)
 ) STRICT;
 
-CREATE INDEX referrals_by_case ON referrals (case_id);
+CREATE INDEX referrals_by_case ON referrals (case_id, sender);
 CREATE INDEX referrals_by_recipient ON referrals (recipient, seq);
 CREATE INDEX referrals_by_sender ON referrals (sender, seq);
 
 CREATE TABLE referral_steps (
     seq         INTEGER PRIMARY KEY,  -- in the order of recording
     referral_id BLOB NOT NULL,
+    sender      BLOB NOT NULL,        -- of the referral
     envelope    BLOB NOT NULL         -- the acting agency's signed transition, as it came
 ) STRICT;
 
-CREATE INDEX referral_steps_by_referral ON referral_steps (referral_id, seq);
+CREATE INDEX referral_steps_by_referral ON referral_steps (referral_id, sender, seq);

@@ -27,7 +27,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with the file, and the line where it is not valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let error = |message: String| ConfigError { path: path.display().to_string(), message };
+        let error = |message: String| ConfigError {
+            path: path.display().to_string(),
+            message,
+        };
         let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
         toml::from_str(&text).map_err(|source| error(source.to_string()))
     }

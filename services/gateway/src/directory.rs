@@ -18,6 +18,8 @@ impl DirectoryService for DirectoryDesk {
         &self,
         _request: Request<GetDirectoryRequest>,
     ) -> Result<Response<GetDirectoryResponse>, Status> {
-        Ok(Response::new(GetDirectoryResponse { directory: Some(self.directory.clone()) }))
+        Ok(Response::new(GetDirectoryResponse {
+            directory: Some(self.directory.clone()),
+        }))
     }
 }

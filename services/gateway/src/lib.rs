@@ -27,7 +27,7 @@ use amanat_schema::{
     record::record_service_server::RecordServiceServer,
     referral::referral_service_server::ReferralServiceServer,
 };
-use amanat_server::{LARGEST_MESSAGE, ServeError, Served};
+use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
 use tokio::net::TcpListener;
 
 pub use config::{Config, ConfigError};
@@ -67,14 +67,21 @@ pub async fn serve(
     clock: Clock,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Served, GatewayError> {
-    let Setup { rules, directory, guard, tls } = Setup::load(
+    let Setup {
+        rules,
+        directory,
+        guard,
+        tls,
+    } = Setup::load(
         &config.server,
         &config.directory,
         Audience::Gateway,
         Arc::clone(&clock),
     )?;
     let keys = config.log.keys(&rules.directory.gateway().log)?;
-    let book = Exchange { rules: Arc::clone(&rules) };
+    let book = Exchange {
+        rules: Arc::clone(&rules),
+    };
     let journal = config.log.journal(store::MIGRATIONS);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
     let desk = Desk {
@@ -91,7 +98,10 @@ pub async fn serve(
         guard,
         |routes| {
             let record = RecordDesk { desk: desk.clone() };
-            let consent = ConsentDesk { desk: desk.clone(), evidence: Evidence::Kept };
+            let consent = ConsentDesk {
+                desk: desk.clone(),
+                evidence: Evidence::Kept,
+            };
             let referral = ReferralDesk { desk: desk.clone() };
             let audit = AuditDesk { desk };
             routes
@@ -101,9 +111,16 @@ pub async fn serve(
                 .add_service(
                     ConsentServiceServer::new(consent).max_decoding_message_size(LARGEST_MESSAGE),
                 )
-                .add_service(ReferralServiceServer::new(referral))
-                .add_service(AuditServiceServer::new(audit))
-                .add_service(DirectoryServiceServer::new(DirectoryDesk { directory }));
+                .add_service(
+                    ReferralServiceServer::new(referral).max_decoding_message_size(LARGEST_MESSAGE),
+                )
+                .add_service(
+                    AuditServiceServer::new(audit).max_decoding_message_size(LARGEST_QUESTION),
+                )
+                .add_service(
+                    DirectoryServiceServer::new(DirectoryDesk { directory })
+                        .max_decoding_message_size(LARGEST_QUESTION),
+                );
         },
         stop,
     )
@@ -111,7 +128,10 @@ pub async fn serve(
     minutes.abort();
     // The last holder of the journal is gone or going; its tasks end with the checkpoint file written.
     for task in opened.tasks {
-        if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), task)
+            .await
+            .is_err()
+        {
             tracing::warn!("the journal did not end in time; it is durable all the same");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amanat_desk::{Act, Desk, Page, Rules, Stored};
+use amanat_desk::{Act, Desk, Pages, Rules, Stored};
 use amanat_identity::Signed;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Violation,
@@ -52,7 +52,9 @@ impl RecordService for RecordDesk {
             .await?;
         let put = parse_put(act, &signed, request.into_inner(), &self.desk.rules)?;
         let answered = self.desk.call(Call::Put(Box::new(put))).await?;
-        Ok(Response::new(PutRecordResponse { receipt: Some(answered.receipt) }))
+        Ok(Response::new(PutRecordResponse {
+            receipt: Some(answered.receipt),
+        }))
     }
 
     async fn read_record(
@@ -92,7 +94,8 @@ impl RecordService for RecordDesk {
         self.desk
             .authorise(&act, Action::ListVersions, &READERS, Linkage::default)
             .await?;
-        let list = parse_list(act, request.get_ref()).map_err(Refusal::invalid)?;
+        let pages = self.desk.pages(act.agency, "ListVersions");
+        let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let answered = self.desk.call(Call::Versions(list)).await?;
         let Reply::Versions { rows, next } = answered.reply else {
             // A list is answered with a list.
@@ -100,7 +103,7 @@ impl RecordService for RecordDesk {
         };
         Ok(Response::new(ListVersionsResponse {
             versions: rows.into_iter().map(render).collect(),
-            next_page_token: next,
+            next_page_token: pages.token(next)?,
             receipt: Some(answered.receipt),
         }))
     }
@@ -116,13 +119,25 @@ fn parse_put(
     let sealed = wire.sealed.unwrap_or_default();
     let mut violations = Vec::new();
     violations.extend(header.check_slots(&sealed).err().into_iter().flatten());
-    violations.extend(header.check_routing(&wire.routing).err().into_iter().flatten());
+    violations.extend(
+        header
+            .check_routing(&wire.routing)
+            .err()
+            .into_iter()
+            .flatten(),
+    );
     if violations.is_empty() && !routing_fits(&header, &wire.routing) {
-        violations.push(violation("routing", "values of the shared record, with the header's band"));
+        violations.push(violation(
+            "routing",
+            "values of the shared record, with the header's band",
+        ));
     }
     let receipt = wire.deposit_receipt.as_ref();
     if !receipt.is_some_and(|receipt| deposited(&header, signed, receipt, rules)) {
-        violations.push(violation("deposit_receipt", "the custodian's receipt for this header"));
+        violations.push(violation(
+            "deposit_receipt",
+            "the custodian's receipt for this header",
+        ));
     }
     if !violations.is_empty() {
         return Err(Refusal::invalid(violations));
@@ -141,12 +156,19 @@ fn routing_fits(header: &Header, routing: &[RoutingValue]) -> bool {
     let values: BTreeMap<FieldId, Vec<u8>> = routing
         .iter()
         .filter_map(|value| {
-            let opening = value.opening.as_ref().filter(|opening| !opening.value.is_empty())?;
+            let opening = value
+                .opening
+                .as_ref()
+                .filter(|opening| !opening.value.is_empty())?;
             Some((FieldId::parse(value.field)?, opening.value.clone()))
         })
         .collect();
     let band = case_file::render(&values).ok().and_then(|record| {
-        let name = record.get("subject")?.get("minor_band")?.as_str()?.to_owned();
+        let name = record
+            .get("subject")?
+            .get("minor_band")?
+            .as_str()?
+            .to_owned();
         MinorBand::from_str_name(&format!("MINOR_BAND_{name}"))
     });
     band == Some(header.minor_band())
@@ -160,7 +182,8 @@ fn deposited(
     rules: &Rules,
 ) -> bool {
     let custodian = rules.directory.custodian().statement_key;
-    let Ok(receipt) = amanat_seal::statement::verify::<DepositReceipt>(receipt, &[custodian]) else {
+    let Ok(receipt) = amanat_seal::statement::verify::<DepositReceipt>(receipt, &[custodian])
+    else {
         return false;
     };
     let (receipt, binding) = (receipt.message(), header.binding());
@@ -177,9 +200,11 @@ fn parse_read(act: Act, wire: &ReadRecordRequest) -> Result<ReadRecord, Vec<Viol
     let case = CaseId::parse(&wire.case_id);
     let record = RecordId::parse(&wire.record_id);
     let source = AgencyId::parse(&wire.source_id);
-    for (path, valid) in
-        [("case_id", case.is_ok()), ("record_id", record.is_ok()), ("source_id", source.is_ok())]
-    {
+    for (path, valid) in [
+        ("case_id", case.is_ok()),
+        ("record_id", record.is_ok()),
+        ("source_id", source.is_ok()),
+    ] {
         if !valid {
             violations.push(violation(path, "16 bytes"));
         }
@@ -188,7 +213,10 @@ fn parse_read(act: Act, wire: &ReadRecordRequest) -> Result<ReadRecord, Vec<Viol
     if purpose == Purpose::Unspecified {
         violations.push(violation("purpose", "a purpose"));
     }
-    let paths = wire.fields.as_ref().map_or(&[][..], |mask| mask.paths.as_slice());
+    let paths = wire
+        .fields
+        .as_ref()
+        .map_or(&[][..], |mask| mask.paths.as_slice());
     if paths.is_empty() {
         violations.push(violation("fields", "at least one leaf path"));
     }
@@ -196,25 +224,36 @@ fn parse_read(act: Act, wire: &ReadRecordRequest) -> Result<ReadRecord, Vec<Viol
     for (at, path) in paths.iter().enumerate() {
         match catalogue::by_path(path) {
             Some(field) => asked.push(field.id),
-            None => violations
-                .push(violation(&format!("fields.paths[{at}]"), "a leaf of the shared record")),
+            None => violations.push(violation(
+                &format!("fields.paths[{at}]"),
+                "a leaf of the shared record",
+            )),
         }
     }
     match (case, record, source) {
-        (Ok(case), Ok(record), Ok(source)) if violations.is_empty() => {
-            Ok(ReadRecord { act, case, record, source, asked, purpose })
-        }
+        (Ok(case), Ok(record), Ok(source)) if violations.is_empty() => Ok(ReadRecord {
+            act,
+            case,
+            record,
+            source,
+            asked,
+            purpose,
+        }),
         _ => Err(violations),
     }
 }
 
-fn parse_list(act: Act, wire: &ListVersionsRequest) -> Result<ListVersions, Vec<Violation>> {
+fn parse_list(
+    act: Act,
+    wire: &ListVersionsRequest,
+    pages: &Pages<'_>,
+) -> Result<ListVersions, Vec<Violation>> {
     let case = match wire.case_id.as_slice() {
         [] => Ok(None),
         bytes => CaseId::parse(bytes).map(Some),
     };
     let case = case.map_err(|_| violation("case_id", "16 bytes, or nothing"));
-    match (case, Page::parse(wire.page_size, &wire.page_token)) {
+    match (case, pages.parse(wire.page_size, &wire.page_token)) {
         (Ok(case), Ok(page)) => Ok(ListVersions { act, case, page }),
         (case, page) => Err(case.err().into_iter().chain(page.err()).collect()),
     }
@@ -232,9 +271,15 @@ fn render(row: VersionRow) -> RecordVersion {
 }
 
 fn of_case(case: CaseId) -> Linkage {
-    Linkage { case_id: case.to_vec(), ..Linkage::default() }
+    Linkage {
+        case_id: case.to_vec(),
+        ..Linkage::default()
+    }
 }
 
 fn violation(path: &str, expected: &str) -> Violation {
-    Violation { path: path.to_owned(), expected: expected.to_owned() }
+    Violation {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+    }
 }

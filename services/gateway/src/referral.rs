@@ -1,6 +1,6 @@
 //! ReferralService, the edge.
 
-use amanat_desk::{Act, Desk, Page, Stored};
+use amanat_desk::{Act, Desk, Pages, Stored};
 use amanat_identity::Signed;
 use amanat_policy::{ReferralTerms, Step};
 use amanat_schema::{
@@ -56,7 +56,9 @@ impl ReferralService for ReferralDesk {
             submission: signed.envelope().clone(),
         };
         let answered = self.desk.call(Call::Submit(Box::new(submit))).await?;
-        Ok(Response::new(SubmitReferralResponse { receipt: Some(answered.receipt) }))
+        Ok(Response::new(SubmitReferralResponse {
+            receipt: Some(answered.receipt),
+        }))
     }
 
     async fn acknowledge_referral(
@@ -88,7 +90,8 @@ impl ReferralService for ReferralDesk {
         self.desk
             .authorise(&act, Action::ListReferrals, &PARTIES, Linkage::default)
             .await?;
-        let list = parse_list(act, request.get_ref()).map_err(Refusal::invalid)?;
+        let pages = self.desk.pages(act.agency, "ListReferrals");
+        let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let answered = self.desk.call(Call::Referrals(list)).await?;
         let Reply::Referrals { referrals, next } = answered.reply else {
             // A list is answered with a list.
@@ -96,7 +99,7 @@ impl ReferralService for ReferralDesk {
         };
         Ok(Response::new(ListReferralsResponse {
             referrals: referrals.into_iter().map(render).collect(),
-            next_page_token: next,
+            next_page_token: pages.token(next)?,
             receipt: Some(answered.receipt),
         }))
     }
@@ -111,7 +114,10 @@ impl ReferralService for ReferralDesk {
             .await?;
         let referral = ReferralId::parse(&request.get_ref().referral_id)
             .map_err(|_| Refusal::field("referral_id", "16 bytes"))?;
-        let answered = self.desk.call(Call::Referral(GetReferral { act, referral })).await?;
+        let answered = self
+            .desk
+            .call(Call::Referral(GetReferral { act, referral }))
+            .await?;
         let Reply::Referral(view) = answered.reply else {
             // A get is answered with a referral.
             return Err(Refusal::audit_unavailable().into());
@@ -136,13 +142,19 @@ impl ReferralDesk {
                 ReferralState::Acknowledged,
                 &PARTIES[..],
             ),
-            Step::Accept => {
-                ("AcceptReferral", Action::AcceptReferral, ReferralState::Accepted, &ACCEPTERS[..])
-            }
+            Step::Accept => (
+                "AcceptReferral",
+                Action::AcceptReferral,
+                ReferralState::Accepted,
+                &ACCEPTERS[..],
+            ),
             // A suspension is no agency's statement; it follows from a withdrawal.
-            Step::Reject | Step::Suspend => {
-                ("RejectReferral", Action::RejectReferral, ReferralState::Rejected, &ACCEPTERS[..])
-            }
+            Step::Reject | Step::Suspend => (
+                "RejectReferral",
+                Action::RejectReferral,
+                ReferralState::Rejected,
+                &ACCEPTERS[..],
+            ),
         };
         let wire = request.get_ref();
         let (act, signed) = self.desk.delivered::<_, ReferralTransition>(
@@ -152,28 +164,53 @@ impl ReferralDesk {
             wire.transition.as_ref(),
         )?;
         let case = signed.head().case;
-        let linkage = || Linkage { case_id: case.to_vec(), ..Linkage::default() };
+        let linkage = || Linkage {
+            case_id: case.to_vec(),
+            ..Linkage::default()
+        };
         self.desk.authorise(&act, action, rights, linkage).await?;
         let referral = parse_transition(signed.message(), to).map_err(Refusal::invalid)?;
         let statement = Stored::from(&signed);
-        let call = TransitionReferral { act, action, step, case, referral, statement };
+        let call = TransitionReferral {
+            act,
+            action,
+            step,
+            case,
+            referral,
+            statement,
+        };
         let answered = self.desk.call(Call::Transition(Box::new(call))).await?;
-        Ok(Response::new(TransitionReferralResponse { receipt: Some(answered.receipt) }))
+        Ok(Response::new(TransitionReferralResponse {
+            receipt: Some(answered.receipt),
+        }))
     }
 
     /// The recipient is of the directory and offers every service.
     fn capable(&self, terms: &ReferralTerms) -> Result<(), Refusal> {
         let Some(recipient) = self.desk.rules.directory.agency(terms.recipient) else {
-            return Err(Refusal::field("referral.recipient_id", "an agency of the directory"));
+            return Err(Refusal::field(
+                "referral.recipient_id",
+                "an agency of the directory",
+            ));
         };
-        let missing = terms.services.iter().filter(|service| !recipient.services.contains(service));
+        let missing = terms
+            .services
+            .iter()
+            .filter(|service| !recipient.services.contains(service));
         let violations: Vec<_> = missing
             .map(|service| Violation {
                 path: "referral.services".to_owned(),
-                expected: format!("services that the recipient offers, not {}", service.as_str_name()),
+                expected: format!(
+                    "services that the recipient offers, not {}",
+                    service.as_str_name()
+                ),
             })
             .collect();
-        if violations.is_empty() { Ok(()) } else { Err(Refusal::invalid(violations)) }
+        if violations.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::invalid(violations))
+        }
     }
 }
 
@@ -190,27 +227,44 @@ fn parse_transition(
     };
     let referral = ReferralId::parse(&wire.referral_id);
     check(referral.is_ok(), "referral_id", "16 bytes");
-    check(wire.to_state() == to, "to_state", "the state that this call leads to");
+    check(
+        wire.to_state() == to,
+        "to_state",
+        "the state that this call leads to",
+    );
     let has_reason = wire.rejection_reason() != RejectionReason::Unspecified;
     let needs_reason = to == ReferralState::Rejected;
-    check(has_reason == needs_reason, "rejection_reason", "a reason with a rejection, and only then");
+    check(
+        has_reason == needs_reason,
+        "rejection_reason",
+        "a reason with a rejection, and only then",
+    );
     match referral {
         Ok(referral) if violations.is_empty() => Ok(referral),
         _ => Err(violations),
     }
 }
 
-fn parse_list(act: Act, wire: &ListReferralsRequest) -> Result<ListReferrals, Vec<Violation>> {
+fn parse_list(
+    act: Act,
+    wire: &ListReferralsRequest,
+    pages: &Pages<'_>,
+) -> Result<ListReferrals, Vec<Violation>> {
     let direction = match wire.direction() {
         Direction::Unspecified => Err(Violation {
             path: "direction".to_owned(),
             expected: "RECEIVED or SENT".to_owned(),
         }),
-        direction => Ok(direction),
+        direction @ (Direction::Received | Direction::Sent) => Ok(direction),
     };
     let state = Some(wire.state()).filter(|state| *state != ReferralState::Unspecified);
-    match (direction, Page::parse(wire.page_size, &wire.page_token)) {
-        (Ok(direction), Ok(page)) => Ok(ListReferrals { act, direction, state, page }),
+    match (direction, pages.parse(wire.page_size, &wire.page_token)) {
+        (Ok(direction), Ok(page)) => Ok(ListReferrals {
+            act,
+            direction,
+            state,
+            page,
+        }),
         (direction, page) => Err(direction.err().into_iter().chain(page.err()).collect()),
     }
 }
@@ -226,5 +280,8 @@ fn render(view: ReferralView) -> RecordedReferral {
 }
 
 fn linkage(signed: &Signed<Referral>) -> Linkage {
-    Linkage { case_id: signed.head().case.to_vec(), ..Linkage::default() }
+    Linkage {
+        case_id: signed.head().case.to_vec(),
+        ..Linkage::default()
+    }
 }

@@ -9,10 +9,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use amanat_desk::{
     Refused, Rules, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
-    consent::{self, ConsentCall, ConsentFacts, ConsentReply},
+    consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
 use amanat_journal::{Access, Book, Ruling};
-use amanat_schema::{CaseId, Time};
+use amanat_schema::Time;
 use amanat_server::Refusal;
 use sqlx::SqliteConnection;
 
@@ -52,8 +52,14 @@ pub(crate) enum Reply {
     Consent(ConsentReply),
     Audit(AuditReply),
     Read(Box<ReadReply>),
-    Versions { rows: Vec<VersionRow>, next: String },
-    Referrals { referrals: Vec<ReferralView>, next: String },
+    Versions {
+        rows: Vec<VersionRow>,
+        next: Option<i64>,
+    },
+    Referrals {
+        referrals: Vec<ReferralView>,
+        next: Option<i64>,
+    },
     Referral(Box<ReferralView>),
 }
 
@@ -84,7 +90,11 @@ impl TryFrom<Reply> for ConsentReply {
     type Error = ();
 
     fn try_from(reply: Reply) -> Result<Self, ()> {
-        if let Reply::Consent(reply) = reply { Ok(reply) } else { Err(()) }
+        if let Reply::Consent(reply) = reply {
+            Ok(reply)
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -92,21 +102,25 @@ impl TryFrom<Reply> for AuditReply {
     type Error = ();
 
     fn try_from(reply: Reply) -> Result<Self, ()> {
-        if let Reply::Audit(reply) = reply { Ok(reply) } else { Err(()) }
+        if let Reply::Audit(reply) = reply {
+            Ok(reply)
+        } else {
+            Err(())
+        }
     }
 }
 
 impl Call {
-    /// The case whose consents and referrals the decision needs.
-    fn case(&self) -> Option<CaseId> {
+    /// The source whose consents and referrals in a case the decision needs; consent verbs know their own.
+    fn source_case(&self) -> Option<SourceCase> {
         match self {
-            Self::Consent(call) => call.case(),
-            Self::Read(call) => Some(call.case),
-            Self::Submit(call) => Some(call.terms.case),
-            Self::Transition(call) => Some(call.case),
+            Self::Read(call) => Some((call.source, call.case)),
+            Self::Submit(call) => Some((call.terms.sender, call.terms.case)),
             Self::Refused(_)
+            | Self::Consent(_)
             | Self::Audit(_)
             | Self::Put(_)
+            | Self::Transition(_)
             | Self::Versions(_)
             | Self::Referrals(_)
             | Self::Referral(_) => None,
@@ -152,23 +166,33 @@ impl Book for Exchange {
         connection: &mut SqliteConnection,
         calls: &[&Call],
     ) -> Result<Facts, sqlx::Error> {
-        let cases: BTreeSet<CaseId> = calls.iter().filter_map(|call| call.case()).collect();
-        let ids = calls.iter().filter_map(|call| call.statement()).map(|statement| statement.id);
-        let mut consent_lists = Vec::new();
-        let mut audits = Vec::new();
+        let asked: BTreeSet<_> = calls.iter().filter_map(|call| call.source_case()).collect();
+        let ids = calls
+            .iter()
+            .filter_map(|call| call.statement())
+            .map(|statement| statement.id);
+        let (mut consents, mut audits) = (Vec::new(), Vec::new());
         for call in calls {
             match call {
-                Call::Consent(ConsentCall::List(list)) => consent_lists.push(list),
+                Call::Consent(call) => consents.push(call),
                 Call::Audit(call) => audits.push(call),
-                _ => {}
+                Call::Refused(_)
+                | Call::Put(_)
+                | Call::Read(_)
+                | Call::Versions(_)
+                | Call::Submit(_)
+                | Call::Transition(_)
+                | Call::Referrals(_)
+                | Call::Referral(_) => {}
             }
         }
+        let consents = ConsentFacts::load(connection, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
-            consents: ConsentFacts::load(connection, &cases, &consent_lists).await?,
             audit: AuditFacts::load(connection, &audits).await?,
             records: RecordFacts::load(connection, calls).await?,
-            referrals: ReferralFacts::load(connection, &cases, calls).await?,
+            referrals: ReferralFacts::load(connection, consents.sources(), calls).await?,
+            consents,
         })
     }
 
@@ -177,10 +201,18 @@ impl Book for Exchange {
         match call {
             Call::Refused(call) => call.decide(rules),
             Call::Consent(call) => {
-                let Facts { consents, statements, referrals, .. } = facts;
+                let Facts {
+                    consents,
+                    statements,
+                    referrals,
+                    ..
+                } = facts;
                 let ruling = consent::decide(consents, statements, rules, call, now);
-                if let (ConsentCall::Withdraw(call), Ok(_)) = (call, &ruling.answer) {
-                    referrals.suspend_without_consent(call.case, &consents.grants(call.case), now);
+                if let Ok(ConsentReply::Withdrawn(closed)) = &ruling.answer {
+                    for terms in closed {
+                        let grants = consents.grants((terms.source, terms.case));
+                        referrals.suspend_without_consent(terms, grants, now);
+                    }
                 }
                 map(ruling, Reply::Consent)
             }
@@ -210,21 +242,44 @@ impl Book for Exchange {
     fn replay(&self, call: &Call, _answer: &[u8]) -> Result<Reply, Refusal> {
         Ok(match call {
             Call::Consent(_) => Reply::Consent(ConsentReply::Done),
-            _ => Reply::Done,
+            Call::Refused(_)
+            | Call::Audit(_)
+            | Call::Put(_)
+            | Call::Read(_)
+            | Call::Versions(_)
+            | Call::Submit(_)
+            | Call::Transition(_)
+            | Call::Referrals(_)
+            | Call::Referral(_) => Reply::Done,
         })
     }
 }
 
 fn map<T>(ruling: Ruling<Result<T, Refusal>>, reply: impl FnOnce(T) -> Reply) -> Ruled {
-    Ruling { answer: ruling.answer.map(reply), draft: ruling.draft, remember: ruling.remember }
+    Ruling {
+        answer: ruling.answer.map(reply),
+        draft: ruling.draft,
+        remember: ruling.remember,
+    }
 }
 
 /// A mutation done: its receipt is the answer, and a repeat gets it again.
 fn done(draft: amanat_journal::Draft) -> Ruled {
-    Ruling { answer: Ok(Reply::Done), draft: Some(draft), remember: Some(Vec::new()) }
+    Ruling {
+        answer: Ok(Reply::Done),
+        draft: Some(draft),
+        remember: Some(Vec::new()),
+    }
 }
 
 /// A refusal with its entry; not remembered, so that it can be tried again when things have changed.
 fn refuse(refusal: Refusal, draft: amanat_journal::Draft) -> Ruled {
-    Ruling { answer: Err(refusal), draft: Some(draft), remember: None }
+    Ruling {
+        answer: Err(refusal),
+        draft: Some(draft),
+        remember: None,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,13 +31,12 @@ CREATE TABLE head (
 
 CREATE TABLE requests (
     agency         BLOB NOT NULL,     -- who asked
-    officer        BLOB NOT NULL,     -- SHA-256 of the officer's id
     method         TEXT NOT NULL,     -- the RPC
     request_id     BLOB NOT NULL,     -- the caller's name for the mutation
     request_sha256 BLOB NOT NULL,     -- of the request: another one under the same id is refused
     idx            INTEGER NOT NULL,  -- the entry that it made
     answer         BLOB NOT NULL,     -- what was answered beside the receipt
-    PRIMARY KEY (agency, officer, method, request_id)
+    PRIMARY KEY (agency, method, request_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX requests_by_id ON requests (request_id);

@@ -77,18 +77,16 @@ pub struct ConflictKey {
 #[derive(Debug, Clone)]
 pub struct RequestKey {
     pub agency: AgencyId,
-    /// SHA-256 of the officer's id.
-    pub officer: [u8; 32],
     pub method: &'static str,
     pub request_id: RequestId,
-    /// Of the request's bytes.
+    /// Of the request's bytes. Nothing of the officer is kept here: the hash of a badge number is guessed.
     pub request_sha256: [u8; 32],
 }
 
 impl RequestKey {
     /// What the caller named; the hash tells whether it is the same request again.
-    pub(crate) fn name(&self) -> (AgencyId, [u8; 32], &'static str, RequestId) {
-        (self.agency, self.officer, self.method, self.request_id)
+    pub(crate) fn name(&self) -> (AgencyId, &'static str, RequestId) {
+        (self.agency, self.method, self.request_id)
     }
 }
 

@@ -158,6 +158,8 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is deleted, a key say, does not stay behind in free pages.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY)
             .disable_statement_logging()
     }
@@ -343,5 +345,25 @@ async fn check_schema(
             applied.len(),
             known.len()
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_deleted_is_overwritten() {
+        let config = Config {
+            database: ":memory:".into(),
+            checkpoint_file: PathBuf::new(),
+            migrations: &[],
+        };
+        let mut connection = Database::options(&config).connect().await.unwrap();
+        let row = sqlx::query("PRAGMA secure_delete")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(row.get::<i64, _>(0), 1);
     }
 }

@@ -133,11 +133,10 @@ pub(crate) async fn insert_requests(
         return Ok(());
     }
     QueryBuilder::<Sqlite>::new(
-        "INSERT INTO requests (agency, officer, method, request_id, request_sha256, idx, answer) ",
+        "INSERT INTO requests (agency, method, request_id, request_sha256, idx, answer) ",
     )
     .push_values(rows, |mut row, (key, idx, answer)| {
         row.push_bind(key.agency.to_vec())
-            .push_bind(key.officer.as_slice())
             .push_bind(key.method)
             .push_bind(key.request_id.to_vec())
             .push_bind(key.request_sha256.as_slice())
@@ -165,23 +164,22 @@ pub(crate) async fn remembered(
             .map(|key| key.request_id.as_bytes().as_slice()),
     );
     let rows = sqlx::query(
-        "SELECT agency, officer, method, request_id, request_sha256, idx, answer FROM requests \
+        "SELECT agency, method, request_id, request_sha256, idx, answer FROM requests \
          WHERE request_id IN (SELECT unhex(value) FROM json_each($1))",
     )
     .bind(ids)
     .fetch_all(connection)
     .await?;
     for row in rows {
-        let (agency, officer): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-        let (method, request_id): (String, Vec<u8>) = (row.try_get(2)?, row.try_get(3)?);
+        let (agency, method): (Vec<u8>, String) = (row.try_get(0)?, row.try_get(1)?);
+        let request_id: Vec<u8> = row.try_get(2)?;
         let matches = |key: &RequestKey| {
             key.agency.as_bytes().as_slice() == agency
-                && key.officer.as_slice() == officer
                 && key.method == method
                 && key.request_id.as_bytes().as_slice() == request_id
         };
-        let request_sha256: Vec<u8> = row.try_get(4)?;
-        let (idx, answer): (i64, Vec<u8>) = (row.try_get(5)?, row.try_get(6)?);
+        let request_sha256: Vec<u8> = row.try_get(3)?;
+        let (idx, answer): (i64, Vec<u8>) = (row.try_get(4)?, row.try_get(5)?);
         for (slot, key) in found.iter_mut().zip(keys) {
             if key.is_some_and(matches) {
                 *slot = Some(Remembered {

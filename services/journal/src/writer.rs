@@ -215,6 +215,8 @@ impl<B: Book> Writer<B> {
                     self.connection = state.connection;
                     self.edge = state.edge;
                     self.checkpoint = state.checkpoint;
+                    // Readers and the file follow: the commit that was reported lost may have grown the log.
+                    self.newest.send_replace(self.checkpoint.clone());
                 }
                 Err(error @ (JournalError::Unwritable(_) | JournalError::File { .. })) => {
                     tracing::error!(%error, "the log cannot be reloaded");

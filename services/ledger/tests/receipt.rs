@@ -314,7 +314,7 @@ fn a_second_encoding_of_a_body_is_refused() {
 
 #[test]
 fn each_field_of_a_body_is_checked() {
-    let cases: [Spoil<EntryBody>; 24] = [
+    let cases: [Spoil<EntryBody>; 23] = [
         ("format", |b| b.format = 0),
         ("entry_id", |b| b.entry_id.clear()),
         ("origin", |b| b.origin.clear()),
@@ -359,13 +359,14 @@ fn each_field_of_a_body_is_checked() {
 
 #[test]
 fn each_field_of_a_linkage_is_checked() {
-    let cases: [Spoil<Linkage>; 9] = [
+    let cases: [Spoil<Linkage>; 10] = [
         ("case_id", |l| l.case_id.push(0)),
         ("record_id", |l| l.record_id.push(0)),
         ("referral_id", |l| l.referral_id.push(0)),
         ("consent_id", |l| l.consent_id.push(0)),
         ("statement_sha256", |l| l.statement_sha256.push(0)),
         ("source_id", |l| l.source_id.push(0)),
+        ("request_sha256", |l| l.request_sha256.push(0)),
         ("bases", |l| {
             l.bases.iter_mut().for_each(|b| b.kind = 10_000)
         }),

@@ -294,7 +294,7 @@ impl Question<'_> {
         let basis = if field.is_sealed() {
             self.content(field)?
         } else {
-            self.routing(field)?
+            self.routing()?
         };
         self.handling_permits()?;
         Ok(basis)
@@ -323,33 +323,26 @@ impl Question<'_> {
         Ok(consent)
     }
 
-    /// A ROUTING field: for a party of the referral, a few fields before it accepts, so that it can.
-    fn routing(&self, field: &Field) -> Result<Basis, TrueReason> {
-        let referral = if self.table.before_acceptance(field.id) {
-            self.open_referral()?
-        } else {
-            let referral = self.accepted_referral()?;
-            self.adult()?;
-            referral
-        };
+    /// A ROUTING field: for the recipient of an accepted referral. What it must know to accept stands in
+    /// the sender's submission.
+    fn routing(&self) -> Result<Basis, TrueReason> {
+        let referral = self.accepted_referral()?;
+        self.adult()?;
         Ok(Basis::ReferralParty {
             id: referral.id,
             statement_sha256: referral.statement_sha256,
         })
     }
 
-    fn open_referral(&self) -> Result<ReferralFacts, TrueReason> {
-        let referral = self.referral.ok_or(TrueReason::NoReferral)?;
-        is_open(referral.state)
-            .then_some(referral)
-            .ok_or(TrueReason::ReferralClosed)
-    }
-
     fn accepted_referral(&self) -> Result<ReferralFacts, TrueReason> {
-        let referral = self.open_referral()?;
-        opens_content(referral.state)
-            .then_some(referral)
-            .ok_or(TrueReason::ReferralNotAccepted)
+        let referral = self.referral.ok_or(TrueReason::NoReferral)?;
+        if opens_content(referral.state) {
+            Ok(referral)
+        } else if is_open(referral.state) {
+            Err(TrueReason::ReferralNotAccepted)
+        } else {
+            Err(TrueReason::ReferralClosed)
+        }
     }
 
     fn subject_is_minor(&self) -> bool {
@@ -411,7 +404,11 @@ pub fn without_consent(terms: &ReferralTerms, grants: &[Grant], now: Time) -> Ve
         purpose: terms.purpose,
         now,
     };
-    let sealed = terms.paths.iter().copied().filter(|field| field.field().is_sealed());
+    let sealed = terms
+        .paths
+        .iter()
+        .copied()
+        .filter(|field| field.field().is_sealed());
     sealed
         .filter_map(|field| {
             let truth = asking.consent(field.field()).err()?;
@@ -433,7 +430,11 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The consent in force that opens the field.
     fn consent(&self, field: &Field) -> Result<Basis, TrueReason> {
-        let given = || self.grants.iter().filter(|grant| self.is_addressed(grant, field));
+        let given = || {
+            self.grants
+                .iter()
+                .filter(|grant| self.is_addressed(grant, field))
+        };
         if given().any(|grant| grant.denies(self.now)) {
             return Err(TrueReason::ConsentDenied);
         }
@@ -447,7 +448,9 @@ impl Asking<'_> {
                 statement_sha256: grant.statement_sha256,
             })
             .ok_or_else(|| {
-                let first = permits().filter_map(|grant| grant.lapse(field, self.now)).min();
+                let first = permits()
+                    .filter_map(|grant| grant.lapse(field, self.now))
+                    .min();
                 first.map_or(TrueReason::ConsentNeverGiven, TrueReason::from)
             })
     }

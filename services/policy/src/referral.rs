@@ -101,7 +101,7 @@ pub fn is_open(state: ReferralState) -> bool {
     }
 }
 
-/// Whether the recipient may read beyond the few fields that it needs to answer.
+/// Whether the recipient may read: before, it has the sender's submission to answer by and nothing else.
 pub fn opens_content(state: ReferralState) -> bool {
     state == ReferralState::Accepted
 }

@@ -1,12 +1,9 @@
 //! The decision table: the role ceiling of every agency kind, as the registrars sign it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use amanat_schema::{
-    catalogue::{self, FieldGroup, FieldId},
+    catalogue::FieldGroup,
     policy::{AgencyKind, Purpose},
 };
 
@@ -17,21 +14,19 @@ use amanat_schema::{
 /// ```text
 /// # Comments and blank lines stand anywhere.
 /// format 1
-/// before-acceptance case.urgency
 /// PROVINCIAL_POLICE INVESTIGATION SUSPECT f0f0f0f0
 /// ```
 ///
-/// `format 1` comes first, then the `before-acceptance` lines by field number, then the cells by the
-/// numbers of agency kind, purpose and field group; words are parted by one space. A cell ends in a mask
-/// of eight lower-case hexadecimal digits: bit *i* is set where the cell permits under the context
-/// combination *i* (see [`Context`]). A table has one text but for its comments: no line twice, none out
-/// of order, no cell that permits nothing. What has no line is denied.
+/// `format 1` comes first, then the cells by the numbers of agency kind, purpose and field group; words are
+/// parted by one space. A cell ends in a mask of eight lower-case hexadecimal digits: bit *i* is set where
+/// the cell permits under the context combination *i* (see [`Context`]). A table has one text but for its
+/// comments: no line twice, none out of order, no cell that permits nothing. What has no line is denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionTable {
-    before_acceptance: BTreeSet<FieldId>,
     cells: BTreeMap<Cell, u32>,
 }
 
+/// The derived order is the order of lines.
 type Cell = (AgencyKind, Purpose, FieldGroup);
 
 /// The circumstances of a read that a cell may depend on. What is not known is `false`.
@@ -85,9 +80,7 @@ pub struct TableProblem {
 pub enum TableFault {
     #[error("the first line that is no comment must be `format 1`")]
     Format,
-    #[error(
-        "neither `<AGENCY_KIND> <PURPOSE> <GROUP> <mask>` nor `before-acceptance <path>`, parted by one space"
-    )]
+    #[error("not `<AGENCY_KIND> <PURPOSE> <GROUP> <mask>`, parted by one space")]
     Shape,
     #[error("no such agency kind")]
     AgencyKind,
@@ -101,21 +94,10 @@ pub enum TableFault {
     PermitsNothing,
     #[error("IMMIGRATION_ENFORCEMENT is never permitted")]
     ImmigrationEnforcement,
-    #[error("not a ROUTING field of the shared record")]
-    NotRouting,
     #[error("stands in the table twice")]
     Duplicate,
-    #[error(
-        "out of order: before-acceptance lines by field, then cells by kind, purpose and group"
-    )]
+    #[error("out of order: cells stand by kind, purpose and group")]
     OutOfOrder,
-}
-
-/// A line's meaning without its mask; the derived order is the order of lines.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    BeforeAcceptance(FieldId),
-    Cell(Cell),
 }
 
 impl DecisionTable {
@@ -125,7 +107,6 @@ impl DecisionTable {
     /// [`TableError`] with every problem; a table with any is not used at all.
     pub fn parse(text: &str) -> Result<Self, TableError> {
         let mut table = Self {
-            before_acceptance: BTreeSet::new(),
             cells: BTreeMap::new(),
         };
         let mut problems = Vec::new();
@@ -143,7 +124,7 @@ impl DecisionTable {
             });
         }
         for (line, text) in lines {
-            let added = parse_line(text).and_then(|(key, mask)| table.add(key, mask, &mut last));
+            let added = parse_line(text).and_then(|(cell, mask)| table.add(cell, mask, &mut last));
             problems.extend(added.err().map(|fault| TableProblem { line, fault }));
         }
         if problems.is_empty() {
@@ -153,18 +134,14 @@ impl DecisionTable {
         }
     }
 
-    fn add(&mut self, key: Key, mask: u32, last: &mut Option<Key>) -> Result<(), TableFault> {
-        let new = match &key {
-            Key::BeforeAcceptance(field) => self.before_acceptance.insert(*field),
-            Key::Cell(cell) => self.cells.insert(*cell, mask).is_none(),
-        };
-        if !new {
+    fn add(&mut self, cell: Cell, mask: u32, last: &mut Option<Cell>) -> Result<(), TableFault> {
+        if self.cells.insert(cell, mask).is_some() {
             return Err(TableFault::Duplicate);
         }
-        if last.as_ref().is_some_and(|last| *last > key) {
+        if last.is_some_and(|last| last > cell) {
             return Err(TableFault::OutOfOrder);
         }
-        *last = Some(key);
+        *last = Some(cell);
         Ok(())
     }
 
@@ -188,26 +165,12 @@ impl DecisionTable {
             .next()
             .is_some_and(|(cell, _)| (cell.0, cell.1) == (kind, purpose))
     }
-
-    /// Whether a recipient may see this field before it has accepted the referral.
-    pub fn before_acceptance(&self, field: FieldId) -> bool {
-        self.before_acceptance.contains(&field)
-    }
 }
 
-fn parse_line(text: &str) -> Result<(Key, u32), TableFault> {
+fn parse_line(text: &str) -> Result<(Cell, u32), TableFault> {
     let words: Vec<&str> = text.split(' ').collect();
     match *words {
-        ["before-acceptance", path] => {
-            let field = catalogue::by_path(path)
-                .filter(|field| !field.is_sealed())
-                .ok_or(TableFault::NotRouting)?;
-            Ok((Key::BeforeAcceptance(field.id), 0))
-        }
-        [kind, purpose, group, mask] => {
-            let cell = parse_cell(kind, purpose, group)?;
-            Ok((Key::Cell(cell), parse_mask(mask)?))
-        }
+        [kind, purpose, group, mask] => Ok((parse_cell(kind, purpose, group)?, parse_mask(mask)?)),
         _ => Err(TableFault::Shape),
     }
 }

@@ -1,8 +1,9 @@
 //! Who is calling: the certificate of the connection joined with the officer's token of the request.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use amanat_identity::{Caller, Directory, Peer, PeerName, TokenVerifier};
@@ -11,13 +12,17 @@ use tonic::{Request, Status, service::Interceptor};
 
 use crate::Refusal;
 
+/// How many credentials were refused, by the agency that the connection's certificate names; `None` counts
+/// those whom no certificate made known.
+type Refused = BTreeMap<Option<AgencyId>, u64>;
+
 /// Authenticates every request; shared with the service, which verifies statements by the same directory.
 #[derive(Clone)]
 pub struct Guard {
     pub directory: Arc<Directory>,
     pub tokens: Arc<TokenVerifier>,
     pub clock: Clock,
-    refused: Arc<AtomicU64>,
+    refused: Arc<Mutex<Refused>>,
 }
 
 impl Guard {
@@ -30,15 +35,38 @@ impl Guard {
         }
     }
 
-    /// How many connections and requests were refused for their credentials since the last call. They
-    /// become one log entry a minute, so that nobody can fill the log.
-    pub fn take_refused(&self) -> u64 {
-        self.refused.swap(0, Ordering::Relaxed)
+    /// How many connections and requests of each agency were refused for their credentials since the last
+    /// call. They become one log entry an agency and minute, so that nobody can fill the log.
+    pub fn take_refused(&self) -> BTreeMap<Option<AgencyId>, u64> {
+        mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One more.
-    pub fn count_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more, of the agency that the certificate names; the refusal is what it is told.
+    pub fn refuse(&self, agency: Option<AgencyId>) -> Refusal {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused.entry(agency).or_default() += 1;
+        Refusal::credential()
+    }
+
+    /// The officer who calls.
+    ///
+    /// # Errors
+    /// CREDENTIAL_INVALID without a token, counted.
+    pub fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Refusal> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        caller.ok_or_else(|| self.refuse(agency(request)))
+    }
+
+    /// The agency at the other end, for deliveries of statements, whose officer stands in the statement.
+    ///
+    /// # Errors
+    /// CREDENTIAL_INVALID if it is no agency, counted.
+    pub fn peer_agency<T>(&self, request: &Request<T>) -> Result<(AgencyId, Peer), Refusal> {
+        let peer = peer(request)?;
+        match peer.name {
+            PeerName::Agency(id) => Ok((id, peer)),
+            PeerName::Custodian => Err(self.refuse(None)),
+        }
     }
 
     fn authenticate(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -84,24 +112,10 @@ impl Guard {
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let outcome = self.authenticate(request);
-        if outcome.is_err() {
-            self.count_refused();
-        }
-        outcome
+        let agency = agency(&request);
+        self.authenticate(request)
+            .map_err(|_| self.refuse(agency).into())
     }
-}
-
-/// The officer who calls.
-///
-/// # Errors
-/// CREDENTIAL_INVALID without a token.
-pub fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
-    request
-        .extensions()
-        .get::<Caller>()
-        .cloned()
-        .ok_or_else(Refusal::credential)
 }
 
 /// The process at the other end of the connection.
@@ -116,14 +130,10 @@ pub fn peer<T>(request: &Request<T>) -> Result<Peer, Refusal> {
         .ok_or_else(Refusal::credential)
 }
 
-/// The agency at the other end, for deliveries of statements, whose officer stands in the statement.
-///
-/// # Errors
-/// CREDENTIAL_INVALID if it is no agency.
-pub fn peer_agency<T>(request: &Request<T>) -> Result<(AgencyId, Peer), Refusal> {
-    let peer = peer(request)?;
-    match peer.name {
-        PeerName::Agency(id) => Ok((id, peer)),
-        PeerName::Custodian => Err(Refusal::credential()),
+/// The agency that the connection's certificate names, if it is one's.
+fn agency<T>(request: &Request<T>) -> Option<AgencyId> {
+    match request.extensions().get::<Peer>()?.name {
+        PeerName::Agency(id) => Some(id),
+        PeerName::Custodian => None,
     }
 }

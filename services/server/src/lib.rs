@@ -10,7 +10,7 @@ mod serve;
 mod telemetry;
 
 pub use files::{FileError, private_key_pem, read_file, secret_hex, write_private};
-pub use guard::{Guard, caller, peer, peer_agency};
+pub use guard::{Guard, peer};
 pub use refusal::Refusal;
 pub use serve::{ServeError, Served, listen, serve};
 pub use telemetry::{LogFormat, start_telemetry};
@@ -19,3 +19,5 @@ pub use telemetry::{LogFormat, start_telemetry};
 pub const LARGEST_REQUEST: usize = 512 * 1024;
 /// What the transport decodes at most, so that a request a little too large gets a proper refusal.
 pub const LARGEST_MESSAGE: usize = 4 * LARGEST_REQUEST;
+/// The same for services whose requests hold ids and filters only.
+pub const LARGEST_QUESTION: usize = 64 * 1024;

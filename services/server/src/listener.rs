@@ -8,18 +8,23 @@ use std::{
     time::Duration,
 };
 
-use amanat_identity::{Directory, Peer};
+use amanat_identity::Peer;
+use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
 use crate::Guard;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a client's hello, and for the rest of its handshake.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that have not begun their handshake; further ones are closed.
+const WAITING: usize = 4096;
 /// How long, and for how many bytes, a refused client is listened to until it has read why.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 64 * 1024;
@@ -38,12 +43,17 @@ pub(crate) struct Connection {
 /// Accepts until the receiver is dropped.
 pub(crate) fn accept(
     listener: TcpListener,
-    tls: TlsAcceptor,
+    tls: ServerConfig,
     guard: Guard,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
+    let door = Arc::new(Door {
+        tls: Arc::new(tls),
+        guard,
+        handshakes: Semaphore::new(HANDSHAKES),
+    });
     tokio::spawn(async move {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+        let waiting = Arc::new(Semaphore::new(WAITING));
         loop {
             let accepted = tokio::select! {
                 () = sender.closed() => return,
@@ -54,20 +64,22 @@ pub(crate) fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-                return;
+            let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else {
+                tracing::debug!("too many connections are waiting");
+                door.guard.refuse(None);
+                continue;
             };
-            let (sender, tls, guard) = (sender.clone(), tls.clone(), guard.clone());
+            let (sender, door) = (sender.clone(), Arc::clone(&door));
             tokio::spawn(async move {
-                let connection = handshake(stream, tls, &guard.directory).await;
-                drop(permit);
-                match connection {
+                match door.handshake(stream, place).await {
                     Some(connection) => {
                         if sender.send(Ok(connection)).await.is_err() {
                             tracing::debug!("a connection came while stopping");
                         }
                     }
-                    None => guard.count_refused(),
+                    None => {
+                        door.guard.refuse(None);
+                    }
                 }
             });
         }
@@ -75,28 +87,47 @@ pub(crate) fn accept(
     receiver
 }
 
-async fn handshake(
-    stream: TcpStream,
-    tls: TlsAcceptor,
-    directory: &Directory,
-) -> Option<Connection> {
-    stream.set_nodelay(true).ok()?;
-    let accepting = tls.accept(stream).into_fallible();
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err((error, stream))) => {
-            tracing::info!(%error, "a handshake was refused");
-            part(stream).await;
+struct Door {
+    tls: Arc<ServerConfig>,
+    guard: Guard,
+    handshakes: Semaphore,
+}
+
+impl Door {
+    /// A client gives its place up for a slot only when it has said hello: whoever connects and is silent
+    /// keeps nobody else out.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Connection> {
+        stream.set_nodelay(true).ok()?;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let Ok(Ok(hello)) = timeout(PATIENCE, hello).await else {
+            tracing::debug!("a client said no hello");
             return None;
-        }
-        Err(_) => {
-            tracing::info!("a handshake took too long");
-            return None;
-        }
-    };
-    let chain = stream.get_ref().1.peer_certificates()?;
-    let peer = amanat_identity::tls::peer(chain, directory)?;
-    Some(Connection { stream, peer })
+        };
+        let slot = self.handshakes.acquire().await.ok()?;
+        drop(place);
+        let accepting = hello.into_stream(Arc::clone(&self.tls)).into_fallible();
+        let accepted = timeout(PATIENCE, accepting).await;
+        drop(slot);
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                tracing::debug!(%error, "a handshake was refused");
+                part(stream).await;
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("a handshake took too long");
+                return None;
+            }
+        };
+        let chain = stream.get_ref().1.peer_certificates()?;
+        let peer = amanat_identity::tls::peer(chain, &self.guard.directory)?;
+        Some(Connection { stream, peer })
+    }
 }
 
 /// Closes a connection so that the client reads the alert. In TLS 1.3 it is done with its half of the
@@ -106,7 +137,7 @@ async fn part(mut stream: TcpStream) {
     if stream.shutdown().await.is_ok() {
         let (mut rest, mut nowhere) = (stream.take(PARTING_BYTES), tokio::io::sink());
         let heard = tokio::io::copy(&mut rest, &mut nowhere);
-        if tokio::time::timeout(PARTING, heard).await.is_err() {
+        if timeout(PARTING, heard).await.is_err() {
             tracing::debug!("a refused client stays");
         }
     }

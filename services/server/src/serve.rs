@@ -1,9 +1,9 @@
 //! Serving: from a listening socket to the last answered request.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     service::{InterceptorLayer, Routes, RoutesBuilder},
@@ -71,11 +71,7 @@ pub async fn serve(
     add_services(&mut routes);
     let routes: Routes = routes.routes();
 
-    let connections = ReceiverStream::new(listener::accept(
-        listener,
-        TlsAcceptor::from(Arc::new(tls)),
-        guard.clone(),
-    ));
+    let connections = ReceiverStream::new(listener::accept(listener, tls, guard.clone()));
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     // The layers, outermost first: what a request passes before a service's own file.
     let server = Server::builder()

@@ -138,10 +138,10 @@ fn accept(
     facts.heads.running()?;
     let binding = *call.header.binding();
     let key = (binding.record, binding.source, binding.version);
-    if let Some(known) = facts.deposits.by_key.get(&key)
-        && !known.is_expired(now)
+    if let Some(held) = facts.deposits.by_key.get(&key)
+        && !held.is_expired(now)
     {
-        return known.answer_again(call);
+        return held.answer_again(call);
     }
     let known = facts.statements.look_up(&call.statement);
     if known == Known::Other {

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use amanat_desk::Rules;
+use amanat_desk::{Rules, consent::SourceCase};
 use amanat_journal::id_set;
-use amanat_schema::{CaseId, ConsentId, Time};
+use amanat_schema::{ConsentId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
@@ -22,7 +22,7 @@ pub(super) struct MissingFacts {
     missed: Vec<ConsentKey>,
     /// Those that have not come and were not alarmed yet, since when.
     waiting: Vec<(ConsentKey, Time)>,
-    /// When.
+    /// Those alarmed now, when.
     alarmed: Vec<(ConsentKey, Time)>,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn raise(facts: &mut MissingFacts, rules: &Rules, now: Time) -> Ruled
         .collect();
     let draft = (!overdue.is_empty()).then(|| {
         let (why, count) = ("consents that were released on never came", overdue.len());
-        tracing::error!(why, count, "ALARM: the gateway may have invented them");
+        tracing::error!(why, count, "ALARM: the gateway may have invented consents");
         let mut draft = alarm(rules, &Refusal::ledger_behind(), why);
         draft.body.count = count.try_into().unwrap_or(u64::MAX);
         draft
@@ -71,7 +71,7 @@ impl MissingFacts {
         }
         if !consents.is_empty() {
             let rows = sqlx::query(
-                "SELECT case_id, consent_id, first_time FROM missing_consents \
+                "SELECT source, case_id, consent_id, first_time FROM missing_consents \
                  WHERE consent_id IN (SELECT unhex(value) FROM json_each($1))",
             )
             .bind(id_set(consents.iter().map(|id| id.as_bytes().as_slice())))
@@ -84,9 +84,10 @@ impl MissingFacts {
         }
         if raising {
             let rows = sqlx::query(
-                "SELECT case_id, consent_id, first_time FROM missing_consents AS missing \
+                "SELECT source, case_id, consent_id, first_time FROM missing_consents AS missing \
                  WHERE alarm_time IS NULL AND NOT EXISTS (SELECT 1 FROM consents AS here \
-                 WHERE here.case_id = missing.case_id AND here.consent_id = missing.consent_id)",
+                 WHERE here.case_id = missing.case_id AND here.consent_id = missing.consent_id \
+                 AND here.source = missing.source)",
             )
             .fetch_all(connection)
             .await?;
@@ -99,8 +100,8 @@ impl MissingFacts {
     }
 
     /// Since when the consent is missing here; from now on if it was not missed before.
-    pub(super) fn since(&mut self, case: CaseId, consent: ConsentId, now: Time) -> Time {
-        let key = (case, consent);
+    pub(super) fn since(&mut self, of: SourceCase, consent: ConsentId, now: Time) -> Time {
+        let key = (of, consent);
         *self.since.entry(key).or_insert_with(|| {
             self.missed.push(key);
             now
@@ -115,10 +116,11 @@ impl MissingFacts {
             .collect();
         if !missed.is_empty() {
             QueryBuilder::<Sqlite>::new(
-                "INSERT INTO missing_consents (case_id, consent_id, first_time) ",
+                "INSERT INTO missing_consents (source, case_id, consent_id, first_time) ",
             )
-            .push_values(missed, |mut row, ((case, consent), since)| {
-                row.push_bind(case.to_vec())
+            .push_values(missed, |mut row, (((source, case), consent), since)| {
+                row.push_bind(source.to_vec())
+                    .push_bind(case.to_vec())
                     .push_bind(consent.to_vec())
                     .push_bind(since.millis());
             })
@@ -127,14 +129,19 @@ impl MissingFacts {
             .await?;
         }
         if !self.alarmed.is_empty() {
-            let alarmed = self
-                .alarmed
-                .iter()
-                .map(|((case, consent), at)| (case.to_string(), consent.to_string(), at.millis()));
+            let alarmed = self.alarmed.iter().map(|(((source, case), consent), at)| {
+                (
+                    source.to_string(),
+                    case.to_string(),
+                    consent.to_string(),
+                    at.millis(),
+                )
+            });
             sqlx::query(
-                "UPDATE missing_consents SET alarm_time = done.value ->> 2 \
+                "UPDATE missing_consents SET alarm_time = done.value ->> 3 \
                  FROM json_each($1) AS done \
-                 WHERE case_id = unhex(done.value ->> 0) AND consent_id = unhex(done.value ->> 1)",
+                 WHERE source = unhex(done.value ->> 0) AND case_id = unhex(done.value ->> 1) \
+                 AND consent_id = unhex(done.value ->> 2)",
             )
             .bind(serde_json::to_string(&alarmed.collect::<Vec<_>>()).map_err(damaged)?)
             .execute(connection)

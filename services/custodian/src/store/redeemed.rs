@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use amanat_desk::consent::SourceCase;
 use amanat_journal::id_set;
 use amanat_ledger::Proven;
-use amanat_schema::{CaseId, ConsentId, EntryId, Time};
+use amanat_schema::{AgencyId, CaseId, ConsentId, EntryId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
@@ -19,8 +20,8 @@ pub(super) enum Redemption {
     Again,
 }
 
-/// A consent's id is its name in its case.
-pub(super) type ConsentKey = (CaseId, ConsentId);
+/// A consent's id is its source's name for it in the case.
+pub(super) type ConsentKey = (SourceCase, ConsentId);
 
 #[derive(Default)]
 pub(super) struct RedeemedFacts {
@@ -62,8 +63,10 @@ impl RedeemedFacts {
         let cases: BTreeSet<_> = calls.iter().filter_map(|call| call.case()).collect();
         let rows = sqlx::query(
             "WITH cases AS (SELECT unhex(value) AS case_id FROM json_each($1)) \
-             SELECT case_id, consent_id, record_time FROM consents JOIN cases USING (case_id) UNION ALL \
-             SELECT case_id, consent_id, withdraw_time FROM withdrawals JOIN cases USING (case_id)",
+             SELECT source, case_id, consent_id, record_time \
+             FROM consents JOIN cases USING (case_id) UNION ALL \
+             SELECT source, case_id, consent_id, withdraw_time \
+             FROM withdrawals JOIN cases USING (case_id) JOIN consents USING (case_id, consent_id)",
         )
         .bind(id_set(cases.iter().map(|case| case.as_bytes().as_slice())))
         .fetch_all(connection)
@@ -100,8 +103,8 @@ impl RedeemedFacts {
     }
 
     /// When the consent was last recorded or withdrawn here.
-    pub(super) fn changed(&self, case: CaseId, consent: ConsentId) -> Option<Time> {
-        self.changed.get(&(case, consent)).copied()
+    pub(super) fn changed(&self, of: SourceCase, consent: ConsentId) -> Option<Time> {
+        self.changed.get(&(of, consent)).copied()
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -123,9 +126,11 @@ impl RedeemedFacts {
 }
 
 pub(super) fn consent_and_time(row: &SqliteRow) -> Result<(ConsentKey, Time), sqlx::Error> {
-    let (case, consent): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+    let (source, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+    let consent: Vec<u8> = row.try_get(2)?;
+    let source = AgencyId::parse(&source).map_err(damaged)?;
     let case = CaseId::parse(&case).map_err(damaged)?;
     let consent = ConsentId::parse(&consent).map_err(damaged)?;
-    let at = Time::from_millis(row.try_get(2)?).map_err(damaged)?;
-    Ok(((case, consent), at))
+    let at = Time::from_millis(row.try_get(3)?).map_err(damaged)?;
+    Ok((((source, case), consent), at))
 }

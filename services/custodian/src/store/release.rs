@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use amanat_desk::{
     Act,
-    consent::{ConsentFacts, case_key},
+    consent::{ConsentFacts, SourceCase, case_key},
     release::{log_release, record_facts, truths},
 };
 use amanat_identity::{Signed, SignedError};
@@ -88,6 +88,10 @@ impl ReleaseKeys {
 
     pub(super) fn case(&self) -> Option<CaseId> {
         self.claim.as_ref().map(|claim| claim.case)
+    }
+
+    pub(super) fn source_case(&self) -> Option<SourceCase> {
+        self.claim.as_ref().map(|claim| (claim.source, claim.case))
     }
 
     pub(super) fn record(&self) -> Option<(RecordId, u32)> {
@@ -193,7 +197,7 @@ fn check(
     if redemption == Redemption::First {
         redeemed.redeem(entry, now);
         for consent in claim.consents() {
-            consents.count_read(consent);
+            consents.count_read((claim.source, claim.case), consent);
         }
     }
     Ok((release, released))
@@ -383,7 +387,7 @@ fn bringing_referral(
 /// gateway counts reads that were never brought here, so of two permits it may have had to take the other.
 fn grants(consents: &ConsentFacts, claim: &Claim, redemption: Redemption) -> Vec<Grant> {
     let named = claim.consents();
-    let mut grants = consents.grants(claim.case);
+    let mut grants = consents.grants((claim.source, claim.case)).to_vec();
     grants
         .retain(|grant| grant.terms.choice == Choice::Deny || named.contains(&grant.terms.consent));
     if redemption == Redemption::Again {
@@ -411,10 +415,11 @@ fn agrees(
         Some(release) if release.fields().eq(claimed) => return Ok(release),
         _ => {}
     }
-    let grants = consents.grants(claim.case);
+    let of = (claim.source, claim.case);
+    let grants = consents.grants(of);
     let here = |id: &ConsentId| grants.iter().any(|grant| grant.terms.consent == *id);
     let not_here = claim.consents().into_iter().filter(|id| !here(id));
-    if let Some(since) = not_here.map(|id| missing.since(claim.case, id, now)).min() {
+    if let Some(since) = not_here.map(|id| missing.since(of, id, now)).min() {
         let objection = if since.distance(now) <= RECENT {
             Objection::quiet
         } else {
@@ -425,13 +430,15 @@ fn agrees(
             "the consent is not here",
         ));
     }
-    let of_the_two = |grant: &&Grant| {
-        grant.terms.source == claim.source && grant.terms.recipient == call.act.agency
-    };
-    let explained = grants
-        .iter()
-        .filter(of_the_two)
-        .any(|grant| has_just_changed(grant, redeemed, now));
+    // A field that no changed consent speaks of differs for another reason than time.
+    let explained = !withheld.is_empty()
+        && withheld.iter().all(|withheld| {
+            grants.iter().any(|grant| {
+                grant.terms.recipient == call.act.agency
+                    && grant.terms.paths.contains(&withheld.field)
+                    && has_just_changed(grant, redeemed, now)
+            })
+        });
     let objection = if explained {
         Objection::quiet
     } else {
@@ -445,6 +452,6 @@ fn has_just_changed(grant: &Grant, redeemed: &RedeemedFacts, now: Time) -> bool 
     let recent = now - RECENT..=now;
     [grant.terms.valid_from, grant.terms.expires_at]
         .into_iter()
-        .chain(redeemed.changed(grant.terms.case, grant.terms.consent))
+        .chain(redeemed.changed((grant.terms.source, grant.terms.case), grant.terms.consent))
         .any(|at| recent.contains(&at))
 }

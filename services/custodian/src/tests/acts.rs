@@ -181,16 +181,24 @@ impl World {
 
     /// A consent for the police to read the names, not yet recorded.
     pub(super) fn consent(&self, change: impl FnOnce(&mut Consent)) -> (Ground, Statement) {
+        self.consent_by(&self.shelter, change)
+    }
+
+    pub(super) fn consent_by(
+        &self,
+        source: &Agency,
+        change: impl FnOnce(&mut Consent),
+    ) -> (Ground, Statement) {
         let now = self.now();
         let consent_id = id();
-        let statement = self.shelter.states(now, |head| {
+        let statement = source.states(now, |head| {
             let mut consent = Consent {
                 head: Some(head),
                 consent_id: consent_id.to_vec(),
                 decision: ConsentDecision::Permit.into(),
                 paths: NAMES.map(str::to_owned).to_vec(),
                 recipient_id: POLICE.to_vec(),
-                source_id: SHELTER.to_vec(),
+                source_id: source.id.to_vec(),
                 purpose: Purpose::Investigation.into(),
                 valid_from_time: Some(now.to_timestamp()),
                 expire_time: Some((now + Duration::from_hours(24 * 30)).to_timestamp()),
@@ -210,7 +218,11 @@ impl World {
     }
 
     pub(super) async fn record(&self, consent: Statement) {
-        let request = self.shelter.connect(Request::new(RecordConsentRequest {
+        self.record_by(&self.shelter, consent).await;
+    }
+
+    pub(super) async fn record_by(&self, source: &Agency, consent: Statement) {
+        let request = source.connect(Request::new(RecordConsentRequest {
             request_id: id().to_vec(),
             consent: Some(consent),
             sealed_evidence: vec![],

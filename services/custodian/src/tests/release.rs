@@ -364,6 +364,21 @@ async fn consents_that_never_come_are_alarmed_once_without_being_asked_for_again
 }
 
 #[tokio::test]
+async fn another_agencys_consent_of_the_same_id_is_not_the_missing_one() {
+    let mut setting = Setting::new(|_| {}).await;
+    setting.consent = setting.world.consent(|_| {}).0;
+    setting.release(&setting.read()).await.unwrap_err();
+    let (world, invented) = (&setting.world, setting.consent.id);
+    let (_, same_id) = world.consent_by(&world.hospital, |consent| {
+        consent.consent_id = invented.to_vec();
+    });
+    world.record_by(&world.hospital, same_id).await;
+    world.pass(TEN_MINUTES + Duration::from_secs(1));
+    let raised = world.custodian.desk.journal.call(Call::AlarmMissing).await;
+    assert!(raised.unwrap().receipt.is_some());
+}
+
+#[tokio::test]
 async fn every_minute_it_is_looked_whether_a_consent_never_came() {
     let mut setting = Setting::new(|_| {}).await;
     setting.consent = setting.world.consent(|_| {}).0;

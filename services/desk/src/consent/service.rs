@@ -16,7 +16,7 @@ use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
 
 use super::{ConsentCall, ConsentReply, ListConsents, Listed, RecordConsent, WithdrawConsent};
-use crate::{Act, Desk, Page, Refused, Stored};
+use crate::{Act, Desk, Pages, Refused, Stored};
 
 /// Whether this server keeps the sealed evidence part of consents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,18 +113,21 @@ where
         self.desk
             .authorise(&act, Action::ListConsents, &RIGHTS, Linkage::default)
             .await?;
-        let list = parse_list(act, request.get_ref()).map_err(Refusal::invalid)?;
+        let pages = self.desk.pages(act.agency, "ListConsents");
+        let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let answered = self.desk.call(ConsentCall::List(list).into()).await?;
         match answered.reply.try_into() {
             Ok(ConsentReply::Listed { consents, next }) => {
                 Ok(Response::new(ListConsentsResponse {
                     consents: consents.into_iter().map(render).collect(),
-                    next_page_token: next,
+                    next_page_token: pages.token(next)?,
                     receipt: Some(answered.receipt),
                 }))
             }
             // A list is answered with a list.
-            Ok(ConsentReply::Done) | Err(_) => Err(Refusal::audit_unavailable().into()),
+            Ok(ConsentReply::Done | ConsentReply::Withdrawn(_)) | Err(_) => {
+                Err(Refusal::audit_unavailable().into())
+            }
         }
     }
 }
@@ -168,7 +171,11 @@ where
     }
 }
 
-fn parse_list(act: Act, wire: &ListConsentsRequest) -> Result<ListConsents, Vec<Violation>> {
+fn parse_list(
+    act: Act,
+    wire: &ListConsentsRequest,
+    pages: &Pages<'_>,
+) -> Result<ListConsents, Vec<Violation>> {
     let mut violations = Vec::new();
     let case = match wire.case_id.as_slice() {
         [] => None,
@@ -179,7 +186,7 @@ fn parse_list(act: Act, wire: &ListConsentsRequest) -> Result<ListConsents, Vec<
             })
             .ok(),
     };
-    let page = Page::parse(wire.page_size, &wire.page_token);
+    let page = pages.parse(wire.page_size, &wire.page_token);
     match (page, violations.as_slice()) {
         (Ok(page), []) => Ok(ListConsents { act, case, page }),
         (page, _) => {

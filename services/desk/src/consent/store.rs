@@ -117,7 +117,13 @@ impl ConsentFacts {
     ) -> Result<(), sqlx::Error> {
         let ids: Vec<_> = calls
             .iter()
-            .map(|call| (call.act.agency.to_string(), call.case.to_string(), call.consent.to_string()))
+            .map(|call| {
+                (
+                    call.act.agency.to_string(),
+                    call.case.to_string(),
+                    call.consent.to_string(),
+                )
+            })
             .collect();
         let ids = serde_json::to_string(&ids).map_err(decode)?;
         let mut query = QueryBuilder::<Sqlite>::new(
@@ -274,7 +280,12 @@ impl ConsentFacts {
                 .read
                 .iter()
                 .map(|(((source, case), consent), reads)| {
-                    (source.to_string(), case.to_string(), consent.to_string(), reads)
+                    (
+                        source.to_string(),
+                        case.to_string(),
+                        consent.to_string(),
+                        reads,
+                    )
                 })
                 .collect();
             sqlx::query(
@@ -301,18 +312,24 @@ async fn page(
     connection: &mut SqliteConnection,
     list: &ListConsents,
 ) -> Result<Vec<ConsentRow>, sqlx::Error> {
-    let agency = list.act.agency.to_vec();
     let mut query = consents();
-    query.push(" WHERE (c.source = ").push_bind(agency.clone());
-    query.push(" OR c.recipient = ").push_bind(agency);
-    query.push(") AND c.seq > ").push_bind(list.page.after);
-    if let Some(case) = list.case {
-        query.push(" AND c.case_id = ").push_bind(case.to_vec());
+    query.push(" WHERE c.seq IN (");
+    // A page along each index, so that an agency's whole history is not sorted for one page of it.
+    for party in [
+        "SELECT seq FROM (SELECT seq FROM consents WHERE source = ",
+        " UNION SELECT seq FROM (SELECT seq FROM consents WHERE recipient = ",
+    ] {
+        query.push(party).push_bind(list.act.agency.to_vec());
+        query.push(" AND seq > ").push_bind(list.page.after);
+        if let Some(case) = list.case {
+            query.push(" AND case_id = ").push_bind(case.to_vec());
+        }
+        query.push(" ORDER BY seq LIMIT ").push_bind(list.page.size);
+        query.push(")");
     }
     query
-        .push(" ORDER BY c.seq LIMIT ")
-        .push_bind(list.page.size);
-    query
+        .push(") ORDER BY c.seq LIMIT ")
+        .push_bind(list.page.size)
         .build()
         .fetch_all(connection)
         .await?

@@ -9,12 +9,11 @@ use amanat_schema::{
 };
 
 use crate::{
-    ledger::{Ledger, consent_id},
+    ledger::{Ledger, case, consent_id},
     support::now,
 };
 
 const STATE_CONFLICT: Result<(), &str> = Err("STATE_CONFLICT");
-const ACCESS_DENIED: Result<(), &str> = Err("ACCESS_DENIED");
 
 #[tokio::test]
 async fn a_recorded_consent_is_in_force_for_its_time() {
@@ -74,15 +73,89 @@ async fn an_id_is_accepted_once_for_ever() {
 }
 
 #[tokio::test]
-async fn another_case_can_neither_take_nor_spoil_a_consents_id() {
+async fn nobody_else_can_take_or_spoil_a_consents_or_a_statements_id() {
     let mut ledger = Ledger::new().await;
-    let squatters = (&ledger.exchange.police, &ledger.exchange.oversight);
-    let squatted = ledger.consent(squatters, 2, 1, 1, |consent| consent.max_reads = 1);
-    assert_eq!(ledger.tell(squatted).await, Ok(()));
-    assert_eq!(ledger.tell(ledger.plain(2, 1)).await, Ok(()));
-    ledger.grants(2, 3).await;
-    assert_eq!(ledger.grants(1, 0).await[0].reads, 0);
-    assert_eq!(ledger.grants(2, 0).await[0].reads, 3);
+    let police = ledger.exchange.police.id;
+    for of in [1, 2] {
+        let squatters = (&ledger.exchange.police, &ledger.exchange.oversight);
+        let squatted = ledger.consent(squatters, of, of, 1, |consent| consent.max_reads = 1);
+        assert_eq!(ledger.tell(squatted).await, Ok(()));
+    }
+    // The same statement id, case and consent id, of another source.
+    assert_eq!(ledger.tell(ledger.plain(1, 1)).await, Ok(()));
+    for of in [1, 2] {
+        ledger.grants_of((police, case(of)), 3).await;
+    }
+    assert_eq!(ledger.grants(1, 2).await[0].reads, 2);
+    assert_eq!(ledger.grants_of((police, case(1)), 0).await[0].reads, 3);
+}
+
+#[tokio::test]
+async fn a_squatted_id_does_not_stand_in_the_way_of_a_withdrawal() {
+    for by in ["source", "recipient"] {
+        let mut ledger = Ledger::new().await;
+        let exchange = &ledger.exchange;
+        let squatters = (&exchange.oversight, &exchange.police);
+        let squatted = ledger.consent(squatters, 1, 9, 1, |_| {});
+        let signer = match by {
+            "source" => &exchange.shelter,
+            _ => &exchange.police,
+        };
+        let early = ledger.withdrawal(signer, 1, 1, 1);
+        ledger.tell(squatted).await.unwrap();
+        assert_eq!(ledger.tell(early).await, Ok(()), "{by}");
+        ledger.tell(ledger.plain(2, 1)).await.unwrap();
+        assert!(ledger.grants(1, 0).await[0].withdrawn, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_closes_every_consent_of_the_id_that_its_signer_may_close() {
+    let mut ledger = Ledger::new().await;
+    let exchange = &ledger.exchange;
+    let (shelter, police, oversight) = (&exchange.shelter, &exchange.police, &exchange.oversight);
+    let calls = [
+        ledger.consent((shelter, police), 1, 1, 1, |_| {}),
+        ledger.consent((oversight, police), 1, 2, 1, |_| {}),
+        ledger.consent((police, oversight), 1, 3, 1, |_| {}),
+        ledger.consent((shelter, police), 1, 4, 2, |_| {}),
+    ];
+    let (by_police, by_shelter) = (
+        ledger.withdrawal(police, 1, 5, 1),
+        ledger.withdrawal(shelter, 1, 6, 1),
+    );
+    let sources = [shelter.id, oversight.id, police.id];
+    for call in calls {
+        ledger.tell(call).await.unwrap();
+    }
+    assert_eq!(ledger.closes(by_police).await, sources.into());
+    assert_eq!(ledger.closes(by_shelter).await, [].into(), "it is closed");
+    let mut withdrawn = Vec::new();
+    for source in sources {
+        let grants = ledger.grants_of((source, case(1)), 0).await;
+        withdrawn.extend(grants.iter().map(|grant| grant.withdrawn));
+    }
+    assert_eq!(withdrawn, [true, false, true, true]);
+}
+
+#[tokio::test]
+async fn an_agency_cannot_fill_a_case() {
+    let mut ledger = Ledger::new().await;
+    ledger.fill(500).await;
+    assert_eq!(ledger.tell(ledger.plain(1, 1)).await, STATE_CONFLICT);
+    let shelter = &ledger.exchange.shelter;
+    let withdrawal = ledger.withdrawal(shelter, 1, 1, 1);
+    assert_eq!(ledger.tell(withdrawal).await, STATE_CONFLICT);
+    // Others, and other cases, go on.
+    let parties = (&ledger.exchange.police, &ledger.exchange.shelter);
+    let theirs = [
+        ledger.consent(parties, 1, 1, 1, |_| {}),
+        ledger.withdrawal(parties.0, 1, 2, 1),
+        ledger.plain_in(2, 3, 1),
+    ];
+    for call in theirs {
+        assert_eq!(ledger.tell(call).await, Ok(()));
+    }
 }
 
 #[tokio::test]
@@ -116,7 +189,7 @@ async fn the_source_and_every_recipient_in_the_case_may_withdraw() {
 }
 
 #[tokio::test]
-async fn a_stranger_to_the_case_may_not_withdraw() {
+async fn a_strangers_withdrawal_closes_nothing_and_learns_nothing() {
     let mut ledger = Ledger::new().await;
     ledger.tell(ledger.plain(1, 1)).await.unwrap();
     let stranger = &ledger.exchange.oversight;
@@ -124,14 +197,9 @@ async fn a_stranger_to_the_case_may_not_withdraw() {
     // Recipients of another source's consents in the case are strangers to this one.
     let of_others = ledger.consent((&ledger.exchange.police, stranger), 1, 3, 3, |_| {});
     ledger.tell(of_others).await.unwrap();
-    assert_eq!(ledger.tell(call).await, ACCESS_DENIED);
-    assert!(
-        ledger
-            .grants(1, 0)
-            .await
-            .iter()
-            .all(|grant| !grant.withdrawn)
-    );
+    assert_eq!(ledger.tell(call).await, Ok(()), "as if it came early");
+    assert!(!ledger.grants(1, 0).await[0].withdrawn);
+    assert_eq!(ledger.told(now()).await[0], [InForce]);
 }
 
 #[tokio::test]
@@ -239,16 +307,15 @@ async fn every_ruling_leaves_its_entry() {
         ("officer 7", "")
     );
 
-    let stranger = &ledger.exchange.oversight;
-    let call = ledger.withdrawal(stranger, 1, 2, 1);
-    let refused = ledger.decide(&[call], now()).await.pop().unwrap();
+    let reused = ledger.plain(2, 1);
+    let refused = ledger.decide(&[reused], now()).await.pop().unwrap();
     assert_eq!(
         refused.remember, None,
         "it can be tried again when things have changed"
     );
     let draft = refused.draft.unwrap();
-    assert_eq!(draft.body.action(), Action::WithdrawConsent);
+    assert_eq!(draft.body.action(), Action::RecordConsent);
     assert_eq!(draft.body.decision(), Decision::Deny);
-    assert_eq!(draft.body.public_reason, "ACCESS_DENIED");
+    assert_eq!(draft.body.public_reason, "STATE_CONFLICT");
     assert!(!draft.reasons.is_empty(), "the true reason is committed");
 }

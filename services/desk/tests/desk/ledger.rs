@@ -1,19 +1,19 @@
 //! A consent ledger of its own, as each server keeps one, without the log around it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use amanat_desk::{
     Act, Page, Rules, StatementFacts, Stored,
     consent::{
         self, ConsentCall, ConsentFacts, ConsentReply, ListConsents, Listed, RecordConsent,
-        WithdrawConsent,
+        SourceCase, WithdrawConsent,
     },
 };
 use amanat_identity::{Signed, statement::AgencyStatement};
 use amanat_journal::{Config, Ruling};
 use amanat_policy::{DecisionTable, Grant};
 use amanat_schema::{
-    CaseId, ConsentId, Time,
+    AgencyId, CaseId, ConsentId, Time,
     consent::ConsentStatus,
     policy::{Purpose, Right},
     statement::{Consent, ConsentDecision, StatementHead, Withdrawal},
@@ -138,8 +138,12 @@ impl Ledger {
 
     /// By the shelter for the police, in case 1.
     pub(crate) fn plain(&self, statement: u8, id: u8) -> ConsentCall {
+        self.plain_in(1, statement, id)
+    }
+
+    pub(crate) fn plain_in(&self, of: u8, statement: u8, id: u8) -> ConsentCall {
         let parties = (&self.exchange.shelter, &self.exchange.police);
-        self.consent(parties, 1, statement, id, |_| {})
+        self.consent(parties, of, statement, id, |_| {})
     }
 
     pub(crate) fn withdrawal(&self, signer: &Agency, of: u8, statement: u8, id: u8) -> ConsentCall {
@@ -158,20 +162,13 @@ impl Ledger {
     /// Decides calls in one transaction.
     pub(crate) async fn decide(&mut self, calls: &[ConsentCall], now: Time) -> Vec<Ruled> {
         let mut transaction = self.connection.begin().await.unwrap();
-        let cases = consent::cases(calls.iter());
-        let lists: Vec<&ListConsents> = calls
-            .iter()
-            .filter_map(|call| match call {
-                ConsentCall::List(list) => Some(list),
-                ConsentCall::Record(_) | ConsentCall::Withdraw(_) => None,
-            })
-            .collect();
         let ids = calls
             .iter()
             .filter_map(ConsentCall::statement)
             .map(|statement| statement.id);
         let mut statements = StatementFacts::load(&mut transaction, ids).await.unwrap();
-        let mut facts = ConsentFacts::load(&mut transaction, &cases, &lists)
+        let borrowed: Vec<_> = calls.iter().collect();
+        let mut facts = ConsentFacts::load(&mut transaction, BTreeSet::new(), &borrowed)
             .await
             .unwrap();
         let rulings = calls
@@ -190,19 +187,66 @@ impl Ledger {
         ruling.answer.map(drop).map_err(|refusal| refusal.reason())
     }
 
-    /// What decisions in a case rest on, after so many reads on each of its consents.
+    /// Whose consents a withdrawal closes.
+    pub(crate) async fn closes(&mut self, call: ConsentCall) -> BTreeSet<AgencyId> {
+        let ruling = self.decide(&[call], now()).await.pop().unwrap();
+        match ruling.answer {
+            Ok(ConsentReply::Withdrawn(closed)) => {
+                closed.iter().map(|terms| terms.source).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Gives case 1 so many consents and withdrawals of the shelter.
+    pub(crate) async fn fill(&mut self, count: i64) {
+        let ConsentCall::Record(call) = self.plain(0xff, 0xff) else {
+            panic!("a consent");
+        };
+        let (case, shelter) = (case(1).to_vec(), self.exchange.shelter.id.to_vec());
+        sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+             INSERT INTO consents (case_id, consent_id, source, recipient, envelope, \
+             payload_sha256, evidence, record_time, reads) \
+             SELECT $2, randomblob(16), $3, $3, $4, zeroblob(32), x'', 0, 0 FROM n",
+        )
+        .bind(count)
+        .bind(case.as_slice())
+        .bind(shelter.as_slice())
+        .bind(call.statement.envelope)
+        .execute(&mut self.connection)
+        .await
+        .unwrap();
+        sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+             INSERT INTO withdrawals (case_id, consent_id, agency, envelope, withdraw_time) \
+             SELECT $2, randomblob(16), $3, x'', 0 FROM n",
+        )
+        .bind(count)
+        .bind(case)
+        .bind(shelter)
+        .execute(&mut self.connection)
+        .await
+        .unwrap();
+    }
+
+    /// What decisions on the shelter's records in a case rest on, after so many reads on each consent.
     pub(crate) async fn grants(&mut self, of: u8, reads: u32) -> Vec<Grant> {
-        let cases = [case(of)].into();
-        let mut facts = ConsentFacts::load(&mut self.connection, &cases, &[])
+        self.grants_of((self.exchange.shelter.id, case(of)), reads)
+            .await
+    }
+
+    /// The same on another source's records.
+    pub(crate) async fn grants_of(&mut self, of: SourceCase, reads: u32) -> Vec<Grant> {
+        let mut facts = ConsentFacts::load(&mut self.connection, [of].into(), &[])
             .await
             .unwrap();
-        let grants = facts.grants(case(of));
         for _ in 0..reads {
-            for grant in &grants {
-                facts.count_read(grant.terms.consent);
+            for grant in facts.grants(of).to_vec() {
+                facts.count_read(of, grant.terms.consent);
             }
         }
-        let grants = facts.grants(case(of));
+        let grants = facts.grants(of).to_vec();
         facts.write(&mut self.connection).await.unwrap();
         grants
     }
@@ -217,13 +261,17 @@ impl Ledger {
     }
 
     /// What a reader sees of the first consents.
-    pub(crate) async fn listed(&mut self, call: ConsentCall, now: Time) -> (Vec<Listed>, String) {
+    pub(crate) async fn listed(
+        &mut self,
+        call: ConsentCall,
+        now: Time,
+    ) -> (Vec<Listed>, Option<i64>) {
         listed(self.decide(&[call], now).await.pop().unwrap())
     }
 
     /// The statuses of a case's consents as their source and as the police is told.
     pub(crate) async fn told(&mut self, at: Time) -> [Vec<ConsentStatus>; 2] {
-        let page = Page::parse(0, "").unwrap();
+        let page = Page::new(0, 0).unwrap();
         let calls = [
             self.list(&self.exchange.shelter, Some(1), page),
             self.list(&self.exchange.police, Some(1), page),
@@ -239,7 +287,7 @@ impl Ledger {
     }
 }
 
-pub(crate) fn listed(ruling: Ruled) -> (Vec<Listed>, String) {
+pub(crate) fn listed(ruling: Ruled) -> (Vec<Listed>, Option<i64>) {
     match ruling.answer {
         Ok(ConsentReply::Listed { consents, next }) => (consents, next),
         other => panic!("{other:?}"),

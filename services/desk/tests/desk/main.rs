@@ -12,5 +12,6 @@ mod consents;
 mod ledger;
 mod lists;
 mod pages;
+mod refusals;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;

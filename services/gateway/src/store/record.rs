@@ -22,8 +22,8 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Facts, Reply, Ruled, done, refuse};
 pub(crate) use super::sealed::Sealed;
+use super::{Call, Facts, Reply, Ruled, done, refuse};
 
 /// How long a receipt of a read can be taken to the custodian.
 const RECEIPT_LIFE: Duration = Duration::from_secs(60);
@@ -117,7 +117,11 @@ impl PutRecord {
 
 impl ReadRecord {
     pub(crate) fn access(&self) -> Access {
-        Access { keys: vec![case_key(self.case)], touch: Touch::Reads, request: None }
+        Access {
+            keys: vec![case_key(self.case)],
+            touch: Touch::Reads,
+            request: None,
+        }
     }
 
     fn key(&self) -> RecordKey {
@@ -149,13 +153,19 @@ pub(super) fn put(facts: &mut Facts, rules: &Rules, call: &PutRecord, now: Time)
             None
         }
         Known::Same => None,
-        Known::New => Some(Refusal::version("the version is not the next one of this record")),
-        Known::Other => Some(Refusal::state("the statement's id was used for another one")),
+        Known::New => Some(Refusal::version(
+            "the version is not the next one of this record",
+        )),
+        Known::Other => Some(Refusal::state(
+            "the statement's id was used for another one",
+        )),
     };
     match refusal {
         None => done(call.act.allowed(rules, Action::PutRecord, linkage)),
         Some(refusal) => {
-            let draft = call.act.refused(rules, Action::PutRecord, linkage, &refusal, "");
+            let draft = call
+                .act
+                .refused(rules, Action::PutRecord, linkage, &refusal, "");
             refuse(refusal, draft)
         }
     }
@@ -170,25 +180,36 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     };
     let content = facts.records.contents.get(&call.key());
     let content = content.filter(|content| content.facts.binding().case == call.case);
-    let referral = facts.referrals.brings(call.case, call.source, call.act.agency);
+    let referral = facts
+        .referrals
+        .brings(call.case, call.source, call.act.agency);
     let is_party = call.act.agency == call.source || referral.is_some();
     let (Some(content), true) = (content, is_party) else {
         // The same words and the same entry whether the record is absent or another's.
         let refusal = Refusal::access();
-        let draft =
-            call.act.refused(rules, Action::ReadRecord, linkage, &refusal, "absent or no party");
+        let mut draft = call.act.refused(
+            rules,
+            Action::ReadRecord,
+            linkage,
+            &refusal,
+            "absent or no party",
+        );
+        draft.body.purpose = call.purpose.into();
         return refuse(refusal, draft);
     };
     linkage.version = content.facts.binding().version;
 
-    let grants = facts.consents.grants(call.case);
+    let of = (call.source, call.case);
     let Outcome { release, withheld } = amanat_policy::decide(&Question {
         asked: &call.asked,
         purpose: call.purpose,
-        reader: Reader { agency: call.act.agency, kind: call.act.kind },
+        reader: Reader {
+            agency: call.act.agency,
+            kind: call.act.kind,
+        },
         record: record_facts(&content.facts),
         referral: referral.map(|referral| referral.facts()),
-        grants: &grants,
+        grants: facts.consents.grants(of),
         context: amanat_policy::Context::default(),
         table: &rules.table,
         now,
@@ -197,8 +218,9 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     let withheld = render_withheld(&withheld);
     let Some(release) = release else {
         let refusal = Refusal::nothing_releasable(&withheld);
-        let mut draft =
-            call.act.refused(rules, Action::ReadRecord, linkage, &refusal, &reasons);
+        let mut draft = call
+            .act
+            .refused(rules, Action::ReadRecord, linkage, &refusal, &reasons);
         draft.body.purpose = call.purpose.into();
         draft.body.withheld = withheld;
         return refuse(refusal, draft);
@@ -207,7 +229,9 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
         // Damaged storage: nothing is released, and the operator hears of it.
         tracing::error!(record = %call.record, "a stored record is damaged");
         let refusal = Refusal::audit_unavailable();
-        let draft = call.act.refused(rules, Action::ReadRecord, linkage, &refusal, "damaged");
+        let draft = call
+            .act
+            .refused(rules, Action::ReadRecord, linkage, &refusal, "damaged");
         return refuse(refusal, draft);
     };
     let expires = now + RECEIPT_LIFE;
@@ -231,10 +255,14 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     };
     for basis in release.bases() {
         if let Basis::Consent { id, .. } = basis {
-            facts.consents.count_read(id);
+            facts.consents.count_read(of, id);
         }
     }
-    Ruled { answer: Ok(Reply::Read(Box::new(reply))), draft: Some(draft), remember: None }
+    Ruled {
+        answer: Ok(Reply::Read(Box::new(reply))),
+        draft: Some(draft),
+        remember: None,
+    }
 }
 
 pub(super) fn versions(facts: &mut Facts, rules: &Rules, call: &ListVersions) -> Ruled {
@@ -273,9 +301,17 @@ impl RecordFacts {
                 Call::Read(call) => reads.push(call.record),
                 Call::Versions(call) => {
                     let rows = visible(connection, call).await?;
-                    facts.lists.insert((call.act.agency, call.act.request_sha256), rows);
+                    facts
+                        .lists
+                        .insert((call.act.agency, call.act.request_sha256), rows);
                 }
-                _ => {}
+                Call::Refused(_)
+                | Call::Consent(_)
+                | Call::Audit(_)
+                | Call::Submit(_)
+                | Call::Transition(_)
+                | Call::Referrals(_)
+                | Call::Referral(_) => {}
             }
         }
         if !puts.is_empty() {
@@ -322,7 +358,10 @@ impl RecordFacts {
              sealed, routing, put_time) ",
         )
         .push_values(self.put, |mut row, put| {
-            let routing = PutRecordRequest { routing: put.routing, ..Default::default() };
+            let routing = PutRecordRequest {
+                routing: put.routing,
+                ..Default::default()
+            };
             row.push_bind(put.row.case.to_vec())
                 .push_bind(put.row.record.to_vec())
                 .push_bind(put.row.version)
@@ -378,12 +417,20 @@ async fn visible(
     );
     query.push_bind(agency);
     query.push(" AND f.state = ");
-    query.push_bind(i32::from(amanat_schema::policy::ReferralState::Accepted)).push("))");
+    query
+        .push_bind(i32::from(amanat_schema::policy::ReferralState::Accepted))
+        .push("))");
     if let Some(case) = call.case {
         query.push(" AND case_id = ").push_bind(case.to_vec());
     }
     query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
-    query.build().fetch_all(connection).await?.iter().map(parse_version).collect()
+    query
+        .build()
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(parse_version)
+        .collect()
 }
 
 fn parse_version(row: &SqliteRow) -> Result<VersionRow, sqlx::Error> {
@@ -413,7 +460,9 @@ fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {
         facts: Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
         header,
         sealed: Sealed::stored(row.try_get(3)?),
-        routing: PutRecordRequest::decode(routing.as_slice()).map_err(damaged)?.routing,
+        routing: PutRecordRequest::decode(routing.as_slice())
+            .map_err(damaged)?
+            .routing,
     };
     Ok((key, content))
 }

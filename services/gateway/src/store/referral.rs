@@ -1,22 +1,22 @@
 //! Referrals: submit, move on, list, get.
 
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use amanat_desk::{Act, Known, Page, Rules, Stored, consent::case_key};
-use amanat_journal::{Access, Touch, id_set};
-use amanat_policy::{Actor, Grant, ReferralTerms, Step, opens_content};
+use amanat_journal::{Access, Touch};
+use amanat_policy::{Actor, ConsentTerms, Grant, ReferralTerms, Step, opens_content};
 use amanat_schema::{
     AgencyId, CaseId, ReferralId, Time,
     audit::{Action, Linkage, WithheldField},
     policy::ReferralState,
     referral::Direction,
-    statement::{Envelope, Referral},
+    statement::Envelope,
 };
 use amanat_server::Refusal;
-use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Facts, Reply, Ruled, done, record::damaged, refuse};
+use super::{Facts, Reply, Ruled, done, refuse};
 
 /// A submission whose own terms hold, to a recipient that offers what it asks.
 pub(crate) struct SubmitReferral {
@@ -70,15 +70,18 @@ pub(crate) struct ReferralRow {
     respond_by: Time,
 }
 
+/// A referral's id is its sender's name for it: nobody can take one away.
+type ReferralKey = (ReferralId, AgencyId);
+
 /// The referrals that a batch rests on, and what it changes.
 #[derive(Default)]
 pub(crate) struct ReferralFacts {
-    by_id: BTreeMap<ReferralId, ReferralRow>,
-    steps: HashMap<ReferralId, Vec<Envelope>>,
-    lists: HashMap<(AgencyId, [u8; 32]), Vec<ReferralId>>,
-    submitted: Vec<ReferralId>,
-    moved: BTreeSet<ReferralId>,
-    stepped: Vec<(ReferralId, Vec<u8>)>,
+    by_key: BTreeMap<ReferralKey, ReferralRow>,
+    steps: HashMap<ReferralKey, Vec<Envelope>>,
+    lists: HashMap<(AgencyId, [u8; 32]), Vec<ReferralKey>>,
+    submitted: Vec<ReferralKey>,
+    moved: BTreeSet<ReferralKey>,
+    stepped: Vec<(ReferralKey, Vec<u8>)>,
 }
 
 impl SubmitReferral {
@@ -110,6 +113,10 @@ impl ReferralRow {
         }
     }
 
+    fn key(&self) -> ReferralKey {
+        (self.terms.referral, self.terms.sender)
+    }
+
     fn is_party(&self, agency: AgencyId) -> bool {
         [self.terms.sender, self.terms.recipient].contains(&agency)
     }
@@ -118,14 +125,17 @@ impl ReferralRow {
 pub(super) fn submit(facts: &mut Facts, rules: &Rules, call: &SubmitReferral, now: Time) -> Ruled {
     let action = Action::SubmitReferral;
     let linkage = linkage(call.terms.case, call.terms.referral, &call.statement);
-    let grants = facts.consents.grants(call.terms.case);
-    let baseless = amanat_policy::without_consent(&call.terms, &grants, now);
-    let taken = facts.referrals.by_id.contains_key(&call.terms.referral);
+    let grants = facts.consents.grants((call.terms.sender, call.terms.case));
+    let baseless = amanat_policy::without_consent(&call.terms, grants, now);
+    let key = (call.terms.referral, call.terms.sender);
+    let taken = facts.referrals.by_key.contains_key(&key);
     match facts.statements.look_up(&call.statement) {
         Known::Same => {}
         Known::New if taken => {
             let refusal = Refusal::state("the referral's id was used for another one");
-            let draft = call.act.refused(rules, action, linkage, &refusal, "id taken");
+            let draft = call
+                .act
+                .refused(rules, action, linkage, &refusal, "id taken");
             return refuse(refusal, draft);
         }
         Known::New if !baseless.is_empty() => {
@@ -137,7 +147,9 @@ pub(super) fn submit(facts: &mut Facts, rules: &Rules, call: &SubmitReferral, no
                 })
                 .collect();
             let refusal = Refusal::nothing_releasable(&withheld);
-            let mut draft = call.act.refused(rules, action, linkage, &refusal, "paths without basis");
+            let mut draft =
+                call.act
+                    .refused(rules, action, linkage, &refusal, "paths without basis");
             draft.body.withheld = withheld;
             return refuse(refusal, draft);
         }
@@ -147,7 +159,9 @@ pub(super) fn submit(facts: &mut Facts, rules: &Rules, call: &SubmitReferral, no
         }
         Known::Other => {
             let refusal = Refusal::state("the statement's id was used for another one");
-            let draft = call.act.refused(rules, action, linkage, &refusal, "other bytes");
+            let draft = call
+                .act
+                .refused(rules, action, linkage, &refusal, "other bytes");
             return refuse(refusal, draft);
         }
     }
@@ -161,15 +175,27 @@ pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionRefe
     let linkage = linkage(call.case, call.referral, &call.statement);
     let agency = call.act.agency;
     let refuse_with = |refusal: Refusal, truth: &str| {
-        let draft = call.act.refused(rules, call.action, linkage.clone(), &refusal, truth);
+        let draft = call
+            .act
+            .refused(rules, call.action, linkage.clone(), &refusal, truth);
         refuse(refusal, draft)
     };
-    let row = facts.referrals.by_id.get_mut(&call.referral);
-    let row = row.filter(|row| row.terms.case == call.case && row.is_party(agency));
-    let Some(row) = row else {
+    let follows = call.statement.follows.as_ref().map(<[u8; 32]>::as_slice);
+    let fits = |row: &ReferralRow| follows == Some(row.last_sha256.as_slice());
+    // Of two under one id the step means the one that it follows.
+    let named = facts.referrals.named(call.referral, agency);
+    let meant = named
+        .filter(|row| row.terms.case == call.case)
+        .max_by_key(|row| fits(row));
+    let key = meant.map(ReferralRow::key);
+    let Some(row) = key.and_then(|key| facts.referrals.by_key.get_mut(&key)) else {
         return refuse_with(Refusal::access(), "absent or no party");
     };
-    let actor = if agency == row.terms.recipient { Actor::Recipient } else { Actor::Sender };
+    let actor = if agency == row.terms.recipient {
+        Actor::Recipient
+    } else {
+        Actor::Sender
+    };
     match facts.statements.look_up(&call.statement) {
         Known::Same => {}
         Known::Other => {
@@ -177,53 +203,79 @@ pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionRefe
             return refuse_with(refusal, "other bytes");
         }
         Known::New => {
-            let follows = call.statement.follows.as_ref().map(<[u8; 32]>::as_slice);
-            if follows != Some(row.last_sha256.as_slice()) {
+            if !fits(row) {
                 let refusal =
                     Refusal::state("the statement does not follow the referral's newest step");
                 return refuse_with(refusal, "does not follow");
             }
             match amanat_policy::next(row.state, call.step, actor) {
                 Ok(state) => row.state = state,
-                Err(illegal) => return refuse_with(Refusal::state(&illegal.to_string()), "illegal"),
+                Err(illegal) => {
+                    return refuse_with(Refusal::state(&illegal.to_string()), "illegal");
+                }
             }
             row.last_sha256 = call.statement.payload_sha256.to_vec();
             facts.statements.accept(&call.statement);
-            facts.referrals.moved.insert(call.referral);
-            facts.referrals.stepped.push((call.referral, call.statement.envelope.clone()));
+            facts.referrals.moved.insert(row.key());
+            facts
+                .referrals
+                .stepped
+                .push((row.key(), call.statement.envelope.clone()));
         }
     }
     let mut draft = call.act.allowed(rules, call.action, linkage);
-    draft.body.referral_state =
-        facts.referrals.by_id.get(&call.referral).map_or(0, |row| row.state.into());
+    draft.body.referral_state = row.state.into();
     done(draft)
 }
 
 pub(super) fn list(facts: &mut Facts, rules: &Rules, call: &ListReferrals) -> Ruled {
     let key = (call.act.agency, call.act.request_sha256);
-    let ids = facts.referrals.lists.get(&key).cloned().unwrap_or_default();
-    let last = ids.last().and_then(|id| facts.referrals.by_id.get(id)).map(|row| row.seq);
-    let next = call.page.next(ids.len(), last);
-    let referrals = ids.iter().filter_map(|id| facts.referrals.view(*id, call.act.agency)).collect();
+    let listed = facts
+        .referrals
+        .lists
+        .get(&key)
+        .map_or(&[][..], Vec::as_slice);
+    let rows: Vec<_> = listed
+        .iter()
+        .filter_map(|key| facts.referrals.by_key.get(key))
+        .collect();
+    let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
+    let referrals = rows
+        .into_iter()
+        .map(|row| facts.referrals.view(row))
+        .collect();
     Ruled {
         answer: Ok(Reply::Referrals { referrals, next }),
-        draft: Some(call.act.allowed(rules, Action::ListReferrals, Linkage::default())),
+        draft: Some(
+            call.act
+                .allowed(rules, Action::ListReferrals, Linkage::default()),
+        ),
         remember: None,
     }
 }
 
 pub(super) fn get(facts: &mut Facts, rules: &Rules, call: &GetReferral) -> Ruled {
-    let linkage = Linkage { referral_id: call.referral.to_vec(), ..Linkage::default() };
-    match facts.referrals.view(call.referral, call.act.agency) {
-        Some(view) => Ruled {
-            answer: Ok(Reply::Referral(Box::new(view))),
+    let linkage = Linkage {
+        referral_id: call.referral.to_vec(),
+        ..Linkage::default()
+    };
+    // Of two under one id the caller's own, else the one that was here first.
+    let named = facts.referrals.named(call.referral, call.act.agency);
+    match named.min_by_key(|row| (row.terms.sender != call.act.agency, row.seq)) {
+        Some(row) => Ruled {
+            answer: Ok(Reply::Referral(Box::new(facts.referrals.view(row)))),
             draft: Some(call.act.allowed(rules, Action::GetReferral, linkage)),
             remember: None,
         },
         None => {
             let refusal = Refusal::access();
-            let draft =
-                call.act.refused(rules, Action::GetReferral, linkage, &refusal, "absent or no party");
+            let draft = call.act.refused(
+                rules,
+                Action::GetReferral,
+                linkage,
+                &refusal,
+                "absent or no party",
+            );
             refuse(refusal, draft)
         }
     }
@@ -238,65 +290,17 @@ fn linkage(case: CaseId, referral: ReferralId, statement: &Stored) -> Linkage {
     }
 }
 
-const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha256, submit_time, \
-                       respond_by_time FROM referrals";
-
 impl ReferralFacts {
-    pub(super) async fn load(
-        connection: &mut SqliteConnection,
-        cases: &BTreeSet<CaseId>,
-        calls: &[&Call],
-    ) -> Result<Self, sqlx::Error> {
-        let mut facts = Self::default();
-        let (mut ids, mut shown) = (Vec::new(), Vec::new());
-        for call in calls {
-            match call {
-                // An id that is taken may stand in another case.
-                Call::Submit(call) => ids.push(call.terms.referral),
-                Call::Referral(call) => shown.push(call.referral),
-                Call::Referrals(call) => {
-                    let rows = page(connection, call).await?;
-                    let listed: Vec<_> = rows.iter().map(|row| row.terms.referral).collect();
-                    shown.extend(&listed);
-                    facts.lists.insert((call.act.agency, call.act.request_sha256), listed);
-                    facts.keep(rows);
-                }
-                _ => {}
-            }
-        }
-        ids.extend(&shown);
-        if !cases.is_empty() || !ids.is_empty() {
-            let rows = QueryBuilder::<Sqlite>::new(COLUMNS)
-                .push(" WHERE case_id IN (SELECT unhex(value) FROM json_each(")
-                .push_bind(id_set(cases.iter().map(|id| id.as_bytes().as_slice())))
-                .push(")) OR referral_id IN (SELECT unhex(value) FROM json_each(")
-                .push_bind(id_set(ids.iter().map(|id| id.as_bytes().as_slice())))
-                .push("))")
-                .build()
-                .fetch_all(&mut *connection)
-                .await?;
-            facts.keep(rows.iter().map(parse).collect::<Result<_, _>>()?);
-        }
-        if !shown.is_empty() {
-            let rows = sqlx::query(
-                "SELECT referral_id, envelope FROM referral_steps WHERE referral_id IN \
-                 (SELECT unhex(value) FROM json_each($1)) ORDER BY seq",
-            )
-            .bind(id_set(shown.iter().map(|id| id.as_bytes().as_slice())))
-            .fetch_all(connection)
-            .await?;
-            for row in rows {
-                let (id, envelope): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-                let id = ReferralId::parse(&id).map_err(damaged)?;
-                let envelope = Envelope::decode(envelope.as_slice()).map_err(damaged)?;
-                facts.steps.entry(id).or_default().push(envelope);
-            }
-        }
-        Ok(facts)
+    fn keep(&mut self, rows: Vec<ReferralRow>) {
+        self.by_key
+            .extend(rows.into_iter().map(|row| (row.key(), row)));
     }
 
-    fn keep(&mut self, rows: Vec<ReferralRow>) {
-        self.by_id.extend(rows.into_iter().map(|row| (row.terms.referral, row)));
+    /// The referrals of an id that an agency is a party of.
+    fn named(&self, id: ReferralId, party: AgencyId) -> impl Iterator<Item = &ReferralRow> {
+        self.by_key
+            .values()
+            .filter(move |row| row.terms.referral == id && row.is_party(party))
     }
 
     /// The referral that brings a source's records of a case to a reader: one that opens content if there
@@ -307,7 +311,7 @@ impl ReferralFacts {
         source: AgencyId,
         reader: AgencyId,
     ) -> Option<&ReferralRow> {
-        self.by_id
+        self.by_key
             .values()
             .filter(|row| {
                 let terms = &row.terms;
@@ -316,31 +320,46 @@ impl ReferralFacts {
             .max_by_key(|row| (opens_content(row.state), row.seq))
     }
 
-    /// Closes the open referrals of a case that no consent carries any more.
-    pub(super) fn suspend_without_consent(&mut self, case: CaseId, grants: &[Grant], now: Time) {
-        let rows = self.by_id.values_mut().filter(|row| row.terms.case == case);
+    /// Closes the open referrals that rested on a consent which was withdrawn, if none carries them any
+    /// more; `grants` are its source's in the case.
+    pub(super) fn suspend_without_consent(
+        &mut self,
+        withdrawn: &ConsentTerms,
+        grants: &[Grant],
+        now: Time,
+    ) {
+        let rows = self.by_key.values_mut().filter(|row| {
+            let terms = &row.terms;
+            (terms.case, terms.sender) == (withdrawn.case, withdrawn.source)
+                && (terms.recipient, terms.purpose) == (withdrawn.recipient, withdrawn.purpose)
+        });
         for row in rows {
-            let sealed = row.terms.paths.iter().filter(|path| path.field().is_sealed()).count();
+            let sealed = row
+                .terms
+                .paths
+                .iter()
+                .filter(|path| path.field().is_sealed())
+                .count();
             let baseless = amanat_policy::without_consent(&row.terms, grants, now).len();
             if sealed > 0
                 && baseless == sealed
                 && let Ok(state) = amanat_policy::next(row.state, Step::Suspend, Actor::Sender)
             {
                 row.state = state;
-                self.moved.insert(row.terms.referral);
+                self.moved.insert(row.key());
             }
         }
     }
 
-    fn view(&self, id: ReferralId, reader: AgencyId) -> Option<ReferralView> {
-        let row = self.by_id.get(&id).filter(|row| row.is_party(reader))?;
-        Some(ReferralView {
+    /// As its parties see it.
+    fn view(&self, row: &ReferralRow) -> ReferralView {
+        ReferralView {
             submission: row.submission.clone(),
-            transitions: self.steps.get(&id).cloned().unwrap_or_default(),
+            transitions: self.steps.get(&row.key()).cloned().unwrap_or_default(),
             state: row.state,
             submitted: row.submitted,
             respond_by: row.respond_by,
-        })
+        }
     }
 
     fn submit(&mut self, call: &SubmitReferral, now: Time) {
@@ -354,97 +373,7 @@ impl ReferralFacts {
             submitted: now,
             respond_by: now + amanat_policy::respond_within(call.terms.urgency),
         };
-        self.submitted.push(call.terms.referral);
-        self.by_id.insert(call.terms.referral, row);
+        self.submitted.push(row.key());
+        self.by_key.insert(row.key(), row);
     }
-
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let submitted: Vec<_> =
-            self.submitted.iter().filter_map(|id| self.by_id.get(id)).collect();
-        if !submitted.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO referrals (referral_id, case_id, sender, recipient, submission, \
-                 payload_sha256, state, last_sha256, submit_time, respond_by_time) ",
-            )
-            .push_values(submitted, |mut row, referral| {
-                row.push_bind(referral.terms.referral.to_vec())
-                    .push_bind(referral.terms.case.to_vec())
-                    .push_bind(referral.terms.sender.to_vec())
-                    .push_bind(referral.terms.recipient.to_vec())
-                    .push_bind(referral.submission.encode_to_vec())
-                    .push_bind(referral.payload_sha256.to_vec())
-                    .push_bind(i32::from(referral.state))
-                    .push_bind(referral.last_sha256.clone())
-                    .push_bind(referral.submitted.millis())
-                    .push_bind(referral.respond_by.millis());
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        let moved: Vec<_> = self
-            .moved
-            .iter()
-            .filter_map(|id| self.by_id.get(id))
-            .map(|row| {
-                (row.terms.referral.to_string(), i32::from(row.state), hex::encode(&row.last_sha256))
-            })
-            .collect();
-        if !moved.is_empty() {
-            sqlx::query(
-                "UPDATE referrals SET state = moved.value ->> 1, \
-                 last_sha256 = unhex(moved.value ->> 2) FROM json_each($1) AS moved \
-                 WHERE referral_id = unhex(moved.value ->> 0)",
-            )
-            .bind(serde_json::to_string(&moved).map_err(damaged)?)
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !self.stepped.is_empty() {
-            QueryBuilder::<Sqlite>::new("INSERT INTO referral_steps (referral_id, envelope) ")
-                .push_values(self.stepped, |mut row, (id, envelope)| {
-                    row.push_bind(id.to_vec()).push_bind(envelope);
-                })
-                .build()
-                .execute(connection)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-async fn page(
-    connection: &mut SqliteConnection,
-    call: &ListReferrals,
-) -> Result<Vec<ReferralRow>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query.push(match call.direction {
-        Direction::Sent => " WHERE sender = ",
-        Direction::Received | Direction::Unspecified => " WHERE recipient = ",
-    });
-    query.push_bind(call.act.agency.to_vec());
-    query.push(" AND seq > ").push_bind(call.page.after);
-    if let Some(state) = call.state {
-        query.push(" AND state = ").push_bind(i32::from(state));
-    }
-    query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
-    query.build().fetch_all(connection).await?.iter().map(parse).collect()
-}
-
-fn parse(row: &SqliteRow) -> Result<ReferralRow, sqlx::Error> {
-    let bytes: Vec<u8> = row.try_get(1)?;
-    let submission = Envelope::decode(bytes.as_slice()).map_err(damaged)?;
-    let wire = Referral::decode(submission.payload.as_slice()).map_err(damaged)?;
-    let payload_sha256: Vec<u8> = row.try_get(2)?;
-    let state: i32 = row.try_get(3)?;
-    Ok(ReferralRow {
-        seq: row.try_get(0)?,
-        terms: amanat_policy::parse_referral(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
-        submission,
-        payload_sha256: payload_sha256.try_into().map_err(|_| sqlx::Error::RowNotFound)?,
-        state: ReferralState::try_from(state).map_err(damaged)?,
-        last_sha256: row.try_get(4)?,
-        submitted: Time::from_millis(row.try_get(5)?).map_err(damaged)?,
-        respond_by: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
-    })
 }

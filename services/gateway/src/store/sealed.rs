@@ -29,9 +29,9 @@ impl Sealed {
     /// If the stored bytes are damaged.
     pub(crate) fn open_to(&self, release: &Release) -> Result<SealedFields, prost::DecodeError> {
         let mut fields = SealedFields::decode(self.0.as_slice())?;
-        fields.slots.retain(|slot| {
-            FieldId::parse(slot.field).is_some_and(|field| release.covers(field))
-        });
+        fields
+            .slots
+            .retain(|slot| FieldId::parse(slot.field).is_some_and(|field| release.covers(field)));
         Ok(fields)
     }
 }

@@ -110,3 +110,21 @@ async fn while_entries_cannot_be_written_nobody_is_answered_and_then_the_log_goe
     close(opened).await;
     assert_eq!(lab.verify().await, 2);
 }
+
+#[tokio::test]
+async fn what_was_committed_after_all_is_shown_and_filed() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    // Stands for a commit that was reported lost: the log grew, and this writer was not told.
+    let other = lab.open().await;
+    other.journal.call(mark(1)).await.unwrap();
+    close(other).await;
+    std::fs::write(lab.checkpoint_file(), "").unwrap();
+
+    let lost = opened.journal.call(mark(1)).await;
+    assert!(matches!(error(lost), JournalError::Unwritable(_)));
+    assert_eq!(opened.reader.checkpoint().unwrap().head.size, 1);
+    close(opened).await;
+    let filed = std::fs::read_to_string(lab.checkpoint_file()).unwrap();
+    assert_eq!(lab.verifier().open(&filed).unwrap().head.size, 1);
+}

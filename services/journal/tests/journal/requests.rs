@@ -9,7 +9,6 @@ use crate::toy::{AGENCY, Answer, Call, Lab, close, error, look, mark, receipt, t
 fn key(id: u8, request: u8) -> RequestKey {
     RequestKey {
         agency: AGENCY,
-        officer: [1; 32],
         method: "Mark",
         request_id: RequestId::new([id; 16]),
         request_sha256: [request; 32],
@@ -106,18 +105,14 @@ async fn ids_are_each_callers_and_methods_own() {
         agency: AgencyId::new([2; 16]),
         ..key(1, 1)
     };
-    let officer = RequestKey {
-        officer: [2; 32],
-        ..key(1, 1)
-    };
     let method = RequestKey {
         method: "Unmark",
         ..key(1, 1)
     };
-    for key in [key(1, 1), agency, officer, method] {
+    for key in [key(1, 1), agency, method] {
         let committed = opened.journal.call(named(key)).await.unwrap();
         assert_ne!(committed.answer, Answer::Repeated);
     }
     close(opened).await;
-    assert_eq!(lab.verify().await, 4);
+    assert_eq!(lab.verify().await, 3);
 }

@@ -98,10 +98,7 @@ fn every_problem_is_reported_with_its_line() {
 # a comment
 format 1
 
-before-acceptance case.urgency
-before-acceptance subject.minor_band
-before-acceptance subject.given_name
-before-acceptance no.such
+COURT PROSECUTION ffffffff
 COURT PROSECUTION SUSPECT ffffffff
 COURT PROSECUTION HEALTH ffffffff
 COURT PROSECUTION SUSPECT 00000001
@@ -120,30 +117,22 @@ format 1
     assert_eq!(
         faults(text),
         [
-            (5, TableFault::OutOfOrder),
-            (6, TableFault::NotRouting),
-            (7, TableFault::NotRouting),
-            (9, TableFault::OutOfOrder),
-            (10, TableFault::Duplicate),
-            (11, TableFault::AgencyKind),
-            (12, TableFault::AgencyKind),
-            (13, TableFault::Purpose),
-            (14, TableFault::Group),
-            (15, TableFault::PermitsNothing),
-            (16, TableFault::Mask),
-            (17, TableFault::Mask),
-            (18, TableFault::Mask),
-            (19, TableFault::ImmigrationEnforcement),
-            (20, TableFault::Shape),
-            (21, TableFault::Shape),
+            (4, TableFault::Shape),
+            (6, TableFault::OutOfOrder),
+            (7, TableFault::Duplicate),
+            (8, TableFault::AgencyKind),
+            (9, TableFault::AgencyKind),
+            (10, TableFault::Purpose),
+            (11, TableFault::Group),
+            (12, TableFault::PermitsNothing),
+            (13, TableFault::Mask),
+            (14, TableFault::Mask),
+            (15, TableFault::Mask),
+            (16, TableFault::ImmigrationEnforcement),
+            (17, TableFault::Shape),
+            (18, TableFault::Shape),
         ]
     );
-}
-
-#[test]
-fn a_before_acceptance_line_after_a_cell_is_out_of_order() {
-    let text = "format 1\nCOURT PROSECUTION HEALTH ffffffff\nbefore-acceptance case.urgency\n";
-    assert_eq!(faults(text), [(3, TableFault::OutOfOrder)]);
 }
 
 #[test]
@@ -196,17 +185,6 @@ fn every_kind_sees_the_routing_of_what_it_may_be_asked_to_do_and_nothing_for_oth
             }
         }
     }
-}
-
-#[test]
-fn before_acceptance_a_recipient_sees_urgency_and_minor_band_only() {
-    let table = deployed();
-    let seen: Vec<&str> = catalogue::FIELDS
-        .iter()
-        .filter(|field| table.before_acceptance(field.id))
-        .map(|field| field.path)
-        .collect();
-    assert_eq!(seen, ["subject.minor_band", "case.urgency"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use amanat_schema::policy::Right;
 use amanat_server::Served;
+use tokio::net::TcpStream;
 use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -32,7 +33,7 @@ async fn a_member_is_served_over_mutual_tls() {
     assert_eq!(health.status(), ServingStatus::Serving);
     let told = ask(&channel, "agency", None).await.unwrap();
     assert_eq!(told, running.exchange.shelter.id.to_string());
-    assert_eq!(running.guard.take_refused(), 0);
+    assert!(running.guard.take_refused().is_empty());
     assert_eq!(running.stop().await, Served::Drained);
 }
 
@@ -56,9 +57,21 @@ async fn without_a_certificate_of_the_directory_nobody_is_served() {
     let mut refused = 0;
     while refused < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        refused += running.guard.take_refused();
+        refused += running.guard.take_refused().remove(&None).unwrap_or(0);
     }
     assert_eq!(refused, 3, "each is counted");
+}
+
+#[tokio::test]
+async fn silent_connections_keep_nobody_out() {
+    let running = Running::start().await;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let connecting = running.connect(&running.exchange.shelter.client);
+    let channel = tokio::time::timeout(Duration::from_secs(2), connecting).await;
+    ask(&channel.unwrap(), "peer", None).await.unwrap();
 }
 
 #[tokio::test]
@@ -87,7 +100,7 @@ async fn a_token_makes_a_caller() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_refused_without_a_hint_and_counted() {
+async fn a_bad_or_missing_token_is_refused_without_a_hint_and_counted_for_its_agency() {
     let running = Running::start().await;
     let (shelter, police) = (&running.exchange.shelter, &running.exchange.police);
     let channel = running.connect(&shelter.client).await;
@@ -117,9 +130,11 @@ async fn a_bad_token_is_refused_without_a_hint_and_counted() {
             .await
             .unwrap_err(),
     );
-    assert_eq!(running.guard.take_refused(), 7);
-    // It passes the guard, and the service asks for a caller.
+    // It passes the layers, and the service asks for a caller.
     told.push(ask(&channel, "caller", None).await.unwrap_err());
+    let (shelter, police) = (Some(shelter.id), Some(police.id));
+    let refused = running.guard.take_refused();
+    assert_eq!(refused, [(shelter, 7), (police, 1)].into());
     assert!(told.iter().all(is_credential_refusal));
     assert!(
         told.iter()

@@ -20,7 +20,7 @@ use amanat_schema::{
     policy::WithheldReason,
     statement::Envelope,
 };
-use amanat_server::{Guard, Refusal, ServeError, Served, caller, listen, peer, peer_agency, serve};
+use amanat_server::{Guard, Refusal, ServeError, Served, listen, peer, serve};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
     Request, Response, Status,
@@ -30,7 +30,7 @@ use tonic::{
 use crate::support::{Authority, Exchange, GATEWAY, Leaf, now};
 
 /// Answers by what the metadata `ask` says, in the payload type of an envelope.
-struct Teller;
+struct Teller(Guard);
 
 #[tonic::async_trait]
 impl DirectoryService for Teller {
@@ -41,12 +41,12 @@ impl DirectoryService for Teller {
         let ask = request.metadata().get("ask").unwrap().to_str().unwrap();
         let told = match ask {
             "caller" => {
-                let caller = caller(&request)?;
+                let caller = self.0.caller(&request)?;
                 assert!(request.metadata().get("authorization").is_none());
                 format!("{} {:?} {}", caller.agency, caller.kind, caller.officer.id)
             }
             "peer" => format!("{:?}", peer(&request)?.name),
-            "agency" => peer_agency(&request)?.0.to_string(),
+            "agency" => self.0.peer_agency(&request)?.0.to_string(),
             "everything withheld" => {
                 let withheld: Vec<_> = catalogue::FIELDS
                     .iter()
@@ -100,8 +100,9 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let at_work = guard.clone();
         let served = tokio::spawn(async move {
+            let teller = Teller(at_work.clone());
             let services = |routes: &mut tonic::service::RoutesBuilder| {
-                routes.add_service(DirectoryServiceServer::new(Teller));
+                routes.add_service(DirectoryServiceServer::new(teller));
             };
             serve(listener, tls, at_work, services, async {
                 stopped.await.unwrap()

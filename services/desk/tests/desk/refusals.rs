@@ -1,0 +1,154 @@
+//! Credentials that are not accepted reach the log, under the agency whose certificate brought them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use amanat_desk::{Desk, Refused, Rules};
+use amanat_identity::{Peer, PeerName, TokenVerifier, token::Audience};
+use amanat_journal::{Access, Book, Config, EntryFilter, Keys, Opened, Ruling, page};
+use amanat_schema::{
+    AgencyId, Time,
+    audit::{Action, EntryBody},
+    consent::{ListConsentsRequest, WithdrawConsentRequest},
+    policy::{AgencyKind, Decision},
+    statement::{Statement, Withdrawal},
+};
+use amanat_seal::WrapKey;
+use amanat_server::{Guard, Refusal};
+use prost::Message as _;
+use sqlx::SqliteConnection;
+use tonic::Request;
+
+use crate::{
+    ledger::{database, rules},
+    support::{Agency, Exchange, now},
+};
+
+/// A server that does nothing but refuse.
+struct Refuser {
+    rules: Arc<Rules>,
+}
+
+impl Book for Refuser {
+    type Call = Refused;
+    type Answer = Result<(), Refusal>;
+    type Facts = ();
+
+    fn access(&self, call: &Refused) -> Access {
+        call.access()
+    }
+
+    async fn load(&self, _: &mut SqliteConnection, _: &[&Refused]) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    fn decide(&self, (): &mut (), call: &Refused, _: Time) -> Ruling<Self::Answer> {
+        call.decide(&self.rules)
+    }
+
+    async fn write(&self, _: &mut SqliteConnection, (): ()) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    fn replay(&self, _: &Refused, _: &[u8]) -> Self::Answer {
+        Ok(())
+    }
+}
+
+fn from<T>(agency: &Agency, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Peer {
+        name: PeerName::Agency(agency.id),
+        certificate_sha256: agency.client.sha256(),
+    });
+    request
+}
+
+fn unsigned(agency: &Agency) -> WithdrawConsentRequest {
+    let withdrawal = Withdrawal {
+        head: Some(agency.head(1, "no token", now())),
+        consent_id: vec![1; 16],
+    };
+    WithdrawConsentRequest {
+        withdrawal: Some(Statement {
+            officer_token: "no token".to_owned(),
+            ..agency.sign(&withdrawal, "")
+        }),
+        request_id: vec![1; 16],
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
+    let exchange = Exchange::new();
+    let rules = Arc::new(rules(&exchange));
+    let (folder, mut connection) = database().await;
+    let config = Config {
+        database: folder.path().join("desk.db"),
+        checkpoint_file: folder.path().join("checkpoint"),
+        migrations: &amanat_desk::MIGRATIONS,
+    };
+    let keys = Keys {
+        signer: exchange.gateway.log_signer(),
+        openings: WrapKey::generate().unwrap(),
+    };
+    let book = Refuser {
+        rules: Arc::clone(&rules),
+    };
+    let Opened {
+        journal, reader, ..
+    } = amanat_journal::open(&config, keys, book, Arc::new(now))
+        .await
+        .unwrap();
+    let guard = Guard::new(
+        Arc::clone(&rules.directory),
+        TokenVerifier::new(Audience::Gateway),
+        Arc::new(now),
+    );
+    let desk = Desk {
+        guard,
+        rules,
+        journal,
+        reader,
+        openings: Arc::new(WrapKey::generate().unwrap()),
+    };
+
+    let (shelter, police) = (&exchange.shelter, &exchange.police);
+    let without_token = from(shelter, ListConsentsRequest::default());
+    for _ in 0..2 {
+        assert!(desk.asked(&without_token).is_err());
+    }
+    let request = from(police, unsigned(police));
+    let statement = request.get_ref().withdrawal.as_ref();
+    let delivered =
+        desk.delivered::<_, Withdrawal>(&request, "WithdrawConsent", &[1; 16], statement);
+    assert_eq!(delivered.err().unwrap().reason(), "CREDENTIAL_INVALID");
+    desk.guard.refuse(None);
+    desk.log_refused_credentials().await;
+    desk.log_refused_credentials().await;
+
+    let filter = EntryFilter {
+        limit: 10,
+        ..EntryFilter::default()
+    };
+    let entries = page(&mut connection, &filter).await.unwrap();
+    let logged: BTreeMap<Vec<u8>, (AgencyKind, u64)> = entries
+        .iter()
+        .map(|entry| {
+            let body = EntryBody::decode(entry.body.as_slice()).unwrap();
+            assert_eq!(body.action(), Action::AuthenticationFailures);
+            assert_eq!(body.decision(), Decision::Deny);
+            let kind = body.agency_kind();
+            (body.agency_id, (kind, body.count))
+        })
+        .collect();
+    let id = AgencyId::to_vec;
+    assert_eq!(
+        logged,
+        BTreeMap::from([
+            (Vec::new(), (AgencyKind::Unspecified, 1)),
+            (id(shelter.id), (shelter.kind, 2)),
+            (id(police.id), (police.kind, 1)),
+        ])
+    );
+    assert_eq!(entries.len(), 3, "a quiet minute leaves no entry");
+}
