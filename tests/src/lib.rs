@@ -22,9 +22,9 @@ pub mod story;
 
 use std::{
     fs::{self, File},
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    io::{BufRead as _, BufReader},
     time::Duration,
 };
 
@@ -55,10 +55,16 @@ impl Running {
     pub fn start(program: &str, filter: &str) -> Self {
         let folder = TempDir::with_prefix("amanat-test-").unwrap();
         let exchange =
-            development::make(folder.path(), &amanat::system_clock(), &Blueprint::lahore()).unwrap();
+            development::make(folder.path(), &amanat::system_clock(), &Blueprint::lahore())
+                .unwrap();
         let gateway = Process::make("gateway", program, &exchange.gateway, filter);
         let custodian = Process::make("custodian", program, &exchange.custodian, filter);
-        let mut running = Self { exchange, gateway, custodian, folder };
+        let mut running = Self {
+            exchange,
+            gateway,
+            custodian,
+            folder,
+        };
         running.gateway.start();
         running.custodian.start();
         running
@@ -70,20 +76,26 @@ impl Running {
 
     /// An agency's connector, acting for its default officer.
     pub async fn connector(&self, agency: &str) -> Connector {
-        self.acting(agency, Acting::Officer("default".to_owned())).await
+        self.acting(agency, Acting::Officer("default".to_owned()))
+            .await
     }
 
     /// The oversight desk verifies both logs, and finds them whole.
     pub async fn verify(&self) {
         let oversight = self.connector("oversight").await;
-        for server in [amanat_connector::Server::Custodian, amanat_connector::Server::Gateway] {
+        for server in [
+            amanat_connector::Server::Custodian,
+            amanat_connector::Server::Gateway,
+        ] {
             oversight.verify_log(server, |_, _| {}).await.unwrap();
         }
     }
 
     pub async fn acting(&self, agency: &str, acting: Acting) -> Connector {
         let profile = Profile::load(&self.exchange.agencies[agency].folder).unwrap();
-        Connector::open(profile, acting, amanat::system_clock()).await.unwrap()
+        Connector::open(profile, acting, amanat::system_clock())
+            .await
+            .unwrap()
     }
 }
 
@@ -108,7 +120,11 @@ impl Process {
             .arg(&server.config)
             .output()
             .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         Self {
             name,
             program: program.into(),
@@ -120,7 +136,11 @@ impl Process {
 
     /// Starts it and returns when it answers.
     pub fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
         let mut child = Command::new(&self.program)
             .args([self.name, "serve", "--config"])
             .arg(&self.config)
@@ -130,7 +150,9 @@ impl Process {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert!(
             line.contains("listening"),
             "the {} did not start: {}",
@@ -150,8 +172,13 @@ impl Process {
 
     /// As by its operator: what is under way is answered. Returns whether it ended well.
     pub fn stop(&mut self) -> bool {
-        let Some(mut child) = self.child.take() else { return false };
-        let told = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        let Some(mut child) = self.child.take() else {
+            return false;
+        };
+        let told = Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap();
         assert!(told.success());
         child.wait().unwrap().success()
     }

@@ -149,9 +149,10 @@ async fn a_submission_that_lost_the_custodian_before_its_activation_is_completed
         0,
         "nothing goes to the gateway first"
     );
-    assert_eq!(
-        stored_headers(&running.exchange.gateway.folder).await,
-        [String::new(); 0]
+    assert!(
+        stored_headers(&running.exchange.gateway.folder)
+            .await
+            .is_empty()
     );
 
     running.custodian.start();

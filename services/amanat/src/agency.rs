@@ -105,7 +105,10 @@ async fn open(acting: As) -> Result<Connector, CommandError> {
 async fn list_outbox(connector: &Connector) -> Result<Report, CommandError> {
     let waiting = connector.pending().await?.into_iter().map(|job| {
         Report::new(
-            format!("{:>6}  {}  {}  {} answered", job.seq, job.kind, job.subject, job.progress),
+            format!(
+                "{:>6}  {}  {}  {} answered",
+                job.seq, job.kind, job.subject, job.progress
+            ),
             json!({
                 "job": job.seq, "kind": job.kind, "subject": job.subject, "answered": job.progress,
             }),
@@ -113,13 +116,19 @@ async fn list_outbox(connector: &Connector) -> Result<Report, CommandError> {
     });
     let refused = connector.refused().await?.into_iter().map(|job| {
         Report::new(
-            format!("{:>6}  {}  {}  refused: {}", job.seq, job.kind, job.subject, job.reason),
+            format!(
+                "{:>6}  {}  {}  refused: {}",
+                job.seq, job.kind, job.subject, job.reason
+            ),
             json!({
                 "job": job.seq, "kind": job.kind, "subject": job.subject, "refused": job.reason,
             }),
         )
     });
-    Ok(Report::list(waiting.chain(refused).collect(), "nothing waits"))
+    Ok(Report::list(
+        waiting.chain(refused).collect(),
+        "nothing waits",
+    ))
 }
 
 async fn deliver_outbox(connector: &Connector) -> Result<Report, CommandError> {
@@ -141,7 +150,11 @@ async fn deliver_outbox(connector: &Connector) -> Result<Report, CommandError> {
         ));
     }
     let report = Report::list(reports, "nothing waits");
-    if failed { Err(CommandError::Undelivered(Box::new(report))) } else { Ok(report) }
+    if failed {
+        Err(CommandError::Undelivered(Box::new(report)))
+    } else {
+        Ok(report)
+    }
 }
 
 /// The entries that a delivery made, as every report shows them.

@@ -49,7 +49,11 @@ impl CommandError {
 
 fn connector(error: &ConnectorError) -> Report {
     let (reason, next) = (error.reason(), error.next_step());
-    let refusal = if let ConnectorError::Refused(refusal) = error { Some(refusal) } else { None };
+    let refusal = if let ConnectorError::Refused(refusal) = error {
+        Some(refusal)
+    } else {
+        None
+    };
     let violations = match (error, refusal) {
         (ConnectorError::Invalid(violations), _) => violations.as_slice(),
         (_, Some(refusal)) => refusal.violations.as_slice(),

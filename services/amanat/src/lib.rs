@@ -59,7 +59,11 @@ enum Command {
 
 /// The program: arguments in, exit code out.
 pub fn main() -> ExitCode {
-    let Cli { json, acting, command } = Cli::parse();
+    let Cli {
+        json,
+        acting,
+        command,
+    } = Cli::parse();
     let printer = if json { Printer::Json } else { Printer::Human };
     match run(command, acting, printer) {
         Ok(()) => ExitCode::SUCCESS,

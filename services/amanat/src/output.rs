@@ -18,7 +18,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(text: impl Into<String>, json: Value) -> Self {
-        Self { text: text.into(), json }
+        Self {
+            text: text.into(),
+            json,
+        }
     }
 
     /// Several results: one after the other for a person; a program gets one as it is, else a list.
@@ -32,8 +35,16 @@ impl Report {
     /// A list, whatever its length; `none` is said of an empty one.
     pub(crate) fn list(reports: Vec<Self>, none: &str) -> Self {
         let texts: Vec<_> = reports.iter().map(|report| report.text.as_str()).collect();
-        let text = if texts.is_empty() { none.to_owned() } else { texts.join("\n") };
-        let json = reports.into_iter().map(|report| report.json).collect::<Vec<_>>().into();
+        let text = if texts.is_empty() {
+            none.to_owned()
+        } else {
+            texts.join("\n")
+        };
+        let json = reports
+            .into_iter()
+            .map(|report| report.json)
+            .collect::<Vec<_>>()
+            .into();
         Self { text, json }
     }
 }

@@ -42,7 +42,10 @@ pub(crate) enum QuickstartError {
     #[error(transparent)]
     Development(#[from] crate::development::DevelopmentError),
     #[error("cannot make or write {path}: {source}")]
-    File { path: PathBuf, source: std::io::Error },
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the {name} did not start; its log is {log}")]
     Start { name: &'static str, log: PathBuf },
     #[error("a case file of the quickstart is not valid")]
@@ -79,5 +82,8 @@ pub(crate) async fn run(args: Quickstart, printer: Printer) -> Result<(), Comman
 }
 
 async fn play(stage: &Stage, printer: Printer) -> Result<Played, CommandError> {
-    Scenario::open(stage, system_clock(), printer).await?.play().await
+    Scenario::open(stage, system_clock(), printer)
+        .await?
+        .play()
+        .await
 }

@@ -122,7 +122,12 @@ impl Connector {
     ) -> Result<ListEntriesResponse, ConnectorError> {
         let asked = Asked::of(server, Action::ListEntries, &request);
         let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.audit(server).list_entries(request).await?.into_inner();
+        let answer = self
+            .servers
+            .audit(server)
+            .list_entries(request)
+            .await?
+            .into_inner();
         self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         Ok(answer)
     }
@@ -139,7 +144,12 @@ impl Connector {
         let request = GetEntryRequest { index };
         let asked = Asked::of(server, Action::GetEntry, &request);
         let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.audit(server).get_entry(request).await?.into_inner();
+        let answer = self
+            .servers
+            .audit(server)
+            .get_entry(request)
+            .await?
+            .into_inner();
         self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let entry = answer.entry.unwrap_or_default();
         let receipt = answer.entry_receipt.unwrap_or_default();
@@ -153,7 +163,8 @@ impl Connector {
 
     fn seen_entry(&self, server: Server, entry: &Entry) -> Result<SeenEntry, ConnectorError> {
         let bad = |what: &str| self.bad(server, Some(entry.index), what);
-        let body = amanat_ledger::body::parse(&entry.body).map_err(|_| bad("its body is damaged"))?;
+        let body =
+            amanat_ledger::body::parse(&entry.body).map_err(|_| bad("its body is damaged"))?;
         let time = Time::parse(body.time.as_ref()).map_err(|_| bad("its body is damaged"))?;
         let linkage = match &entry.linkage {
             None => None,
@@ -164,10 +175,19 @@ impl Connector {
                     &body.linkage_commitment,
                 );
                 let linkage = amanat_ledger::body::parse_linkage(&opening.value).ok();
-                Some(linkage.filter(|_| opens).ok_or_else(|| bad("its linkage is damaged"))?)
+                Some(
+                    linkage
+                        .filter(|_| opens)
+                        .ok_or_else(|| bad("its linkage is damaged"))?,
+                )
             }
         };
-        Ok(SeenEntry { index: entry.index, body, time, linkage })
+        Ok(SeenEntry {
+            index: entry.index,
+            body,
+            time,
+            linkage,
+        })
     }
 
     /// Verifies a server's log: recomputes the tree from every entry, re-hashes every body that this
@@ -185,21 +205,35 @@ impl Connector {
         let mut anchors = Vec::new();
         let mut compared = Vec::new();
         if let Some(note) = self.keep.last_checkpoint(log.origin()).await? {
-            let seen = log.open(&note).map_err(|error| self.bad(server, None, error))?;
-            compared.push(format!("the checkpoint of {} entries seen here before", seen.head.size));
+            let seen = log
+                .open(&note)
+                .map_err(|error| self.bad(server, None, error))?;
+            compared.push(format!(
+                "the checkpoint of {} entries seen here before",
+                seen.head.size
+            ));
             anchors.push((seen.head, "the checkpoint that was seen here before"));
         }
         if server == Server::Gateway {
             let observed = self.observed_head().await?;
-            compared.push(format!("the custodian's observed head of {} entries", observed.size));
+            compared.push(format!(
+                "the custodian's observed head of {} entries",
+                observed.size
+            ));
             anchors.push((observed, "the head that the custodian observed"));
         }
-        let text = self.servers.audit(server).get_checkpoint(GetCheckpointRequest {}).await?;
+        let text = self
+            .servers
+            .audit(server)
+            .get_checkpoint(GetCheckpointRequest {})
+            .await?;
         let text = text.into_inner().checkpoint;
         let (checkpoint, head) = match text.as_str() {
             "" => (None, Head::EMPTY),
             text => {
-                let checkpoint = log.open(text).map_err(|error| self.bad(server, None, error))?;
+                let checkpoint = log
+                    .open(text)
+                    .map_err(|error| self.bad(server, None, error))?;
                 let head = checkpoint.head;
                 (Some(checkpoint), head)
             }
@@ -207,7 +241,13 @@ impl Connector {
         anchors.push((head, "its own signed checkpoint"));
         let largest = anchors.iter().map(|(head, _)| head.size).max().unwrap_or(0);
 
-        let leaves = self.recompute(server, largest, &anchors, checkpoint.as_ref(), &mut progress);
+        let leaves = self.recompute(
+            server,
+            largest,
+            &anchors,
+            checkpoint.as_ref(),
+            &mut progress,
+        );
         let leaves = leaves.await?;
         let receipted = self.compare_receipts(server, &leaves).await?;
         if receipted > 0 {
@@ -231,7 +271,11 @@ impl Connector {
 
     /// The custodian's signed word on the gateway's log.
     async fn observed_head(&self) -> Result<Head, ConnectorError> {
-        let answer = self.servers.keys().get_observed_head(GetObservedHeadRequest {}).await?;
+        let answer = self
+            .servers
+            .keys()
+            .get_observed_head(GetObservedHeadRequest {})
+            .await?;
         let envelope = answer.into_inner().observed_head.unwrap_or_default();
         let key = self.directory.custodian().statement_key;
         let bad = |what: &str| self.bad(Server::Custodian, None, what);
@@ -250,7 +294,11 @@ impl Connector {
             .map_err(|_| bad("its observed head is not a checkpoint of the gateway's log"))?;
         let same = checkpoint.head.size == observed.size
             && checkpoint.head.root.0.as_slice() == observed.root;
-        if same { Ok(checkpoint.head) } else { Err(bad("its observed head contradicts itself")) }
+        if same {
+            Ok(checkpoint.head)
+        } else {
+            Err(bad("its observed head contradicts itself"))
+        }
     }
 
     /// Fetches every entry and grows the tree; it must pass through every anchor.
@@ -265,8 +313,16 @@ impl Connector {
         let mut edge = Edge::empty();
         let mut entries: Vec<LogEntry> = Vec::new();
         while edge.size() < size {
-            let request = GetEntryBundleRequest { from_index: edge.size(), count: BUNDLE };
-            let bundle = self.servers.audit(server).get_entry_bundle(request).await?.into_inner();
+            let request = GetEntryBundleRequest {
+                from_index: edge.size(),
+                count: BUNDLE,
+            };
+            let bundle = self
+                .servers
+                .audit(server)
+                .get_entry_bundle(request)
+                .await?
+                .into_inner();
             if bundle.entries.is_empty() {
                 let what = format!("it is missing; the log was signed with {size} entries");
                 return Err(self.bad(server, Some(edge.size()), what));
@@ -283,7 +339,9 @@ impl Connector {
                 entries.push(entry);
                 for (head, whose) in anchors.iter().filter(|(head, _)| head.size == edge.size()) {
                     if edge.root() != head.root {
-                        let index = self.first_not_included(server, &entries, checkpoint).await?;
+                        let index = self
+                            .first_not_included(server, &entries, checkpoint)
+                            .await?;
                         let what = format!("the entries are not those of {whose}");
                         return Err(self.bad(server, index, what));
                     }
@@ -322,14 +380,25 @@ impl Connector {
         entries: &[LogEntry],
         checkpoint: Option<&SignedCheckpoint>,
     ) -> Result<Option<u64>, ConnectorError> {
-        let Some(checkpoint) = checkpoint else { return Ok(None) };
+        let Some(checkpoint) = checkpoint else {
+            return Ok(None);
+        };
         for (index, entry) in (0..checkpoint.head.size).zip(entries) {
-            let request = GetInclusionProofRequest { index, size: checkpoint.head.size };
-            let proof = self.servers.audit(server).get_inclusion_proof(request).await?.into_inner();
-            let included = amanat_ledger::parse_proof(&proof.proof).is_ok_and(|proof: Vec<Hash>| {
-                let leaf = entry.leaf_hash();
-                amanat_ledger::verify_inclusion(leaf, index, &proof, &checkpoint.head).is_ok()
-            });
+            let request = GetInclusionProofRequest {
+                index,
+                size: checkpoint.head.size,
+            };
+            let proof = self
+                .servers
+                .audit(server)
+                .get_inclusion_proof(request)
+                .await?
+                .into_inner();
+            let included =
+                amanat_ledger::parse_proof(&proof.proof).is_ok_and(|proof: Vec<Hash>| {
+                    let leaf = entry.leaf_hash();
+                    amanat_ledger::verify_inclusion(leaf, index, &proof, &checkpoint.head).is_ok()
+                });
             if !included {
                 return Ok(Some(index));
             }
@@ -378,6 +447,10 @@ impl Connector {
     }
 
     fn bad(&self, server: Server, index: Option<u64>, what: impl ToString) -> ConnectorError {
-        ConnectorError::Verify(VerifyError { server, index, what: what.to_string() })
+        ConnectorError::Verify(VerifyError {
+            server,
+            index,
+            what: what.to_string(),
+        })
     }
 }

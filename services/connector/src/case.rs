@@ -98,7 +98,12 @@ impl Connector {
         let minor_band = file.minor_band(self.now());
         let guardian_conflict = file.guardian_conflict();
         let file = file.with_derived(minor_band, self.profile.agency);
-        let binding = Binding { case, record, version: 1, source: self.profile.agency };
+        let binding = Binding {
+            case,
+            record,
+            version: 1,
+            source: self.profile.agency,
+        };
 
         let sealed = amanat_seal::seal_record(&binding, file.values())?;
         let (routing, openings) = amanat_seal::commit_routing(&binding, file.values())?;
@@ -127,11 +132,24 @@ impl Connector {
             routing: openings,
             deposit_receipt: None,
         };
-        let activate = ActivateKeyRequest { request_id: request_id()?, put_receipt: None };
-        let requests =
-            vec![deposit.encode_to_vec(), put.encode_to_vec(), activate.encode_to_vec()];
-        let delivery = self.deliver_now(Kind::Submission, &record.to_string(), requests).await?;
-        Ok(Submitted { case, record, version: binding.version, delivery })
+        let activate = ActivateKeyRequest {
+            request_id: request_id()?,
+            put_receipt: None,
+        };
+        let requests = vec![
+            deposit.encode_to_vec(),
+            put.encode_to_vec(),
+            activate.encode_to_vec(),
+        ];
+        let delivery = self
+            .deliver_now(Kind::Submission, &record.to_string(), requests)
+            .await?;
+        Ok(Submitted {
+            case,
+            record,
+            version: binding.version,
+            delivery,
+        })
     }
 
     /// Reads fields of a record: the gateway decides and logs, the custodian decides again and releases
@@ -147,11 +165,17 @@ impl Connector {
             case_id: read.case.to_vec(),
             record_id: read.record.to_vec(),
             source_id: read.source.to_vec(),
-            fields: Some(FieldMask { paths: read.fields.clone() }),
+            fields: Some(FieldMask {
+                paths: read.fields.clone(),
+            }),
             purpose: read.purpose.into(),
         };
         let asked = Asked::of(Server::Gateway, Action::ReadRecord, &request);
-        let answer = self.servers.records().read_record(with_token(request, &token)?).await?;
+        let answer = self
+            .servers
+            .records()
+            .read_record(with_token(request, &token)?)
+            .await?;
         let answer = answer.into_inner();
         let entry = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let header = self.check_header(read, &answer).await?;
@@ -159,8 +183,9 @@ impl Connector {
 
         let mut values = BTreeMap::new();
         for value in &answer.routing {
-            let (field, bytes) =
-                header.open_routing(value).map_err(|e| ConnectorError::untrustworthy(GATEWAY, e))?;
+            let (field, bytes) = header
+                .open_routing(value)
+                .map_err(|e| ConnectorError::untrustworthy(GATEWAY, e))?;
             values.insert(field, bytes.to_vec());
         }
         let mut custodian_index = None;
@@ -171,9 +196,13 @@ impl Connector {
             for slot in &sealed.slots {
                 let unknown = || ConnectorError::untrustworthy(GATEWAY, "there is no such field");
                 let field = FieldId::parse(slot.field).ok_or_else(unknown)?;
-                let key = keys.keys.iter().find(|key| key.field == slot.field).ok_or_else(|| {
-                    ConnectorError::untrustworthy(CUSTODIAN, "a field's key is missing")
-                })?;
+                let key = keys
+                    .keys
+                    .iter()
+                    .find(|key| key.field == slot.field)
+                    .ok_or_else(|| {
+                        ConnectorError::untrustworthy(CUSTODIAN, "a field's key is missing")
+                    })?;
                 let value = header
                     .open(field, &FieldKey::from_bytes(&key.key)?, &slot.ciphertext)
                     .map_err(|error| ConnectorError::untrustworthy(GATEWAY, error))?;
@@ -190,7 +219,11 @@ impl Connector {
             version: header.binding().version,
             record,
             released,
-            withheld: answer.withheld.iter().map(|w| (w.path.clone(), w.reason())).collect(),
+            withheld: answer
+                .withheld
+                .iter()
+                .map(|w| (w.path.clone(), w.reason()))
+                .collect(),
             gateway_index: entry.index,
             custodian_index,
         })
@@ -214,7 +247,12 @@ impl Connector {
             };
             let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
             let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.records().list_versions(request).await?.into_inner();
+            let answer = self
+                .servers
+                .records()
+                .list_versions(request)
+                .await?
+                .into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for version in &answer.versions {
                 let seen = VersionSeen::parse(version)
@@ -241,7 +279,10 @@ impl Connector {
             .map_err(|_| ConnectorError::untrustworthy("source", "the header is not valid"))?;
         let binding = header.binding();
         if (binding.case, binding.record, binding.source) != (read.case, read.record, read.source) {
-            return Err(ConnectorError::untrustworthy(GATEWAY, "the header is of another record"));
+            return Err(ConnectorError::untrustworthy(
+                GATEWAY,
+                "the header is of another record",
+            ));
         }
         let sha256 = signed.payload_sha256();
         if let Some((version, seen)) = self.keep.version(read.source, read.record).await? {
@@ -251,7 +292,9 @@ impl Connector {
                 return Err(ConnectorError::untrustworthy(GATEWAY, what));
             }
         }
-        self.keep.saw_version(read.source, read.record, binding.version, sha256).await?;
+        self.keep
+            .saw_version(read.source, read.record, binding.version, sha256)
+            .await?;
         Ok(header)
     }
 
@@ -268,13 +311,21 @@ impl Connector {
             read_receipt: answer.receipt.clone(),
             officer: answer.officer.clone(),
             referral: answer.referral.clone(),
-            fields: Some(FieldMask { paths: paths.map(|id| id.field().path.to_owned()).collect() }),
+            fields: Some(FieldMask {
+                paths: paths.map(|id| id.field().path.to_owned()).collect(),
+            }),
         };
         let asked = Asked::of(Server::Custodian, Action::ReleaseKeys, &request);
         let mut tries = 0;
         loop {
             let call = with_token(request.clone(), token)?;
-            match self.servers.keys().release_keys(call).await.map_err(ConnectorError::from) {
+            match self
+                .servers
+                .keys()
+                .release_keys(call)
+                .await
+                .map_err(ConnectorError::from)
+            {
                 Ok(answer) => {
                     let answer = answer.into_inner();
                     let own = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
@@ -305,9 +356,14 @@ fn check_entry(
     answer: &ReadRecordResponse,
 ) -> Result<Vec<(String, BasisKind)>, ConnectorError> {
     let body = &entry.body;
-    let slots = answer.sealed.iter().flat_map(|sealed| sealed.slots.iter().map(|slot| slot.field));
+    let slots = answer
+        .sealed
+        .iter()
+        .flat_map(|sealed| sealed.slots.iter().map(|slot| slot.field));
     let fields = slots.chain(answer.routing.iter().map(|value| value.field));
-    let answered = fields.filter_map(FieldId::parse).map(|id| id.field().path.to_owned());
+    let answered = fields
+        .filter_map(FieldId::parse)
+        .map(|id| id.field().path.to_owned());
     let released = body.released.iter().map(|field| field.path.clone());
     let withheld = body.withheld.iter().map(|field| field.path.clone());
     let is_logged = sorted(answered) == sorted(released.clone())
@@ -325,7 +381,11 @@ fn check_entry(
         let what = "the log's entry is not the one of this answer";
         return Err(ConnectorError::untrustworthy(GATEWAY, what));
     }
-    Ok(body.released.iter().map(|field| (field.path.clone(), field.basis_kind())).collect())
+    Ok(body
+        .released
+        .iter()
+        .map(|field| (field.path.clone(), field.basis_kind()))
+        .collect())
 }
 
 /// A field asked twice is answered once.

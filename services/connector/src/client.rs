@@ -65,11 +65,7 @@ impl Servers {
     }
 }
 
-fn channel(
-    profile: &Profile,
-    url: &str,
-    service: &Service,
-) -> Result<Channel, ConnectorError> {
+fn channel(profile: &Profile, url: &str, service: &Service) -> Result<Channel, ConnectorError> {
     let invalid = || ConnectorError::Input("gateway and custodian are https:// addresses".into());
     let address = url.strip_prefix("https://").ok_or_else(invalid)?;
     let tls = client_config(profile.certificates()?, profile.private_key()?, service)

@@ -112,12 +112,20 @@ impl Connector {
     ) -> Result<Granted, ConnectorError> {
         let consent = ConsentId::new(amanat_seal::random()?);
         let recipient = self.agency_named(&file.recipient)?;
-        let Terms { decision, purpose, paths, days, formal_mode } = file.terms()?;
+        let Terms {
+            decision,
+            purpose,
+            paths,
+            days,
+            formal_mode,
+        } = file.terms()?;
         let now = self.now();
         let expires = now + DAY * days;
         let evidence = serde_json::to_vec(&(&file.mode, &file.evidence))
             .map_err(|_| ConnectorError::Input("the evidence part is not JSON".into()))?;
-        let sealed_evidence = self.local.wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;
+        let sealed_evidence = self
+            .local
+            .wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;
         let statement = self.signer.sign(case, None, |head| Consent {
             head: Some(head),
             consent_id: consent.to_vec(),
@@ -144,11 +152,22 @@ impl Connector {
                 sealed_evidence,
             })
         };
-        let requests =
-            vec![request(Vec::new())?.encode_to_vec(), request(sealed_evidence)?.encode_to_vec()];
+        let requests = vec![
+            request(Vec::new())?.encode_to_vec(),
+            request(sealed_evidence)?.encode_to_vec(),
+        ];
         self.keep.granted(consent, case).await?;
-        let delivery = self.deliver_now(Kind::Consent, &consent.to_string(), requests).await?;
-        Ok(Granted { consent, recipient, purpose, paths, expires, delivery })
+        let delivery = self
+            .deliver_now(Kind::Consent, &consent.to_string(), requests)
+            .await?;
+        Ok(Granted {
+            consent,
+            recipient,
+            purpose,
+            paths,
+            expires,
+            delivery,
+        })
     }
 
     /// Withdraws a consent at both servers; each is told even if the other cannot be reached.
@@ -219,7 +238,12 @@ impl Connector {
             };
             let asked = Asked::of(server, Action::ListConsents, &request);
             let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.consents(server).list_consents(request).await?.into_inner();
+            let answer = self
+                .servers
+                .consents(server)
+                .list_consents(request)
+                .await?
+                .into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for consent in &answer.consents {
                 consents.push(self.seen_consent(server, consent)?);
@@ -246,7 +270,11 @@ impl Connector {
             recipient: terms.recipient,
             decision: signed.message().decision(),
             purpose: terms.purpose,
-            paths: terms.paths.iter().map(|field| field.field().path.to_owned()).collect(),
+            paths: terms
+                .paths
+                .iter()
+                .map(|field| field.field().path.to_owned())
+                .collect(),
             expires: terms.expires_at,
             status: wire.status(),
         })
@@ -266,9 +294,13 @@ impl ConsentFile {
     fn terms(&self) -> Result<Terms, ConnectorError> {
         let mut violations = Vec::new();
         let mut wrong = |path: &str, expected: &str| {
-            violations.push(Violation { path: path.to_owned(), expected: expected.to_owned() });
+            violations.push(Violation {
+                path: path.to_owned(),
+                expected: expected.to_owned(),
+            });
         };
-        let decision = ConsentDecision::from_str_name(&format!("CONSENT_DECISION_{}", self.decision));
+        let decision =
+            ConsentDecision::from_str_name(&format!("CONSENT_DECISION_{}", self.decision));
         let decision = decision.filter(|decision| *decision != ConsentDecision::Unspecified);
         if decision.is_none() {
             wrong("decision", "PERMIT or DENY");
@@ -296,14 +328,26 @@ impl ConsentFile {
                 "STATISTICAL" => FieldClass::Statistical,
                 "SENSITIVE" => FieldClass::Sensitive,
                 _ => {
-                    wrong(&format!("classes[{at}]"), "STATISTICAL or SENSITIVE; list others by path");
+                    wrong(
+                        &format!("classes[{at}]"),
+                        "STATISTICAL or SENSITIVE; list others by path",
+                    );
                     continue;
                 }
             };
-            paths.extend(catalogue::FIELDS.iter().filter(|f| f.class == class).map(|f| f.id));
+            paths.extend(
+                catalogue::FIELDS
+                    .iter()
+                    .filter(|f| f.class == class)
+                    .map(|f| f.id),
+            );
         }
-        let locates = paths.iter().any(|id| id.field().class == FieldClass::Location);
-        let days = self.valid_days.unwrap_or(if locates { LOCATION_DAYS } else { USUAL_DAYS });
+        let locates = paths
+            .iter()
+            .any(|id| id.field().class == FieldClass::Location);
+        let days = self
+            .valid_days
+            .unwrap_or(if locates { LOCATION_DAYS } else { USUAL_DAYS });
         match (decision, purpose) {
             (Some(decision), Some(purpose)) if violations.is_empty() => Ok(Terms {
                 decision,

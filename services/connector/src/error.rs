@@ -60,7 +60,10 @@ pub struct Refusal {
 
 impl ConnectorError {
     pub(crate) fn untrustworthy(server: &'static str, what: impl ToString) -> Self {
-        Self::Untrustworthy { server, what: what.to_string() }
+        Self::Untrustworthy {
+            server,
+            what: what.to_string(),
+        }
     }
 
     /// Whether trying again later can help.
@@ -88,7 +91,9 @@ impl ConnectorError {
     pub fn next_step(&self) -> &'static str {
         match self.reason() {
             "PROFILE_INVALID" => "mend the file that is named, or choose another --profile",
-            "DIRECTORY_INVALID" => "fetch the newest directory from your registrars; check the clock",
+            "DIRECTORY_INVALID" => {
+                "fetch the newest directory from your registrars; check the clock"
+            }
             "OUTBOX_UNUSABLE" => "check the folder's permissions and the disk's free space",
             "CREDENTIAL_INVALID" => {
                 "check the certificate, the clock and the officer's token with your administrator"
@@ -96,7 +101,9 @@ impl ConnectorError {
             "INPUT_INVALID" => "see --help",
             "FIELD_INVALID" => "correct the fields and send it again; nothing was recorded",
             "TOO_LARGE" => "shorten the narratives; 512 KiB is the limit of one submission",
-            "ACCESS_DENIED" => "check the id; if it is right, your officer or agency has no right to it",
+            "ACCESS_DENIED" => {
+                "check the id; if it is right, your officer or agency has no right to it"
+            }
             "NOTHING_RELEASABLE" => {
                 "ask the record's source for a consent or an accepted referral; do not retry unchanged"
             }
@@ -118,21 +125,22 @@ impl From<Status> for ConnectorError {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let Some(info) = details.error_info() else {
+            // Every refusal of a service carries its reason, so this comes from below it.
             let is_one_of = |codes: &[Code]| codes.contains(&status.code());
-            let broken =
-                [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled, Code::Unknown];
-            return if is_one_of(&broken) {
-                transport(&status)
-            } else if is_one_of(&[Code::OutOfRange, Code::ResourceExhausted]) {
+            return if is_one_of(&[Code::OutOfRange, Code::ResourceExhausted]) {
                 Self::refused(&status, "TOO_LARGE")
-            } else {
+            } else if is_one_of(&[Code::Unimplemented]) {
                 Self::refused(&status, "UNEXPECTED")
+            } else {
+                transport(&status)
             };
         };
         let withheld = info
             .metadata
             .iter()
-            .filter_map(|(key, reason)| Some((key.strip_prefix("field.")?.to_owned(), reason.clone())))
+            .filter_map(|(key, reason)| {
+                Some((key.strip_prefix("field.")?.to_owned(), reason.clone()))
+            })
             .collect();
         let violations = details.bad_request().map(|bad| {
             let violation = |v: &tonic_types::FieldViolation| Violation {
@@ -146,7 +154,10 @@ impl From<Status> for ConnectorError {
             message: status.message().to_owned(),
             violations: violations.unwrap_or_default(),
             withheld,
-            audit_index: info.metadata.get("audit_index").and_then(|index| index.parse().ok()),
+            audit_index: info
+                .metadata
+                .get("audit_index")
+                .and_then(|index| index.parse().ok()),
             retry: details.retry_info().is_some(),
         }))
     }
@@ -194,7 +205,9 @@ impl From<sqlx::Error> for ConnectorError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
         Self::Keep(if let sqlx::Error::Database(error) = &error {
-            error.code().map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
+            error
+                .code()
+                .map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
         } else if let sqlx::Error::Io(error) = &error {
             error.kind().to_string()
         } else {

@@ -8,17 +8,13 @@ use amanat_schema::{
     key::{ActivateKeyRequest, DepositKeyRequest, DepositKeyResponse},
     policy::Decision,
     record::{PutRecordRequest, PutRecordResponse},
-    referral::{
-        SubmitReferralRequest, TransitionReferralRequest, TransitionReferralResponse,
-    },
+    referral::{SubmitReferralRequest, TransitionReferralRequest, TransitionReferralResponse},
 };
 use prost::{Message, Name};
 use tonic::Response;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{
-    Connector, ConnectorError, Server, VerifyError, client::with_token, keep::JobRow,
-};
+use crate::{Connector, ConnectorError, Server, VerifyError, client::with_token, keep::JobRow};
 
 /// What a delivery came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +90,11 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of<T: Message + Name>(server: Server, action: Action, request: &T) -> Self {
-        Self { server, action, request_sha256: amanat_identity::request_sha256(request) }
+        Self {
+            server,
+            action,
+            request_sha256: amanat_identity::request_sha256(request),
+        }
     }
 }
 
@@ -147,9 +147,10 @@ impl Kind {
     const fn steps(self) -> &'static [Step] {
         match self {
             Self::Submission => &[Step::DepositKey, Step::PutRecord, Step::ActivateKey],
-            Self::Consent => {
-                &[Step::RecordConsent(Server::Custodian), Step::RecordConsent(Server::Gateway)]
-            }
+            Self::Consent => &[
+                Step::RecordConsent(Server::Custodian),
+                Step::RecordConsent(Server::Gateway),
+            ],
             Self::WithdrawalToCustodian => &[Step::WithdrawConsent(Server::Custodian)],
             Self::WithdrawalToGateway => &[Step::WithdrawConsent(Server::Gateway)],
             Self::Referral => &[Step::SubmitReferral],
@@ -171,7 +172,9 @@ impl Connector {
         let requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
         let sealed = self.sealed(kind, subject, &requests)?;
         let steps = u32::try_from(kind.steps().len()).unwrap_or(u32::MAX);
-        self.keep.add_job(kind.name(), subject, &sealed, steps).await
+        self.keep
+            .add_job(kind.name(), subject, &sealed, steps)
+            .await
     }
 
     fn sealed(
@@ -180,7 +183,9 @@ impl Connector {
         subject: &str,
         requests: &[Zeroizing<Vec<u8>>],
     ) -> Result<Vec<u8>, ConnectorError> {
-        let mut all = Requests { steps: requests.iter().map(|step| step.to_vec()).collect() };
+        let mut all = Requests {
+            steps: requests.iter().map(|step| step.to_vec()).collect(),
+        };
         let plain = Zeroizing::new(all.encode_to_vec());
         all.steps.zeroize();
         let context: [&[u8]; 2] = [kind.name().as_bytes(), subject.as_bytes()];
@@ -199,7 +204,9 @@ impl Connector {
         match jobs.into_iter().find(|job| job.seq == seq) {
             Some(job) => self.deliver(&job).await,
             // Another process of this profile delivered it meanwhile.
-            None => Ok(Delivery { entries: Vec::new() }),
+            None => Ok(Delivery {
+                entries: Vec::new(),
+            }),
         }
     }
 
@@ -226,7 +233,12 @@ impl Connector {
     /// [`ConnectorError::Keep`].
     pub async fn refused(&self) -> Result<Vec<RefusedJob>, ConnectorError> {
         let jobs = self.keep.refused_jobs().await?;
-        let job = |(seq, kind, subject, reason)| RefusedJob { seq, kind, subject, reason };
+        let job = |(seq, kind, subject, reason)| RefusedJob {
+            seq,
+            kind,
+            subject,
+            reason,
+        };
         Ok(jobs.into_iter().map(job).collect())
     }
 
@@ -240,8 +252,22 @@ impl Connector {
         let mut outcomes = Vec::new();
         for job in self.keep.open_jobs().await? {
             let outcome = self.deliver(&job).await;
-            let JobRow { seq, kind, subject, progress, .. } = job;
-            outcomes.push((PendingJob { seq, kind, subject, progress }, outcome));
+            let JobRow {
+                seq,
+                kind,
+                subject,
+                progress,
+                ..
+            } = job;
+            outcomes.push((
+                PendingJob {
+                    seq,
+                    kind,
+                    subject,
+                    progress,
+                },
+                outcome,
+            ));
         }
         Ok(outcomes)
     }
@@ -252,12 +278,17 @@ impl Connector {
         let kind = Kind::parse(&job.kind).ok_or_else(damaged)?;
         let context: [&[u8]; 2] = [kind.name().as_bytes(), job.subject.as_bytes()];
         let plain = self.local.unwrap(JOB, &context, &job.job)?;
-        let requests = Requests::decode(plain.as_slice()).map_err(|_| damaged())?.steps;
+        let requests = Requests::decode(plain.as_slice())
+            .map_err(|_| damaged())?
+            .steps;
         let mut requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
         let mut answers = job.answers.clone();
         let mut entries = Vec::new();
         for (at, step) in (0..).zip(kind.steps()).skip(job.answers.len()) {
-            let request = requests.get_mut(at).map(std::mem::take).ok_or_else(damaged)?;
+            let request = requests
+                .get_mut(at)
+                .map(std::mem::take)
+                .ok_or_else(damaged)?;
             match self.call(*step, &request, &answers).await {
                 Ok((server, index, answer)) => {
                     // What was answered is not kept for the next step: a deposit holds the record key.
@@ -297,7 +328,12 @@ impl Connector {
                 let mut request = stored::<PutRecordRequest>(request)?;
                 request.deposit_receipt = deposit.deposit_receipt;
                 let asked = Asked::of(Server::Gateway, Action::PutRecord, &request);
-                let answer = self.servers.records().put_record(request).await?.into_inner();
+                let answer = self
+                    .servers
+                    .records()
+                    .put_record(request)
+                    .await?
+                    .into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::ActivateKey => {
@@ -306,7 +342,12 @@ impl Connector {
                 request.put_receipt = put.receipt;
                 let asked = Asked::of(Server::Custodian, Action::ActivateKey, &request);
                 let request = with_token(request, &self.signer.token()?)?;
-                let answer = self.servers.keys().activate_key(request).await?.into_inner();
+                let answer = self
+                    .servers
+                    .keys()
+                    .activate_key(request)
+                    .await?
+                    .into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::RecordConsent(server) => {
@@ -326,23 +367,40 @@ impl Connector {
             Step::SubmitReferral => {
                 let request = stored::<SubmitReferralRequest>(request)?;
                 let asked = Asked::of(Server::Gateway, Action::SubmitReferral, &request);
-                let answer = self.servers.referrals().submit_referral(request).await?.into_inner();
+                let answer = self
+                    .servers
+                    .referrals()
+                    .submit_referral(request)
+                    .await?
+                    .into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::AcknowledgeReferral => {
                 let request = stored::<TransitionReferralRequest>(request)?;
                 let asked = Asked::of(Server::Gateway, Action::AcknowledgeReferral, &request);
-                moved(asked, self.servers.referrals().acknowledge_referral(request).await?)
+                moved(
+                    asked,
+                    self.servers
+                        .referrals()
+                        .acknowledge_referral(request)
+                        .await?,
+                )
             }
             Step::AcceptReferral => {
                 let request = stored::<TransitionReferralRequest>(request)?;
                 let asked = Asked::of(Server::Gateway, Action::AcceptReferral, &request);
-                moved(asked, self.servers.referrals().accept_referral(request).await?)
+                moved(
+                    asked,
+                    self.servers.referrals().accept_referral(request).await?,
+                )
             }
             Step::RejectReferral => {
                 let request = stored::<TransitionReferralRequest>(request)?;
                 let asked = Asked::of(Server::Gateway, Action::RejectReferral, &request);
-                moved(asked, self.servers.referrals().reject_referral(request).await?)
+                moved(
+                    asked,
+                    self.servers.referrals().reject_referral(request).await?,
+                )
             }
         };
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
@@ -361,7 +419,10 @@ impl Connector {
         let log = self.log(server);
         let proven = amanat_ledger::receipt::verify(receipt, log)
             .map_err(|error| ConnectorError::from((server.name(), error)))?;
-        let request = proven.linkage.as_ref().map(|linkage| linkage.request_sha256.as_slice());
+        let request = proven
+            .linkage
+            .as_ref()
+            .map(|linkage| linkage.request_sha256.as_slice());
         let is_of_this = proven.body.agency_id == self.profile.agency.as_bytes()
             && proven.body.action() == asked.action
             && proven.body.decision() == Decision::Allow
@@ -371,7 +432,12 @@ impl Connector {
         }
         if let Some(what) = self.keep.receipt(log, receipt, &proven.checkpoint).await? {
             let (index, what) = (Some(proven.index), what.to_owned());
-            return Err(VerifyError { server, index, what }.into());
+            return Err(VerifyError {
+                server,
+                index,
+                what,
+            }
+            .into());
         }
         Ok(proven)
     }

@@ -42,7 +42,10 @@ impl Keep {
             .pragma("secure_delete", "ON")
             .foreign_keys(true)
             .busy_timeout(std::time::Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await?;
         let step = Migration::new(
             1,
             "outbox".into(),
@@ -53,7 +56,9 @@ impl Keep {
         Migrator::with_migrations(vec![step])
             .run(&pool)
             .await
-            .map_err(|_| ConnectorError::Keep("the file is not an outbox of this version".into()))?;
+            .map_err(|_| {
+                ConnectorError::Keep("the file is not an outbox of this version".into())
+            })?;
         Ok(Self { pool })
     }
 
@@ -99,7 +104,10 @@ impl Keep {
                 subject: row.try_get(2)?,
                 job: row.try_get(3)?,
                 progress: row.try_get(4)?,
-                answers: answers.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
+                answers: answers
+                    .iter()
+                    .map(|row| row.try_get(0))
+                    .collect::<Result<_, _>>()?,
             });
         }
         Ok(jobs)
@@ -275,7 +283,9 @@ impl Keep {
         .bind(record.to_vec())
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?))).transpose()?)
+        Ok(row
+            .map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?)))
+            .transpose()?)
     }
 
     pub(crate) async fn saw_version(

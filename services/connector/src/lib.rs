@@ -29,7 +29,7 @@ pub use consent::{ConsentFile, ConsentSeen, Granted};
 pub use error::{ConnectorError, Refusal};
 pub use jobs::{Delivery, PendingJob, RefusedJob};
 pub use profile::{OfficerProfile, Profile, ProfileError};
-pub use referral::{NewReferral, Referred, ReferralSeen};
+pub use referral::{NewReferral, ReferralSeen, Referred};
 pub use signer::Acting;
 
 use client::Servers;
@@ -64,7 +64,15 @@ impl Connector {
         let servers = Servers::new(&profile, &directory)?;
         let keep = Keep::open(&profile.outbox).await?;
         let local = profile.local_key()?;
-        Ok(Self { profile, directory, servers, signer, keep, local, clock })
+        Ok(Self {
+            profile,
+            directory,
+            servers,
+            signer,
+            keep,
+            local,
+            clock,
+        })
     }
 
     pub fn agency(&self) -> AgencyId {

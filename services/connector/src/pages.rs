@@ -19,10 +19,17 @@ impl Pages {
     }
 
     /// Moves on; false if this was the last page.
-    pub(crate) fn next(&mut self, server: &'static str, token: String) -> Result<bool, ConnectorError> {
+    pub(crate) fn next(
+        &mut self,
+        server: &'static str,
+        token: String,
+    ) -> Result<bool, ConnectorError> {
         self.walked += 1;
         if token == self.token && !token.is_empty() || self.walked > MOST {
-            return Err(ConnectorError::untrustworthy(server, "the list does not end"));
+            return Err(ConnectorError::untrustworthy(
+                server,
+                "the list does not end",
+            ));
         }
         self.token = token;
         Ok(!self.token.is_empty())

@@ -105,7 +105,11 @@ impl Profile {
     }
 
     pub(crate) fn agency_named(&self, name: &str) -> Result<AgencyId, ConnectorError> {
-        let known = self.agencies.get(name).copied().or_else(|| name.parse().ok());
+        let known = self
+            .agencies
+            .get(name)
+            .copied()
+            .or_else(|| name.parse().ok());
         known.ok_or_else(|| {
             let names: Vec<_> = self.agencies.keys().map(String::as_str).collect();
             ConnectorError::Input(format!(
@@ -125,7 +129,10 @@ impl Profile {
         let keys = keys.ok_or_else(|| {
             ConnectorError::Input("directory.registrars: each is 64 hexadecimal digits".into())
         })?;
-        let registrars = Registrars { keys, threshold: self.directory.threshold };
+        let registrars = Registrars {
+            keys,
+            threshold: self.directory.threshold,
+        };
         let (directory, _) =
             Directory::load(&self.directory.file, &self.directory.seen, &registrars, now)?;
         Ok(directory)
@@ -153,7 +160,9 @@ impl Profile {
     }
 
     pub(crate) fn token_issuer(&self) -> Result<Option<TokenIssuer>, ProfileError> {
-        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let Some(tokens) = &self.tokens else {
+            return Ok(None);
+        };
         let pem = secret(&tokens.signing_key)?;
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|error| failed(&tokens.signing_key, &error))?;
@@ -194,13 +203,21 @@ fn read(path: &Path) -> Result<Vec<u8>, ProfileError> {
 /// A file that nobody else can read.
 fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path).map_err(|error| failed(path, &error))?.permissions().mode();
+    let mode = fs::metadata(path)
+        .map_err(|error| failed(path, &error))?
+        .permissions()
+        .mode();
     if mode & 0o077 != 0 {
-        return Err(ProfileError::Open { path: path.display().to_string() });
+        return Err(ProfileError::Open {
+            path: path.display().to_string(),
+        });
     }
     read(path).map(Zeroizing::new)
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> ProfileError {
-    ProfileError::File { path: path.display().to_string(), message: error.to_string() }
+    ProfileError::File {
+        path: path.display().to_string(),
+        message: error.to_string(),
+    }
 }

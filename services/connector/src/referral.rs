@@ -95,10 +95,14 @@ impl Connector {
             minor_band: new.minor_band.into(),
             paths: new.paths.clone(),
         })?;
-        let request =
-            SubmitReferralRequest { request_id: request_id()?, referral: Some(statement) };
+        let request = SubmitReferralRequest {
+            request_id: request_id()?,
+            referral: Some(statement),
+        };
         let requests = vec![request.encode_to_vec()];
-        let delivery = self.deliver_now(Kind::Referral, &referral.to_string(), requests).await?;
+        let delivery = self
+            .deliver_now(Kind::Referral, &referral.to_string(), requests)
+            .await?;
         Ok(Referred { referral, delivery })
     }
 
@@ -107,7 +111,8 @@ impl Connector {
     /// # Errors
     /// As for any delivery.
     pub async fn acknowledge_referral(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Acknowledgement, ReferralState::Acknowledged, None).await
+        self.transition(id, Kind::Acknowledgement, ReferralState::Acknowledged, None)
+            .await
     }
 
     /// Takes the case; its content opens.
@@ -115,7 +120,8 @@ impl Connector {
     /// # Errors
     /// As for any delivery.
     pub async fn accept_referral(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Acceptance, ReferralState::Accepted, None).await
+        self.transition(id, Kind::Acceptance, ReferralState::Accepted, None)
+            .await
     }
 
     /// Declines, with a reason.
@@ -127,7 +133,8 @@ impl Connector {
         id: ReferralId,
         reason: RejectionReason,
     ) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Rejection, ReferralState::Rejected, Some(reason)).await
+        self.transition(id, Kind::Rejection, ReferralState::Rejected, Some(reason))
+            .await
     }
 
     /// One referral of this agency's.
@@ -136,13 +143,24 @@ impl Connector {
     /// [`ConnectorError::Refused`]; [`ConnectorError::Untrustworthy`] if a step is not signed by its agency
     /// or does not follow the one before.
     pub async fn get_referral(&self, id: ReferralId) -> Result<ReferralSeen, ConnectorError> {
-        let request = GetReferralRequest { referral_id: id.to_vec() };
+        let request = GetReferralRequest {
+            referral_id: id.to_vec(),
+        };
         let asked = Asked::of(Server::Gateway, Action::GetReferral, &request);
         let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.referrals().get_referral(request).await?.into_inner();
+        let answer = self
+            .servers
+            .referrals()
+            .get_referral(request)
+            .await?
+            .into_inner();
         self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let seen = self.seen_referral(&answer.referral.unwrap_or_default())?;
-        if seen.referral == id { Ok(seen) } else { Err(untrustworthy("another referral")) }
+        if seen.referral == id {
+            Ok(seen)
+        } else {
+            Err(untrustworthy("another referral"))
+        }
     }
 
     /// What this agency sent or received.
@@ -164,7 +182,12 @@ impl Connector {
             };
             let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
             let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.referrals().list_referrals(request).await?.into_inner();
+            let answer = self
+                .servers
+                .referrals()
+                .list_referrals(request)
+                .await?
+                .into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for referral in &answer.referrals {
                 referrals.push(self.seen_referral(referral)?);
@@ -183,20 +206,28 @@ impl Connector {
         reason: Option<RejectionReason>,
     ) -> Result<Delivery, ConnectorError> {
         let seen = self.get_referral(id).await?;
-        let step = self.signer.sign(seen.case, Some(seen.newest), |head| ReferralTransition {
-            head: Some(head),
-            referral_id: id.to_vec(),
-            to_state: to.into(),
-            rejection_reason: reason.unwrap_or_default().into(),
-        })?;
-        let request =
-            TransitionReferralRequest { request_id: request_id()?, transition: Some(step) };
-        self.deliver_now(kind, &id.to_string(), vec![request.encode_to_vec()]).await
+        let step = self
+            .signer
+            .sign(seen.case, Some(seen.newest), |head| ReferralTransition {
+                head: Some(head),
+                referral_id: id.to_vec(),
+                to_state: to.into(),
+                rejection_reason: reason.unwrap_or_default().into(),
+            })?;
+        let request = TransitionReferralRequest {
+            request_id: request_id()?,
+            transition: Some(step),
+        };
+        self.deliver_now(kind, &id.to_string(), vec![request.encode_to_vec()])
+            .await
     }
 
     /// Checks the sender's submission and each step after it.
     fn seen_referral(&self, wire: &RecordedReferral) -> Result<ReferralSeen, ConnectorError> {
-        let submission = wire.submission.as_ref().ok_or_else(|| untrustworthy("no submission"))?;
+        let submission = wire
+            .submission
+            .as_ref()
+            .ok_or_else(|| untrustworthy("no submission"))?;
         let signed = Signed::<Referral>::verify_envelope(submission, &self.directory)?;
         let terms = amanat_policy::parse_referral(signed.message())
             .map_err(|_| untrustworthy("a submission that is not valid"))?;
@@ -231,7 +262,11 @@ impl Connector {
             services: terms.services.iter().copied().collect(),
             urgency: terms.urgency,
             minor_band: terms.minor_band,
-            paths: terms.paths.iter().map(|field| field.field().path.to_owned()).collect(),
+            paths: terms
+                .paths
+                .iter()
+                .map(|field| field.field().path.to_owned())
+                .collect(),
             state: wire.state(),
             rejection,
             submitted: time(wire.submit_time.as_ref())?,

@@ -30,7 +30,11 @@ pub(crate) struct Signer {
 
 enum TokenSource {
     Given(String),
-    Issued { issuer: TokenIssuer, officer: Officer, certificate: [u8; 32] },
+    Issued {
+        issuer: TokenIssuer,
+        officer: Officer,
+        certificate: [u8; 32],
+    },
 }
 
 impl Signer {
@@ -73,9 +77,16 @@ impl Signer {
     pub(crate) fn token(&self) -> Result<String, ConnectorError> {
         match &self.source {
             TokenSource::Given(token) => Ok(token.clone()),
-            TokenSource::Issued { issuer, officer, certificate } => {
-                Ok(issuer.issue(officer, certificate, &amanat_seal::random()?, (self.clock)())?)
-            }
+            TokenSource::Issued {
+                issuer,
+                officer,
+                certificate,
+            } => Ok(issuer.issue(
+                officer,
+                certificate,
+                &amanat_seal::random()?,
+                (self.clock)(),
+            )?),
         }
     }
 
@@ -97,6 +108,9 @@ impl Signer {
             signed_time: Some((self.clock)().to_timestamp()),
         };
         let envelope = self.key.sign(&build(head));
-        Ok(Statement { envelope: Some(envelope), officer_token })
+        Ok(Statement {
+            envelope: Some(envelope),
+            officer_token,
+        })
     }
 }

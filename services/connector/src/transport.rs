@@ -31,10 +31,12 @@ pub(crate) fn channel(
     let tls = TlsConnector::from(Arc::new(tls));
     let name = ServerName::try_from(server.server_name.clone())
         .map_err(|_| ConnectorError::Input("the directory's server names are no names".into()))?;
-    Ok(endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
-        let (tls, name) = (tls.clone(), name.clone());
-        async move { connect(uri, tls, name).await.map(TokioIo::new) }
-    })))
+    Ok(
+        endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
+            let (tls, name) = (tls.clone(), name.clone());
+            async move { connect(uri, tls, name).await.map(TokioIo::new) }
+        })),
+    )
 }
 
 async fn connect(
@@ -49,5 +51,8 @@ async fn connect(
     let mut greeting = [0; GREETING];
     stream.read_exact(&mut greeting).await?;
     let (read, write) = tokio::io::split(stream);
-    Ok(tokio::io::join(io::Cursor::new(greeting).chain(read), write))
+    Ok(tokio::io::join(
+        io::Cursor::new(greeting).chain(read),
+        write,
+    ))
 }

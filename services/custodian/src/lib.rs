@@ -32,7 +32,8 @@ use amanat_schema::{
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
 use amanat_server::{
-    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, read_file, secret_hex,
+    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, read_file,
+    secret_hex,
 };
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -46,8 +47,8 @@ use key::KeyDesk;
 
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 const EACH_HOUR: Duration = Duration::from_secs(3600);
-/// For the tasks that write the last word to their files.
-const ENDING: Duration = Duration::from_secs(5);
+/// For all the tasks that write the last word to their files.
+const ENDING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CustodianError {
@@ -158,10 +159,13 @@ pub async fn serve(
     minutes.abort();
     hours.abort();
     // The last holders of follower and journal are gone or going; their tasks end with their files written.
-    for task in following.into_iter().chain(opened.tasks) {
-        if tokio::time::timeout(ENDING, task).await.is_err() {
-            tracing::warn!("a task did not end in time; the database is durable all the same");
+    let tasks = async {
+        for task in following.into_iter().chain(opened.tasks) {
+            task.await.ok();
         }
+    };
+    if tokio::time::timeout(ENDING, tasks).await.is_err() {
+        tracing::warn!("a task did not end in time; the database is durable all the same");
     }
     Ok(served?)
 }

@@ -102,7 +102,9 @@ impl<M: AgencyStatement> Signed<M> {
         let envelope = statement.envelope.as_ref().ok_or(SignedError::Malformed)?;
         let mut signed = Self::verify_envelope(envelope, directory)?;
         let head = &signed.head;
-        if head.signed_time > now + CLOCK_SKEW || (!M::NEVER_TOO_LATE && head.signed_time + LONGEST_DELIVERY < now) {
+        if head.signed_time > now + CLOCK_SKEW
+            || (!M::NEVER_TOO_LATE && head.signed_time + LONGEST_DELIVERY < now)
+        {
             return Err(SignedError::Age);
         }
         let bound = signed

@@ -19,7 +19,7 @@ const PER_CONNECTION: usize = 256;
 /// A connection is closed after this, so that a new handshake checks its certificate again.
 const CONNECTION_LIFE: Duration = Duration::from_secs(3600);
 /// How long requests under way may take after the stop signal.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(7);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

@@ -25,7 +25,9 @@ first bad index if the log does not hold.";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Lists the entries whose bodies this officer may read
-    #[command(after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from 100")]
+    #[command(
+        after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from 100"
+    )]
     List(ListArgs),
     /// Shows one entry, verified against the signed checkpoint
     #[command(after_help = "Example:\n  amanat --profile DIR audit get 17")]
@@ -36,7 +38,9 @@ pub(crate) enum Verb {
         log: At,
     },
     /// Prints an entry's receipt, which anyone can verify with the log's public key
-    #[command(after_help = "Example:\n  amanat --profile DIR --json audit proof 17 --log custodian")]
+    #[command(
+        after_help = "Example:\n  amanat --profile DIR --json audit proof 17 --log custodian"
+    )]
     Proof {
         #[arg(value_name = "INDEX")]
         index: u64,
@@ -86,7 +90,10 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
 }
 
 async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandError> {
-    let agency = args.agency.map(|name| connector.agency_named(&name)).transpose()?;
+    let agency = args
+        .agency
+        .map(|name| connector.agency_named(&name))
+        .transpose()?;
     let query = EntryQuery {
         agency,
         case: args.case,
@@ -96,7 +103,10 @@ async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandEr
         limit: args.limit,
     };
     let entries = connector.list_entries(args.log.into(), &query).await?;
-    let reports = entries.iter().map(|entry| render(connector, entry)).collect();
+    let reports = entries
+        .iter()
+        .map(|entry| render(connector, entry))
+        .collect();
     Ok(Report::list(reports, "no entries"))
 }
 
@@ -115,14 +125,23 @@ fn render(connector: &Connector, entry: &SeenEntry) -> Report {
         .iter()
         .map(|field| json!({ "path": field.path, "reason": withheld_name(field.reason()) }))
         .collect();
-    let case = entry.linkage.as_ref().and_then(|linkage| CaseId::parse(&linkage.case_id).ok());
-    let mut text =
-        format!("{:>6}  {}  {agency}  {action}  {decision}", entry.index, entry.time);
+    let case = entry
+        .linkage
+        .as_ref()
+        .and_then(|linkage| CaseId::parse(&linkage.case_id).ok());
+    let mut text = format!(
+        "{:>6}  {}  {agency}  {action}  {decision}",
+        entry.index, entry.time
+    );
     if !body.public_reason.is_empty() {
         text.push_str(&format!("  {}", body.public_reason));
     }
     if !released.is_empty() || !withheld.is_empty() {
-        text.push_str(&format!("  {} released, {} withheld", released.len(), withheld.len()));
+        text.push_str(&format!(
+            "  {} released, {} withheld",
+            released.len(),
+            withheld.len()
+        ));
     }
     if let Some(case) = case {
         text.push_str(&format!("  case {case}"));
@@ -138,11 +157,7 @@ fn render(connector: &Connector, entry: &SeenEntry) -> Report {
     )
 }
 
-async fn proof(
-    connector: &Connector,
-    server: Server,
-    index: u64,
-) -> Result<Report, CommandError> {
+async fn proof(connector: &Connector, server: Server, index: u64) -> Result<Report, CommandError> {
     let (_, receipt) = connector.get_entry(server, index).await?;
     let hashes: Vec<_> = receipt.inclusion_proof.iter().map(hex::encode).collect();
     let text = format!(
@@ -188,7 +203,11 @@ pub(crate) fn verified(report: &LogReport) -> Report {
             report.entries,
             report.root,
             report.bodies,
-            if report.compared.is_empty() { "nothing yet".to_owned() } else { report.compared.join(", ") },
+            if report.compared.is_empty() {
+                "nothing yet".to_owned()
+            } else {
+                report.compared.join(", ")
+            },
         ),
         json!({
             "verified": true, "log": report.server.name(), "origin": report.origin,

@@ -43,7 +43,9 @@ pub(crate) enum Verb {
     #[command(after_help = READ)]
     Read(ReadArgs),
     /// Lists the records that this agency may know of
-    #[command(after_help = "Examples:\n  amanat --profile DIR case list\n  amanat --profile DIR case list --case CASE")]
+    #[command(
+        after_help = "Examples:\n  amanat --profile DIR case list\n  amanat --profile DIR case list --case CASE"
+    )]
     List {
         /// Only this case
         #[arg(long)]
@@ -96,7 +98,10 @@ async fn submit(
     let submitted = connector.submit_case(file, case).await?;
     let (text, entries) = entries(&submitted.delivery);
     Ok(Report::new(
-        format!("case {}\nrecord {}, version {}\n{text}", submitted.case, submitted.record, submitted.version),
+        format!(
+            "case {}\nrecord {}, version {}\n{text}",
+            submitted.case, submitted.record, submitted.version
+        ),
         json!({
             "case": submitted.case, "record": submitted.record, "version": submitted.version,
             "entries": entries,
@@ -148,7 +153,8 @@ async fn records(
     records.sort_unstable();
     records.dedup();
     if records.is_empty() {
-        let known = "this agency knows of no such record; if you expect one, accept its referral first";
+        let known =
+            "this agency knows of no such record; if you expect one, accept its referral first";
         return Err(ConnectorError::Input(known.to_owned()).into());
     }
     Ok(records)
@@ -166,7 +172,10 @@ fn render(connector: &Connector, read: &Read) -> Report {
         .iter()
         .map(|(path, reason)| json!({ "path": path, "reason": withheld_name(*reason) }))
         .collect();
-    let mut text = format!("record {} of {source}, version {}\n", read.record_id, read.version);
+    let mut text = format!(
+        "record {} of {source}, version {}\n",
+        read.record_id, read.version
+    );
     text.push_str(&serde_json::to_string_pretty(&read.record).unwrap_or_default());
     for (path, reason) in &read.withheld {
         text.push_str(&format!("\nwithheld {path}: {}", withheld_name(*reason)));

@@ -17,12 +17,14 @@ fn parse<T: TryFrom<i32>>(
     name_of: fn(&T) -> &'static str,
 ) -> Result<T, String> {
     let upper = text.to_ascii_uppercase().replace('-', "_");
-    from_name(&format!("{prefix}{upper}")).filter(|_| upper != "UNSPECIFIED").ok_or_else(|| {
-        // The lists are numbered from 1 and shorter than this.
-        let codes = (1..64).filter_map(|number| T::try_from(number).ok());
-        let known: Vec<_> = codes.map(|code| short(name_of(&code), prefix)).collect();
-        format!("expected one of {}", known.join(", "))
-    })
+    from_name(&format!("{prefix}{upper}"))
+        .filter(|_| upper != "UNSPECIFIED")
+        .ok_or_else(|| {
+            // The lists are numbered from 1 and shorter than this.
+            let codes = (1..64).filter_map(|number| T::try_from(number).ok());
+            let known: Vec<_> = codes.map(|code| short(name_of(&code), prefix)).collect();
+            format!("expected one of {}", known.join(", "))
+        })
 }
 
 fn short(name: &'static str, prefix: &str) -> &'static str {

@@ -38,7 +38,9 @@ pub(crate) enum Verb {
         consent: ConsentId,
     },
     /// Lists the consents that this agency signed or is the recipient of
-    #[command(after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian")]
+    #[command(
+        after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian"
+    )]
     List {
         #[arg(long)]
         case: Option<CaseId>,
@@ -79,11 +81,7 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
     }
 }
 
-async fn grant(
-    connector: &Connector,
-    path: PathBuf,
-    case: CaseId,
-) -> Result<Report, CommandError> {
+async fn grant(connector: &Connector, path: PathBuf, case: CaseId) -> Result<Report, CommandError> {
     let text = fs::read_to_string(&path).map_err(|source| CommandError::File { path, source })?;
     let file: ConsentFile = serde_json::from_str(&text).map_err(|error| not_the_form(&error))?;
     let granted = connector.grant_consent(case, &file).await?;
@@ -121,11 +119,7 @@ fn not_the_form(error: &serde_json::Error) -> CommandError {
     CommandError::Form { message }
 }
 
-async fn list(
-    connector: &Connector,
-    case: Option<CaseId>,
-    at: At,
-) -> Result<Report, CommandError> {
+async fn list(connector: &Connector, case: Option<CaseId>, at: At) -> Result<Report, CommandError> {
     let consents = connector.list_consents(at.into(), case).await?;
     let reports = consents.iter().map(|consent| {
         let (source, recipient) =

@@ -45,7 +45,9 @@ pub(crate) enum Verb {
         referral: ReferralId,
     },
     /// Declines, with a reason
-    #[command(after_help = "Example:\n  amanat --profile DIR refer reject REFERRAL --reason NO_CAPACITY")]
+    #[command(
+        after_help = "Example:\n  amanat --profile DIR refer reject REFERRAL --reason NO_CAPACITY"
+    )]
     Reject {
         #[arg(value_name = "REFERRAL")]
         referral: ReferralId,
@@ -53,7 +55,9 @@ pub(crate) enum Verb {
         reason: RejectionReason,
     },
     /// Lists the referrals that this agency received, or sent
-    #[command(after_help = "Examples:\n  amanat --profile DIR refer list\n  amanat --profile DIR refer list --direction SENT")]
+    #[command(
+        after_help = "Examples:\n  amanat --profile DIR refer list\n  amanat --profile DIR refer list --direction SENT"
+    )]
     List {
         #[arg(long, value_parser = codes::direction, default_value = "RECEIVED")]
         direction: Direction,
@@ -84,18 +88,27 @@ pub(crate) struct SubmitArgs {
 pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
     match verb {
         Verb::Submit(args) => submit(connector, args).await,
-        Verb::Acknowledge { referral } => {
-            Ok(moved(referral, "acknowledged", &connector.acknowledge_referral(referral).await?))
-        }
-        Verb::Accept { referral } => {
-            Ok(moved(referral, "accepted", &connector.accept_referral(referral).await?))
-        }
-        Verb::Reject { referral, reason } => {
-            Ok(moved(referral, "rejected", &connector.reject_referral(referral, reason).await?))
-        }
+        Verb::Acknowledge { referral } => Ok(moved(
+            referral,
+            "acknowledged",
+            &connector.acknowledge_referral(referral).await?,
+        )),
+        Verb::Accept { referral } => Ok(moved(
+            referral,
+            "accepted",
+            &connector.accept_referral(referral).await?,
+        )),
+        Verb::Reject { referral, reason } => Ok(moved(
+            referral,
+            "rejected",
+            &connector.reject_referral(referral, reason).await?,
+        )),
         Verb::List { direction } => {
             let referrals = connector.list_referrals(direction).await?;
-            let reports = referrals.iter().map(|referral| render(connector, referral)).collect();
+            let reports = referrals
+                .iter()
+                .map(|referral| render(connector, referral))
+                .collect();
             Ok(Report::list(reports, "no referrals"))
         }
     }
@@ -124,10 +137,19 @@ fn moved(referral: ReferralId, what: &str, delivery: &Delivery) -> Report {
 }
 
 fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
-    let (sender, recipient) =
-        (connector.name_of(referral.sender), connector.name_of(referral.recipient));
-    let services: Vec<_> = referral.services.iter().map(|need| need_name(*need)).collect();
-    let (state, urgency) = (referral_state_name(referral.state), urgency_name(referral.urgency));
+    let (sender, recipient) = (
+        connector.name_of(referral.sender),
+        connector.name_of(referral.recipient),
+    );
+    let services: Vec<_> = referral
+        .services
+        .iter()
+        .map(|need| need_name(*need))
+        .collect();
+    let (state, urgency) = (
+        referral_state_name(referral.state),
+        urgency_name(referral.urgency),
+    );
     let rejection = referral.rejection.map(rejection_name);
     let shown = rejection.map_or_else(|| state.to_owned(), |why| format!("{state} ({why})"));
     Report::new(

@@ -78,7 +78,11 @@ impl Scenario {
             let acting = Acting::Officer("default".to_owned());
             agencies.insert(name, Connector::open(profile, acting, clock.clone()).await?);
         }
-        Ok(Self { agencies, printer, step: 0 })
+        Ok(Self {
+            agencies,
+            printer,
+            step: 0,
+        })
     }
 
     /// Plays it to the end.
@@ -88,10 +92,25 @@ impl Scenario {
         let police_record = (police.record, self.id(POLICE)?);
 
         let consent = self.grant(POLICE, case, POLICE_TO_SHELTER).await?;
-        self.denied_read(SHELTER, case, police_record, Purpose::Shelter, &["needs.needs"], "ACCESS_DENIED")
-            .await?;
+        self.denied_read(
+            SHELTER,
+            case,
+            police_record,
+            Purpose::Shelter,
+            &["needs.needs"],
+            "ACCESS_DENIED",
+        )
+        .await?;
         let needs = [Need::Safehouse, Need::LegalAid];
-        self.refer(POLICE, SHELTER, case, Purpose::Shelter, &needs, POLICE_TO_SHELTER).await?;
+        self.refer(
+            POLICE,
+            SHELTER,
+            case,
+            Purpose::Shelter,
+            &needs,
+            POLICE_TO_SHELTER,
+        )
+        .await?;
         let asked = [
             "subject.given_name",
             "trafficking.exploitation_types",
@@ -101,17 +120,28 @@ impl Scenario {
             "case.urgency",
             "case.fir_number",
         ];
-        let closed =
-            [("trafficking.narrative", "NOT_ALLOWED_FOR_ROLE"), ("case.fir_number", "NOT_ALLOWED_FOR_ROLE")];
-        self.read(SHELTER, case, police_record, Purpose::Shelter, &asked, &closed).await?;
+        let closed = [
+            ("trafficking.narrative", "NOT_ALLOWED_FOR_ROLE"),
+            ("case.fir_number", "NOT_ALLOWED_FOR_ROLE"),
+        ];
+        self.read(
+            SHELTER,
+            case,
+            police_record,
+            Purpose::Shelter,
+            &asked,
+            &closed,
+        )
+        .await?;
 
         let shelter = self.submit(SHELTER, SHELTER_CASE, Some(case)).await?;
         let shelter_record = (shelter.record, self.id(SHELTER)?);
         let to_police = self.grant(SHELTER, case, SHELTER_TO_POLICE).await?;
         let purpose = Purpose::Investigation;
         let needs = [Need::LegalAid];
-        let referral =
-            self.refer(SHELTER, POLICE, case, purpose, &needs, SHELTER_TO_POLICE).await?;
+        let referral = self
+            .refer(SHELTER, POLICE, case, purpose, &needs, SHELTER_TO_POLICE)
+            .await?;
         let asked = [
             "trafficking.status",
             "trafficking.methods_of_control",
@@ -123,11 +153,20 @@ impl Scenario {
             ("subject.safe_contact", "NOT_ALLOWED_FOR_ROLE"),
             ("placement.address", "NOT_ALLOWED_FOR_ROLE"),
         ];
-        self.read(POLICE, case, shelter_record, purpose, &asked, &closed).await?;
+        self.read(POLICE, case, shelter_record, purpose, &asked, &closed)
+            .await?;
 
         self.grant(POLICE, case, POLICE_TO_PROSECUTION).await?;
         let prosecution = Purpose::Prosecution;
-        self.refer(POLICE, PROSECUTION, case, prosecution, &needs, POLICE_TO_PROSECUTION).await?;
+        self.refer(
+            POLICE,
+            PROSECUTION,
+            case,
+            prosecution,
+            &needs,
+            POLICE_TO_PROSECUTION,
+        )
+        .await?;
         let read_by_prosecution = [
             "subject.given_name",
             "trafficking.exploitation_types",
@@ -137,22 +176,58 @@ impl Scenario {
             "case.offence_sections",
         ];
         let closed = [("subject.given_name", "NOT_ALLOWED_FOR_ROLE")];
-        self.read(PROSECUTION, case, police_record, prosecution, &read_by_prosecution, &closed)
-            .await?;
+        self.read(
+            PROSECUTION,
+            case,
+            police_record,
+            prosecution,
+            &read_by_prosecution,
+            &closed,
+        )
+        .await?;
 
         // Nobody referred her to the FIA or to the NGO; deportation is no purpose at all.
         let name = ["subject.given_name"];
-        self.denied_read(FIA, case, police_record, purpose, &name, "ACCESS_DENIED").await?;
-        self.denied_read(NGO, case, police_record, Purpose::Shelter, &name, "ACCESS_DENIED").await?;
+        self.denied_read(FIA, case, police_record, purpose, &name, "ACCESS_DENIED")
+            .await?;
+        self.denied_read(
+            NGO,
+            case,
+            police_record,
+            Purpose::Shelter,
+            &name,
+            "ACCESS_DENIED",
+        )
+        .await?;
         let deport = Purpose::ImmigrationEnforcement;
-        self.denied_read(POLICE, case, shelter_record, deport, &name, "PURPOSE_NOT_ALLOWED").await?;
+        self.denied_read(
+            POLICE,
+            case,
+            shelter_record,
+            deport,
+            &name,
+            "PURPOSE_NOT_ALLOWED",
+        )
+        .await?;
 
         self.withdraw(SHELTER, to_police).await?;
         let told = ["trafficking.narrative"];
-        self.denied_read(POLICE, case, shelter_record, purpose, &told, "CONSENT_NOT_IN_FORCE").await?;
+        self.denied_read(
+            POLICE,
+            case,
+            shelter_record,
+            purpose,
+            &told,
+            "CONSENT_NOT_IN_FORCE",
+        )
+        .await?;
 
         self.verify().await?;
-        Ok(Played { case, consent, referral })
+        Ok(Played {
+            case,
+            consent,
+            referral,
+        })
     }
 
     async fn submit(
@@ -164,7 +239,10 @@ impl Scenario {
         let json: Value = serde_json::from_str(file).map_err(|_| QuickstartError::CaseFile)?;
         let file = case_file::parse(&json).map_err(ConnectorError::Invalid)?;
         let submitted = self.connector(agency)?.submit_case(file, case).await?;
-        let text = format!("seals a record and deposits its key: case {}", submitted.case);
+        let text = format!(
+            "seals a record and deposits its key: case {}",
+            submitted.case
+        );
         self.allowed(agency, "SUBMIT_RECORD", text, &submitted.delivery)?;
         Ok(submitted)
     }
@@ -209,11 +287,22 @@ impl Scenario {
         let referred = self.connector(from)?.submit_referral(&new).await?;
         let text = format!("refers her to {to}");
         self.allowed(from, "SUBMIT_REFERRAL", text, &referred.delivery)?;
-        let delivery = self.connector(to)?.acknowledge_referral(referred.referral).await?;
+        let delivery = self
+            .connector(to)?
+            .acknowledge_referral(referred.referral)
+            .await?;
         let text = "acknowledges: it sees urgency and services, no content".to_owned();
         self.allowed(to, "ACKNOWLEDGE_REFERRAL", text, &delivery)?;
-        let delivery = self.connector(to)?.accept_referral(referred.referral).await?;
-        self.allowed(to, "ACCEPT_REFERRAL", "accepts: content opens".to_owned(), &delivery)?;
+        let delivery = self
+            .connector(to)?
+            .accept_referral(referred.referral)
+            .await?;
+        self.allowed(
+            to,
+            "ACCEPT_REFERRAL",
+            "accepts: content opens".to_owned(),
+            &delivery,
+        )?;
         Ok(referred.referral)
     }
 
@@ -245,8 +334,16 @@ impl Scenario {
             agency,
             action: "READ_RECORD",
             decision: "ALLOW",
-            text: format!("reads the record of {}, for {}", self.connector(agency)?.name_of(source), purpose_name(purpose)),
-            released: read.released.iter().map(|(path, _)| path.as_str()).collect(),
+            text: format!(
+                "reads the record of {}, for {}",
+                self.connector(agency)?.name_of(source),
+                purpose_name(purpose)
+            ),
+            released: read
+                .released
+                .iter()
+                .map(|(path, _)| path.as_str())
+                .collect(),
             withheld,
             audit_index: Some(read.gateway_index),
             custodian_audit_index: read.custodian_index,
@@ -294,10 +391,19 @@ impl Scenario {
         let as_expected = refusal.reason == reason
             || (!refusal.withheld.is_empty() && refusal.withheld.values().all(|why| why == reason));
         if !as_expected {
-            return Err(self.surprise(format!("the reason was {}", refusal.reason)).into());
+            return Err(self
+                .surprise(format!("the reason was {}", refusal.reason))
+                .into());
         }
-        let text = format!("is refused {}, for {}: {reason}", asked.join(", "), purpose_name(purpose));
-        let withheld = refusal.withheld.iter().map(|(path, why)| (path.as_str(), why.as_str()));
+        let text = format!(
+            "is refused {}, for {}: {reason}",
+            asked.join(", "),
+            purpose_name(purpose)
+        );
+        let withheld = refusal
+            .withheld
+            .iter()
+            .map(|(path, why)| (path.as_str(), why.as_str()));
         let line = Line {
             agency,
             action: "READ_RECORD",
@@ -334,7 +440,9 @@ impl Scenario {
             "verified": true, "entries": gateway.entries, "root": gateway.root,
             "custodian": { "entries": custodian.entries, "root": custodian.root },
         });
-        self.printer.print(&Report::new(text, json)).map_err(CommandError::Output)
+        self.printer
+            .print(&Report::new(text, json))
+            .map_err(CommandError::Output)
     }
 
     fn allowed(
@@ -345,7 +453,11 @@ impl Scenario {
         delivery: &Delivery,
     ) -> Result<(), CommandError> {
         let index = |server| {
-            delivery.entries.iter().find(|(at, _)| *at == server).map(|(_, index)| *index)
+            delivery
+                .entries
+                .iter()
+                .find(|(at, _)| *at == server)
+                .map(|(_, index)| *index)
         };
         let line = Line {
             agency,
@@ -364,7 +476,11 @@ impl Scenario {
         self.step += 1;
         let mut text = format!("{:>2}  {:<18} {}", self.step, line.agency, line.text);
         if !line.released.is_empty() {
-            text.push_str(&format!("\n    {:<18} got {}", "", line.released.join(", ")));
+            text.push_str(&format!(
+                "\n    {:<18} got {}",
+                "",
+                line.released.join(", ")
+            ));
         }
         if line.decision == "ALLOW" {
             for (path, reason) in &line.withheld {
@@ -385,7 +501,9 @@ impl Scenario {
             "audit_index": line.audit_index,
             "custodian_audit_index": line.custodian_audit_index,
         });
-        self.printer.print(&Report::new(text, json)).map_err(CommandError::Output)
+        self.printer
+            .print(&Report::new(text, json))
+            .map_err(CommandError::Output)
     }
 
     fn connector(&self, agency: &'static str) -> Result<&Connector, QuickstartError> {
@@ -399,7 +517,10 @@ impl Scenario {
     }
 
     fn surprise(&self, what: String) -> QuickstartError {
-        QuickstartError::Surprise { step: self.step + 1, what }
+        QuickstartError::Surprise {
+            step: self.step + 1,
+            what,
+        }
     }
 }
 
@@ -411,7 +532,13 @@ fn read_request(
     asked: &[&str],
 ) -> ReadRequest {
     let fields = asked.iter().map(|path| (*path).to_owned()).collect();
-    ReadRequest { case, record, source, fields, purpose }
+    ReadRequest {
+        case,
+        record,
+        source,
+        fields,
+        purpose,
+    }
 }
 
 fn consent_file(text: &str) -> Result<ConsentFile, QuickstartError> {

@@ -45,12 +45,16 @@ impl Stage {
         filter: &str,
         printer: Printer,
     ) -> Result<Self, QuickstartError> {
-        let temporary = match dir {
-            Some(_) => None,
-            None => Some(TempDir::with_prefix("amanat-").map_err(|source| {
-                QuickstartError::File { path: env::temp_dir(), source }
-            })?),
-        };
+        let temporary =
+            match dir {
+                Some(_) => None,
+                None => Some(TempDir::with_prefix("amanat-").map_err(|source| {
+                    QuickstartError::File {
+                        path: env::temp_dir(),
+                        source,
+                    }
+                })?),
+            };
         let folder = match (&dir, &temporary) {
             (Some(dir), _) => dir.as_path(),
             (None, Some(temporary)) => temporary.path(),
@@ -59,7 +63,13 @@ impl Stage {
         let exchange = development::make(folder, &system_clock(), &Blueprint::lahore())?;
         let gateway = start("gateway", &exchange.gateway, filter).await?;
         let custodian = start("custodian", &exchange.custodian, filter).await?;
-        Ok(Self { exchange, gateway, custodian, printer, _folder: temporary })
+        Ok(Self {
+            exchange,
+            gateway,
+            custodian,
+            printer,
+            _folder: temporary,
+        })
     }
 
     /// Stops both servers as their operators would, and removes a temporary folder.
@@ -102,7 +112,10 @@ impl Stage {
             self.exchange.custodian.address,
             folder.display(),
         );
-        self.printer.print(&Report::new(text, json!({ "tour": folder.join("tour.env") })))
+        self.printer.print(&Report::new(
+            text,
+            json!({ "tour": folder.join("tour.env") }),
+        ))
     }
 }
 
@@ -113,7 +126,10 @@ async fn start(
     filter: &str,
 ) -> Result<Child, QuickstartError> {
     let log = server.folder.join(format!("{name}.log"));
-    let failed = |source| QuickstartError::File { path: log.clone(), source };
+    let failed = |source| QuickstartError::File {
+        path: log.clone(),
+        source,
+    };
     let program = env::current_exe().map_err(failed)?;
     set_filter(&server.config, filter).map_err(failed)?;
     let output = File::create(&log).map_err(failed)?;
@@ -126,7 +142,10 @@ async fn start(
         .status()
         .await
         .map_err(failed)?;
-    let not_started = || QuickstartError::Start { name, log: log.clone() };
+    let not_started = || QuickstartError::Start {
+        name,
+        log: log.clone(),
+    };
     if !made.success() {
         return Err(not_started());
     }

@@ -8,7 +8,7 @@ use amanat_identity::{
 use amanat_schema::{
     Time,
     policy::Right,
-    statement::{Consent, Statement, StatementHead, Withdrawal},
+    statement::{Consent, Referral, Statement, StatementHead, Withdrawal},
 };
 use amanat_seal::statement::StatementError;
 
@@ -238,14 +238,36 @@ fn the_token_must_have_been_valid_when_the_statement_was_signed() {
 #[test]
 fn a_statement_is_delivered_within_seven_days_and_not_before_it_was_signed() {
     let exchange = Exchange::new();
-    let statement = withdrawal(&exchange, |_| {});
-    let at = |at| verify::<Withdrawal>(&exchange, &statement, at);
+    let token = exchange
+        .shelter
+        .token(&officer(&[Right::CaseWorker]), now());
+    let head = Some(exchange.shelter.head(1, &token, now()));
+    let statement = exchange.shelter.sign(
+        &Referral {
+            head,
+            ..Referral::default()
+        },
+        &token,
+    );
+    let at = |at| verify::<Referral>(&exchange, &statement, at);
     for good in [now() - MINUTE / 2, now(), now() + DAY * 7] {
         assert!(at(good).is_ok());
     }
     for bad in [now() - MINUTE, now() + DAY * 7 + Duration::from_millis(1)] {
         assert!(matches!(at(bad).err().unwrap(), SignedError::Age));
     }
+}
+
+#[test]
+fn a_withdrawal_is_never_too_late_and_still_not_from_the_future() {
+    let exchange = Exchange::new();
+    let statement = withdrawal(&exchange, |_| {});
+    let at = |at| verify::<Withdrawal>(&exchange, &statement, at);
+    assert!(at(now() + DAY * 25).is_ok());
+    assert!(matches!(
+        at(now() - MINUTE).err().unwrap(),
+        SignedError::Age
+    ));
 }
 
 #[test]
