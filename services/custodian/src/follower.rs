@@ -6,12 +6,11 @@ mod ladder;
 use std::{path::Path, time::Duration};
 
 use amanat_identity::Directory;
-use amanat_journal::{Journal, JournalError};
+use amanat_journal::{Journal, JournalError, note_file};
 use amanat_ledger::{LogVerifier, SignedCheckpoint};
 use amanat_schema::audit::{
     ConsistencyProof, GetConsistencyProofRequest, audit_service_client::AuditServiceClient,
 };
-use amanat_server::FileError;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -19,12 +18,9 @@ use tokio::{
 };
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::{
-    head_file,
-    store::{
-        Call, Custody, Reply,
-        head::{Contradiction, HeadCall, Observation, Observe, Seen, Standing},
-    },
+use crate::store::{
+    Call, Custody, Reply,
+    head::{Contradiction, HeadCall, Observation, Observe, Seen, Standing},
 };
 use ladder::Ladder;
 
@@ -58,8 +54,6 @@ struct Task {
 
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    #[error(transparent)]
-    File(#[from] FileError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("custody.gateway is no address that can be connected to: {0}")]
@@ -112,7 +106,9 @@ impl Follower {
         };
         let (waiting, queue) = mpsc::channel(WAITING);
         let (newest, receiver) = watch::channel(head);
-        let file = head_file::follow(file.to_owned(), receiver.clone());
+        let file = note_file::follow(file.to_owned(), receiver.clone(), |head: &Observation| {
+            &head.note
+        });
         let task = Task {
             journal,
             gateway,
@@ -253,7 +249,7 @@ async fn check_file(
     log: &LogVerifier,
     file: &Path,
 ) -> Result<Option<Observation>, FollowError> {
-    let note = head_file::read(file)?;
+    let note = note_file::read(file)?;
     let filed = note.as_deref().and_then(|note| log.open(note).ok());
     let seen = look(journal, filed.iter().map(|filed| filed.head.size).collect()).await?;
     if let Some(contradiction) = against_file(&seen, note.as_deref(), log) {

@@ -10,7 +10,6 @@
 
 mod config;
 mod follower;
-mod head_file;
 mod kek;
 mod key;
 mod store;
@@ -24,7 +23,7 @@ use amanat_desk::{
     setup::{Setup, SetupError},
 };
 use amanat_identity::{Directory, token::Audience};
-use amanat_journal::JournalError;
+use amanat_journal::{JournalError, note_file};
 use amanat_schema::{
     audit::audit_service_server::AuditServiceServer, clock::Clock,
     consent::consent_service_server::ConsentServiceServer,
@@ -74,7 +73,12 @@ pub enum CustodianError {
 /// [`CustodianError::Journal`], also if the database exists; [`CustodianError::File`].
 pub async fn init(config: &Config) -> Result<(), CustodianError> {
     amanat_journal::init(&config.log.journal(store::MIGRATIONS)).await?;
-    Ok(head_file::init(&config.custody.observed_head_file)?)
+    let seen = &config.custody.observed_head_file;
+    // One that is there stays: a new database behind it starts frozen.
+    if !seen.exists() {
+        note_file::begin(seen, "")?;
+    }
+    Ok(())
 }
 
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.

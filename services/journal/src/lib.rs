@@ -10,7 +10,7 @@
 
 mod batch;
 mod book;
-mod checkpoint_file;
+pub mod note_file;
 mod open;
 mod read;
 mod scribe;

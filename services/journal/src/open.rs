@@ -16,7 +16,7 @@ use sqlx::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{Book, Journal, JournalError, Reader, Writer, checkpoint_file, read, store};
+use crate::{Book, Journal, JournalError, Reader, Writer, note_file, read, store};
 
 /// The journal's own tables; a service's follow.
 const MIGRATION: &str = include_str!("../migrations/0001_journal.sql");
@@ -138,9 +138,10 @@ pub async fn open<B: Book>(
     let (journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest)?;
     let tasks = vec![
         tokio::spawn(writer.run(pool)),
-        tokio::spawn(checkpoint_file::follow(
+        tokio::spawn(note_file::follow(
             config.checkpoint_file.clone(),
             follow,
+            |checkpoint: &SignedCheckpoint| &checkpoint.text,
         )),
     ];
     Ok(Opened {
@@ -260,10 +261,10 @@ async fn against_file(
     signer: &LogSigner,
 ) -> Result<Option<String>, JournalError> {
     let head = state.edge.head();
-    let Some(note) = checkpoint_file::read(path)? else {
+    let Some(note) = note_file::read(path)? else {
         if head == Head::EMPTY {
             let first = amanat_ledger::sign(signer, head)?;
-            checkpoint_file::begin(path, &first.text)?;
+            note_file::begin(path, &first.text)?;
             return Ok(None);
         }
         let why = "the file of the last signed checkpoint is gone, but the log is not empty";

@@ -40,7 +40,6 @@ use tonic::{Request, transport::Channel};
 use super::gateway::{GatewayLog, GatewayServer};
 use crate::{
     follower::Follower,
-    head_file,
     kek::Kek,
     key::KeyDesk,
     store::{Custody, MIGRATIONS},
@@ -192,7 +191,7 @@ impl World {
         let (gateway, client) = GatewayServer::start(GatewayLog::new(Arc::new(gateway_log)));
         let clock = Arc::new(AtomicI64::new(START));
         amanat_journal::init(&journal(&folder)).await.unwrap();
-        head_file::init(&folder.path().join("observed-head")).unwrap();
+        amanat_journal::note_file::begin(&folder.path().join("observed-head"), "").unwrap();
         let statement_key = Arc::new(statement_key);
         let (custodian, tasks) = open(
             &folder,

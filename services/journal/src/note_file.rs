@@ -1,5 +1,5 @@
-//! The last signed checkpoint, kept in a file outside the database: a restored or truncated database
-//! cannot take it along, so the difference shows at the next start.
+//! The last signed note, kept in a file outside the database: a restored or truncated database cannot take
+//! it along, so the difference shows at the next start.
 
 use std::{
     fs::{self, File},
@@ -8,42 +8,51 @@ use std::{
     time::Duration,
 };
 
-use amanat_ledger::SignedCheckpoint;
 use tokio::sync::watch;
 
 use crate::JournalError;
 
-/// How far the file may be behind the log.
+/// How far the file may be behind the database.
 const WITHIN: Duration = Duration::from_millis(500);
 
-/// The note in the file; `None` if there is no file yet.
-pub(crate) fn read(path: &Path) -> Result<Option<String>, JournalError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// The note in the file; `None` if there is no file.
+///
+/// # Errors
+/// [`JournalError::File`] if it cannot be read. What is no text is no note either, and is found to be none.
+pub fn read(path: &Path) -> Result<Option<String>, JournalError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(path, &error)),
     }
 }
 
-/// Writes the first note, of the empty log: from then on an absent file is a lost one.
-pub(crate) fn begin(path: &Path, note: &str) -> Result<(), JournalError> {
+/// Writes the first note: from then on an absent file is a lost one.
+///
+/// # Errors
+/// [`JournalError::File`].
+pub fn begin(path: &Path, note: &str) -> Result<(), JournalError> {
     replace(path, note).map_err(|error| failed(path, &error))
 }
 
-/// Follows the log until the writer is gone and its last note is written. What was there when it began is
-/// not written: a frozen log must not replace the note that it contradicts.
-pub(crate) async fn follow(path: PathBuf, mut newest: watch::Receiver<Option<SignedCheckpoint>>) {
-    // The last note is still seen after the writer is gone.
+/// Follows what is newest until its sender is gone and its last note is written. What was there when it
+/// began is not written: a rolled-back database must not replace the note that it contradicts.
+pub async fn follow<T: Send + Sync>(
+    path: PathBuf,
+    mut newest: watch::Receiver<Option<T>>,
+    note_of: fn(&T) -> &str,
+) {
+    // The last note is still seen after the sender is gone.
     while newest.changed().await.is_ok() {
         let note = newest
             .borrow_and_update()
             .as_ref()
-            .map(|checkpoint| checkpoint.text.clone());
+            .map(|newest| note_of(newest).to_owned());
         if let Some(note) = note {
             let target = path.clone();
             let written = tokio::task::spawn_blocking(move || replace(&target, &note)).await;
             if !matches!(written, Ok(Ok(()))) {
-                tracing::error!(path = %path.display(), "the checkpoint file cannot be written");
+                tracing::error!(path = %path.display(), "the file of the last note cannot be written");
             }
         }
         tokio::time::sleep(WITHIN).await;
