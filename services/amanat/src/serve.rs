@@ -41,11 +41,9 @@ pub(crate) struct Configured {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error(transparent)]
-    GatewayConfig(#[from] amanat_gateway::ConfigError),
+    Config(#[from] amanat_gateway::ConfigError),
     #[error(transparent)]
     Gateway(#[from] amanat_gateway::GatewayError),
-    #[error(transparent)]
-    CustodianConfig(#[from] amanat_custodian::ConfigError),
     #[error(transparent)]
     Custodian(#[from] amanat_custodian::CustodianError),
     #[error(transparent)]

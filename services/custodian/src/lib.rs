@@ -37,7 +37,8 @@ use amanat_server::{
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-pub use config::{Config, ConfigError, Custody};
+pub use amanat_desk::setup::ConfigError;
+pub use config::{Config, Custody};
 pub use follower::FollowError;
 
 use follower::Follower;

@@ -3,6 +3,7 @@
 //! is refused too.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,7 +21,7 @@ use amanat_schema::{clock::Clock, statement::Envelope};
 use amanat_seal::WrapKey;
 use amanat_server::{FileError, Guard, LogFormat, private_key_pem, read_file, secret_hex};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::Rules;
@@ -95,6 +96,27 @@ pub enum SetupError {
     SigningKey { path: String },
     #[error("the log's signing key is not the one that the directory lists for this server")]
     OtherLogKey,
+}
+
+/// A configuration file that cannot be read, or is not valid at the line named.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct ConfigError {
+    path: String,
+    message: String,
+}
+
+/// Reads a server's configuration; unknown keys are for its type to refuse.
+///
+/// # Errors
+/// [`ConfigError`] with the file and the line.
+pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let error = |message: String| ConfigError {
+        path: path.display().to_string(),
+        message,
+    };
+    let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    toml::from_str(&text).map_err(|source| error(source.to_string()))
 }
 
 /// What a server starts from.

@@ -30,7 +30,8 @@ use amanat_schema::{
 use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
 use tokio::net::TcpListener;
 
-pub use config::{Config, ConfigError};
+pub use amanat_desk::setup::ConfigError;
+pub use config::Config;
 
 use directory::DirectoryDesk;
 use record::RecordDesk;

@@ -38,6 +38,12 @@ struct Read {
 }
 
 impl Read {
+    /// The same read by another agency than the source.
+    fn by_another(mut self) -> Self {
+        self.reader.agency = READER;
+        self
+    }
+
     /// A shelter reads an adult's whole record behind an accepted referral, without consent.
     fn by_shelter() -> Self {
         Self {

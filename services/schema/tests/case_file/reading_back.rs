@@ -183,9 +183,10 @@ proptest! {
         plaintext[at] = byte;
         if let Ok(rendered) = render(&values) {
             // A row of which nothing else was released cannot be written on its own.
-            prop_assume!(!rendered.to_string().contains("{}"));
-            let again = parse(&rendered).unwrap();
-            prop_assert_eq!(again.values(), &values);
+            if !rendered.to_string().contains("{}") {
+                let again = parse(&rendered).unwrap();
+                prop_assert_eq!(again.values(), &values);
+            }
         }
     }
 
