@@ -251,7 +251,7 @@ impl Connector {
         let leaves = leaves.await?;
         let receipted = self.compare_receipts(server, &leaves).await?;
         if receipted > 0 {
-            compared.push(format!("{receipted} receipts kept here"));
+            compared.push(format!("receipts kept here: {receipted}"));
         }
         let bodies = self.rehash_bodies(server, head.size, &leaves).await?;
         if let Some(checkpoint) = &checkpoint
