@@ -25,8 +25,9 @@ use crate::{
     pages::Pages,
 };
 
-/// A consent as an officer writes it down; unknown keys are refused.
-#[derive(Debug, Clone, Deserialize)]
+/// A consent as an officer writes it down; unknown keys are refused. Without `Debug`: its evidence part tells
+/// who took it from whom.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsentFile {
     /// PERMIT or DENY.
