@@ -21,12 +21,19 @@ const RECORD: &str = "amanat.record.v1.CaseRecord";
 /// Compiled for its descriptors only: a Rust struct full of personal values, with `Debug`, is what
 /// nothing here needs.
 const RECORD_FILE: &str = "amanat/record/v1/record.proto";
-/// Messages that carry a key, a token or an opening; `sensitive.rs` gives them a `Debug` that says so.
-const NO_DEBUG: [&str; 4] = [
+/// Messages that carry a key, a token, a pseudonym or an opening; `sensitive.rs` gives them a `Debug` that says so.
+const NO_DEBUG: [&str; 11] = [
     "amanat.audit.v1.Opening",
     "amanat.key.v1.DepositKeyRequest",
     "amanat.key.v1.FieldKey",
     "amanat.statement.v1.Statement",
+    "amanat.subject.v1.EpochToken",
+    "amanat.subject.v1.FindSubjectRequest",
+    "amanat.subject.v1.FindSubjectResponse",
+    "amanat.subject.v1.Merge",
+    "amanat.subject.v1.MergeSubjectsRequest",
+    "amanat.subject.v1.PlantCanaryRequest",
+    "amanat.subject.v1.SplitSubjectsRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

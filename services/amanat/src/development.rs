@@ -181,6 +181,7 @@ pub fn make(
         gateway: Some(gateway_entry),
         custodian: Some(custodian_entry),
         table_sha256: amanat_seal::sha256(DECISION_TABLE.as_bytes()).to_vec(),
+        oprf_keys: Vec::new(),
     });
     two.key.cosign(&mut signed);
     let directory = public.public("directory.bin", &signed.encode_to_vec())?;

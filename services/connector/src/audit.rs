@@ -102,6 +102,7 @@ impl Connector {
                 action: query.action.unwrap_or_default().into(),
                 decision: query.decision.unwrap_or_default().into(),
                 from_index: query.from,
+                ..ListEntriesRequest::default()
             };
             let answer = self.list_page(server, request).await?;
             for entry in &answer.entries {

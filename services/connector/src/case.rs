@@ -244,6 +244,7 @@ impl Connector {
                 case_id: case.map(CaseId::to_vec).unwrap_or_default(),
                 page_size: 0,
                 page_token: pages.token(),
+                ..ListVersionsRequest::default()
             };
             let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
             let request = with_token(request, &self.signer.token()?)?;

@@ -236,6 +236,7 @@ impl Connector {
                 case_id: case.map(CaseId::to_vec).unwrap_or_default(),
                 page_size: 0,
                 page_token: pages.token(),
+                ..ListConsentsRequest::default()
             };
             let asked = Asked::of(server, Action::ListConsents, &request);
             let request = with_token(request, &self.signer.token()?)?;

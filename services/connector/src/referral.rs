@@ -94,6 +94,7 @@ impl Connector {
             urgency: new.urgency.into(),
             minor_band: new.minor_band.into(),
             paths: new.paths.clone(),
+            previous_referral_id: Vec::new(),
         })?;
         let request = SubmitReferralRequest {
             request_id: request_id()?,
@@ -179,6 +180,7 @@ impl Connector {
                 state: ReferralState::Unspecified.into(),
                 page_size: 0,
                 page_token: pages.token(),
+                ..ListReferralsRequest::default()
             };
             let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
             let request = with_token(request, &self.signer.token()?)?;
@@ -213,6 +215,7 @@ impl Connector {
                 referral_id: id.to_vec(),
                 to_state: to.into(),
                 rejection_reason: reason.unwrap_or_default().into(),
+                outcome: 0,
             })?;
         let request = TransitionReferralRequest {
             request_id: request_id()?,
@@ -237,12 +240,16 @@ impl Connector {
         for envelope in &wire.transitions {
             let step = Signed::<ReferralTransition>::verify_envelope(envelope, &self.directory)?;
             let follows = step.head().follows == Some(newest);
-            let is_recipients = step.head().agency == terms.recipient;
+            let actor = match step.head().agency {
+                signer if signer == terms.recipient => Actor::Recipient,
+                signer if signer == terms.sender => Actor::Sender,
+                _ => return Err(untrustworthy("a step of a stranger")),
+            };
             let id = ReferralId::parse(&step.message().referral_id);
-            if !follows || !is_recipients || id != Ok(terms.referral) {
+            if !follows || id != Ok(terms.referral) {
                 return Err(untrustworthy("a step that does not follow"));
             }
-            state = after(state, step.message().to_state())
+            state = after(state, step.message().to_state(), actor)
                 .ok_or_else(|| untrustworthy("a step that may not be taken"))?;
             let reason = step.message().rejection_reason();
             rejection = Some(reason).filter(|reason| *reason != RejectionReason::Unspecified);
@@ -276,17 +283,20 @@ impl Connector {
     }
 }
 
-/// The state that a recipient's signed step leads to, if it may be taken.
-fn after(state: ReferralState, to: ReferralState) -> Option<ReferralState> {
+/// The state that a party's signed step leads to, if it may be taken.
+fn after(state: ReferralState, to: ReferralState, actor: Actor) -> Option<ReferralState> {
     let step = match to {
         ReferralState::Acknowledged => Step::Acknowledge,
         ReferralState::Accepted => Step::Accept,
         ReferralState::Rejected => Step::Reject,
+        ReferralState::InService => Step::Start,
+        ReferralState::Completed => Step::Complete,
+        ReferralState::Revoked => Step::Revoke,
         ReferralState::Unspecified | ReferralState::Submitted | ReferralState::Suspended => {
             return None;
         }
     };
-    amanat_policy::next(state, step, Actor::Recipient).ok()
+    amanat_policy::next(state, step, actor).ok()
 }
 
 fn untrustworthy(what: &str) -> ConnectorError {

@@ -117,7 +117,8 @@ impl KeyService for KeyDesk {
         let read = self
             .shown(wire.read_receipt.as_ref(), "read_receipt")
             .await?;
-        let directory = &self.desk.rules.directory;
+        let rules = self.desk.rules.current();
+        let directory = &rules.directory;
         let referral = wire
             .referral
             .map(|referral| Signed::<Referral>::verify_envelope(&referral, directory));
@@ -143,7 +144,8 @@ impl KeyService for KeyDesk {
         request: Request<GetObservedHeadRequest>,
     ) -> Result<Response<GetObservedHeadResponse>, Status> {
         amanat_server::peer(&request)?;
-        let directory = &self.desk.rules.directory;
+        let rules = self.desk.rules.current();
+        let directory = &rules.directory;
         let seen = self.follower.newest();
         let head = seen.as_ref().map_or(Head::EMPTY, |seen| seen.head);
         let observed = ObservedHead {
@@ -178,7 +180,7 @@ impl KeyDesk {
     async fn shown(&self, receipt: Option<&Receipt>, path: &str) -> Result<Shown, Refusal> {
         let expected = "a receipt of the gateway's log";
         let receipt = receipt.ok_or_else(|| Refusal::field(path, expected))?;
-        let shown = receipt::verify(receipt, &self.desk.rules.directory.gateway().log);
+        let shown = receipt::verify(receipt, &self.desk.rules.current().directory.gateway().log);
         if let Ok(proven) = &shown {
             self.follower.observe(proven.checkpoint.clone()).await;
         }

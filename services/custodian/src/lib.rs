@@ -101,26 +101,26 @@ pub async fn serve(
         Arc::clone(&clock),
     )?;
     let custody = &config.custody;
-    let statement_key = Arc::new(statement_key(custody, &rules.directory)?);
+    let directory = Arc::clone(&rules.current().directory);
+    let statement_key = Arc::new(statement_key(custody, &directory)?);
     let kek = kek(custody)?;
     let gateway = follower::connect(
         &custody.gateway,
-        &rules.directory,
+        &directory,
         &read_file(&config.server.certificate)?,
         &Zeroizing::new(read_file(&config.server.private_key)?),
     )?;
-    let keys = config.log.keys(&rules.directory.custodian().log)?;
+    let keys = config.log.keys(&directory.custodian().log)?;
     let book = store::Custody {
-        rules: Arc::clone(&rules),
+        rules: rules.clone(),
         statement_key: Arc::clone(&statement_key),
-        started: clock(),
     };
     let journal = config.log.journal(store::MIGRATIONS);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
     let (follower, following) = Follower::start(
         opened.journal.clone(),
         gateway,
-        &rules.directory.gateway().log,
+        &directory.gateway().log,
         &custody.observed_head_file,
     )
     .await?;

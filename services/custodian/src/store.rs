@@ -11,7 +11,7 @@ pub(crate) mod release;
 use std::{collections::BTreeSet, sync::Arc};
 
 use amanat_desk::{
-    Act, Refused, Rules, StatementFacts, Stored,
+    Act, Refused, Rulebook, Rules, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
@@ -40,11 +40,9 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
 
 /// The custodian's book.
 pub(crate) struct Custody {
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) rules: Rulebook,
     /// Signs deposit receipts; signing is deterministic.
     pub(crate) statement_key: Arc<SigningKey>,
-    /// When this process took its directory and table into use.
-    pub(crate) started: Time,
 }
 
 /// One verb with its checked arguments.
@@ -307,7 +305,7 @@ impl Book for Custody {
     }
 
     fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
-        let rules = &self.rules;
+        let rules = &*self.rules.current();
         match call {
             Call::Refused(call) => call.decide(rules),
             Call::Consent(call) => {
@@ -323,9 +321,9 @@ impl Book for Custody {
             }
             Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
             Call::Head(call) => head::decide(&mut facts.heads, rules, call, now),
-            Call::Deposit(call) => deposit::deposit(facts, self, call, now),
+            Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
             Call::Activate(call) => deposit::activate(facts, rules, call, now),
-            Call::Release(call) => release::release(facts, self, call, now),
+            Call::Release(call) => release::release(facts, rules, call, now),
             Call::Expire => deposit::expire(&mut facts.deposits, now),
             Call::AlarmMissing => missing::raise(&mut facts.missing, rules, now),
         }

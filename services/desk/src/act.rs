@@ -6,17 +6,40 @@ use amanat_identity::{Directory, Officer};
 use amanat_journal::{Draft, RequestKey};
 use amanat_policy::DecisionTable;
 use amanat_schema::{
-    AgencyId, RequestId,
+    AgencyId, RequestId, Time,
     audit::{Action, EntryBody, Linkage},
     policy::{AgencyKind, Decision},
 };
 use amanat_server::Refusal;
+use arc_swap::ArcSwap;
 
 /// What every decision is made by; the log names both by hash.
 pub struct Rules {
     pub directory: Arc<Directory>,
     pub table: DecisionTable,
     pub table_sha256: [u8; 32],
+    /// When this process took them into use.
+    pub since: Time,
+}
+
+/// The rules in use now; shared by a server's handlers and its book, and replaced as a whole when a newer
+/// directory comes.
+#[derive(Clone)]
+pub struct Rulebook(Arc<ArcSwap<Rules>>);
+
+impl Rulebook {
+    pub fn new(rules: Rules) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(rules)))
+    }
+
+    /// What is decided now is decided by these, to its end.
+    pub fn current(&self) -> Arc<Rules> {
+        self.0.load_full()
+    }
+
+    pub fn replace(&self, rules: Rules) {
+        self.0.store(Arc::new(rules));
+    }
 }
 
 /// One request of one officer, as far as it is known before it is decided.

@@ -15,12 +15,12 @@ use amanat_server::{Guard, LARGEST_REQUEST, Refusal};
 use prost::Message;
 use tonic::{Request, Status};
 
-use crate::{Act, Pages, Rules};
+use crate::{Act, Pages, Rulebook, Rules};
 
 /// What a service's handlers work with.
 pub struct Desk<B: Book> {
     pub guard: Guard,
-    pub rules: Arc<Rules>,
+    pub rules: Rulebook,
     pub journal: Journal<B>,
     pub reader: Reader,
     /// Opens what stands sealed beside the log, for the officer whose it is.
@@ -31,7 +31,7 @@ impl<B: Book> Clone for Desk<B> {
     fn clone(&self) -> Self {
         Self {
             guard: self.guard.clone(),
-            rules: Arc::clone(&self.rules),
+            rules: self.rules.clone(),
             journal: self.journal.clone(),
             reader: self.reader.clone(),
             openings: Arc::clone(&self.openings),
@@ -153,8 +153,8 @@ impl<B: Book> Desk<B> {
     ) -> Result<(Act, Signed<M>), Refusal> {
         let (agency, peer) = self.guard.peer_agency(request)?;
         let request_sha256 = request_sha256(request.get_ref())?;
-        let kind = self
-            .rules
+        let rules = self.rules.current();
+        let kind = rules
             .directory
             .agency(agency)
             .ok_or_else(Refusal::credential)?
@@ -162,7 +162,7 @@ impl<B: Book> Desk<B> {
         let statement =
             statement.ok_or_else(|| Refusal::field("statement", "a signed statement"))?;
         let now = (self.guard.clock)();
-        let signed = Signed::<M>::verify(statement, &self.rules.directory, &self.guard.tokens, now)
+        let signed = Signed::<M>::verify(statement, &rules.directory, &self.guard.tokens, now)
             .and_then(|signed| match signed.head().agency == agency {
                 true => Ok(signed),
                 false => Err(SignedError::Signer),

@@ -17,7 +17,7 @@ pub mod release;
 pub mod setup;
 mod statements;
 
-pub use act::{Act, Rules};
+pub use act::{Act, Rulebook, Rules};
 pub use desk::{Answered, Desk, Refused, refusal};
 pub use page::{Page, Pages};
 pub use statements::{Known, StatementFacts, Stored};

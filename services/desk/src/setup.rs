@@ -17,14 +17,14 @@ use amanat_identity::{
 use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
 use amanat_policy::DecisionTable;
-use amanat_schema::{clock::Clock, statement::Envelope};
+use amanat_schema::{Time, clock::Clock, statement::Envelope};
 use amanat_seal::WrapKey;
 use amanat_server::{FileError, Guard, LogFormat, private_key_pem, read_file, secret_hex};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::Rules;
+use crate::{Rulebook, Rules};
 
 /// `[server]`: where it listens and with which certificate.
 #[derive(Debug, Clone, Deserialize)]
@@ -121,7 +121,7 @@ pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 
 /// What a server starts from.
 pub struct Setup {
-    pub rules: Arc<Rules>,
+    pub rules: Rulebook,
     /// The directory as its registrars signed it.
     pub directory: Envelope,
     pub guard: Guard,
@@ -148,9 +148,9 @@ impl Setup {
             keys: keys.ok_or(SetupError::Registrar)?,
             threshold: files.threshold,
         };
-        let (directory, envelope) =
-            Directory::load(&files.file, &files.seen, &registrars, (clock)())?;
-        let rules = Arc::new(rules(Arc::new(directory), &files.decision_table)?);
+        let now = (clock)();
+        let (directory, envelope) = Directory::load(&files.file, &files.seen, &registrars, now)?;
+        let rules = rules(Arc::new(directory), &files.decision_table, now)?;
         let chain = certificates(&listen.certificate)?;
         let key = private_key_pem(&listen.private_key)?;
         let tls = server_config(chain, key, &rules.directory)?;
@@ -160,7 +160,7 @@ impl Setup {
             clock,
         );
         Ok(Self {
-            rules,
+            rules: Rulebook::new(rules),
             directory: envelope,
             guard,
             tls,
@@ -213,7 +213,7 @@ impl Log {
     }
 }
 
-fn rules(directory: Arc<Directory>, table: &Path) -> Result<Rules, SetupError> {
+fn rules(directory: Arc<Directory>, table: &Path, now: Time) -> Result<Rules, SetupError> {
     let path = || table.display().to_string();
     let bytes = read_file(table)?;
     let table_sha256 = amanat_seal::sha256(&bytes);
@@ -232,6 +232,7 @@ fn rules(directory: Arc<Directory>, table: &Path) -> Result<Rules, SetupError> {
         directory,
         table,
         table_sha256,
+        since: now,
     })
 }
 

@@ -81,9 +81,9 @@ pub async fn serve(
         Audience::Gateway,
         Arc::clone(&clock),
     )?;
-    let keys = config.log.keys(&rules.directory.gateway().log)?;
+    let keys = config.log.keys(&rules.current().directory.gateway().log)?;
     let book = Exchange {
-        rules: Arc::clone(&rules),
+        rules: rules.clone(),
     };
     let journal = config.log.journal(store::MIGRATIONS);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;

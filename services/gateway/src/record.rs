@@ -50,7 +50,12 @@ impl RecordService for RecordDesk {
         self.desk
             .authorise(&act, Action::PutRecord, &WRITERS, || of_case(case))
             .await?;
-        let put = parse_put(act, &signed, request.into_inner(), &self.desk.rules)?;
+        let put = parse_put(
+            act,
+            &signed,
+            request.into_inner(),
+            &self.desk.rules.current(),
+        )?;
         let answered = self.desk.call(Call::Put(Box::new(put))).await?;
         Ok(Response::new(PutRecordResponse {
             receipt: Some(answered.receipt),

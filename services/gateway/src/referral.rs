@@ -13,7 +13,7 @@ use amanat_schema::{
         TransitionReferralRequest, TransitionReferralResponse,
         referral_service_server::ReferralService,
     },
-    statement::{Referral, ReferralTransition, RejectionReason},
+    statement::{Referral, ReferralOutcome, ReferralTransition, RejectionReason},
 };
 use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
@@ -28,6 +28,7 @@ pub(crate) struct ReferralDesk {
 }
 
 const SENDERS: [Right; 1] = [Right::CaseWorker];
+const REVOKERS: [Right; 2] = [Right::CaseWorker, Right::Supervisor];
 const ACCEPTERS: [Right; 1] = [Right::Accepter];
 const PARTIES: [Right; 2] = [Right::CaseWorker, Right::Accepter];
 
@@ -80,6 +81,27 @@ impl ReferralService for ReferralDesk {
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
         self.transition(request, Step::Reject).await
+    }
+
+    async fn start_service(
+        &self,
+        request: Request<TransitionReferralRequest>,
+    ) -> Result<Response<TransitionReferralResponse>, Status> {
+        self.transition(request, Step::Start).await
+    }
+
+    async fn complete_referral(
+        &self,
+        request: Request<TransitionReferralRequest>,
+    ) -> Result<Response<TransitionReferralResponse>, Status> {
+        self.transition(request, Step::Complete).await
+    }
+
+    async fn revoke_referral(
+        &self,
+        request: Request<TransitionReferralRequest>,
+    ) -> Result<Response<TransitionReferralResponse>, Status> {
+        self.transition(request, Step::Revoke).await
     }
 
     async fn list_referrals(
@@ -148,6 +170,24 @@ impl ReferralDesk {
                 ReferralState::Accepted,
                 &ACCEPTERS[..],
             ),
+            Step::Start => (
+                "StartService",
+                Action::StartService,
+                ReferralState::InService,
+                &PARTIES[..],
+            ),
+            Step::Complete => (
+                "CompleteReferral",
+                Action::CompleteReferral,
+                ReferralState::Completed,
+                &PARTIES[..],
+            ),
+            Step::Revoke => (
+                "RevokeReferral",
+                Action::RevokeReferral,
+                ReferralState::Revoked,
+                &REVOKERS[..],
+            ),
             // A suspension is no agency's statement; it follows from a withdrawal.
             Step::Reject | Step::Suspend => (
                 "RejectReferral",
@@ -187,7 +227,8 @@ impl ReferralDesk {
 
     /// The recipient is of the directory and offers every service.
     fn capable(&self, terms: &ReferralTerms) -> Result<(), Refusal> {
-        let Some(recipient) = self.desk.rules.directory.agency(terms.recipient) else {
+        let rules = self.desk.rules.current();
+        let Some(recipient) = rules.directory.agency(terms.recipient) else {
             return Err(Refusal::field(
                 "referral.recipient_id",
                 "an agency of the directory",
@@ -238,6 +279,12 @@ fn parse_transition(
         has_reason == needs_reason,
         "rejection_reason",
         "a reason with a rejection, and only then",
+    );
+    let has_outcome = wire.outcome() != ReferralOutcome::Unspecified;
+    check(
+        has_outcome == (to == ReferralState::Completed),
+        "outcome",
+        "an outcome with a completion, and only then",
     );
     match referral {
         Ok(referral) if violations.is_empty() => Ok(referral),

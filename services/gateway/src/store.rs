@@ -4,10 +4,10 @@ pub(crate) mod record;
 pub(crate) mod referral;
 mod sealed;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use amanat_desk::{
-    Refused, Rules, StatementFacts, Stored,
+    Refused, Rulebook, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
@@ -29,7 +29,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
 
 /// The gateway's book.
 pub(crate) struct Exchange {
-    pub(crate) rules: Arc<Rules>,
+    pub(crate) rules: Rulebook,
 }
 
 /// One verb with its checked arguments.
@@ -197,7 +197,7 @@ impl Book for Exchange {
     }
 
     fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
-        let rules = &self.rules;
+        let rules = &*self.rules.current();
         match call {
             Call::Refused(call) => call.decide(rules),
             Call::Consent(call) => {

@@ -14,6 +14,7 @@ use amanat_schema::{
     policy::AgencyKind,
     record::{Need, Province},
     statement::Envelope,
+    subject::IdentifierDomain,
 };
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
@@ -42,6 +43,7 @@ pub struct Directory {
     gateway: Service,
     custodian: Service,
     table_sha256: [u8; 32],
+    oprf_keys: BTreeMap<(IdentifierDomain, u32), [u8; 32]>,
     sha256: [u8; 32],
 }
 
@@ -142,7 +144,19 @@ impl Directory {
                 return Err(field(&format!("{of} (it is another party's too)")));
             }
         }
+        let mut oprf_keys = BTreeMap::new();
+        for listed in &wire.oprf_keys {
+            let domain = Some(listed.domain()).filter(|d| *d != IdentifierDomain::Unspecified);
+            let parsed = (listed.epoch > 0).then_some(listed.epoch);
+            let parsed = domain.zip(parsed).zip(key(&listed.public_key));
+            let (name, key) = parsed.ok_or_else(|| field("oprf_keys"))?;
+            let is_new = !oprf_keys.values().any(|other| *other == key);
+            if !is_new || oprf_keys.insert(name, key).is_some() {
+                return Err(field("oprf_keys (one stands twice)"));
+            }
+        }
         Ok(Self {
+            oprf_keys,
             exchange_id: wire.exchange_id.clone(),
             version: wire.version,
             not_before,
@@ -229,6 +243,13 @@ impl Directory {
     /// Of the decision table's file.
     pub fn table_sha256(&self) -> &[u8; 32] {
         &self.table_sha256
+    }
+
+    /// The custodian's public OPRF keys of a domain, by epoch, oldest first; two while a new one takes over.
+    pub fn oprf_keys(&self, domain: IdentifierDomain) -> impl Iterator<Item = (u32, &[u8; 32])> {
+        let keys = self.oprf_keys.iter();
+        keys.filter(move |((of, _), _)| *of == domain)
+            .map(|((_, epoch), key)| (*epoch, key))
     }
 
     /// Of the signed bytes.

@@ -21,6 +21,11 @@ pub enum Step {
     Acknowledge,
     Accept,
     Reject,
+    /// The recipient begins to serve her.
+    Start,
+    Complete,
+    /// The sender takes it back.
+    Revoke,
     /// A consent that it rests on was withdrawn.
     Suspend,
 }
@@ -31,6 +36,9 @@ impl Step {
             Self::Acknowledge => "acknowledge",
             Self::Accept => "accept",
             Self::Reject => "reject",
+            Self::Start => "start the service of",
+            Self::Complete => "complete",
+            Self::Revoke => "revoke",
             Self::Suspend => "suspend",
         }
     }
@@ -85,6 +93,13 @@ pub fn next(
         (ReferralState::Acknowledged, Step::Reject, Actor::Recipient) => {
             Ok(ReferralState::Rejected)
         }
+        (ReferralState::Accepted, Step::Start, Actor::Recipient) => Ok(ReferralState::InService),
+        (ReferralState::InService, Step::Complete, Actor::Recipient) => {
+            Ok(ReferralState::Completed)
+        }
+        (open, Step::Revoke, Actor::Sender) if is_open(open) => Ok(ReferralState::Revoked),
+        // Closed for want of consent, it can still be taken back.
+        (ReferralState::Suspended, Step::Revoke, Actor::Sender) => Ok(ReferralState::Revoked),
         // Either party may hand in a withdrawal.
         (open, Step::Suspend, Actor::Sender | Actor::Recipient) if is_open(open) => {
             Ok(ReferralState::Suspended)
@@ -96,14 +111,21 @@ pub fn next(
 /// Whether anything can still happen to it.
 pub fn is_open(state: ReferralState) -> bool {
     match state {
-        ReferralState::Submitted | ReferralState::Acknowledged | ReferralState::Accepted => true,
-        ReferralState::Unspecified | ReferralState::Rejected | ReferralState::Suspended => false,
+        ReferralState::Submitted
+        | ReferralState::Acknowledged
+        | ReferralState::Accepted
+        | ReferralState::InService => true,
+        ReferralState::Unspecified
+        | ReferralState::Rejected
+        | ReferralState::Suspended
+        | ReferralState::Completed
+        | ReferralState::Revoked => false,
     }
 }
 
 /// Whether the recipient may read: before, it has the sender's submission to answer by and nothing else.
 pub fn opens_content(state: ReferralState) -> bool {
-    state == ReferralState::Accepted
+    matches!(state, ReferralState::Accepted | ReferralState::InService)
 }
 
 /// How long after the submission the recipient must have accepted or rejected.

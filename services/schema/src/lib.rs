@@ -34,5 +34,5 @@ mod generated {
 pub use generated::amanat::{
     audit::v1 as audit, consent::v1 as consent, directory::v1 as directory, error::v1 as error,
     key::v1 as key, policy::v1 as policy, record::v1 as record, referral::v1 as referral,
-    statement::v1 as statement,
+    statement::v1 as statement, subject::v1 as subject,
 };

@@ -1,11 +1,17 @@
-//! `Debug` for what carries a key, a token, an opening or a survivor's data: it names itself and shows
+//! `Debug` for what carries a key, a token, a pseudonym, an opening or a survivor's data: it names itself and shows
 //! nothing, so no log line, span or panic can.
 
 use std::fmt;
 
 use crate::{
-    audit::Opening, case_file::CaseFile, key::DepositKeyRequest, key::FieldKey,
+    audit::Opening,
+    case_file::CaseFile,
+    key::{DepositKeyRequest, FieldKey},
     statement::Statement,
+    subject::{
+        EpochToken, FindSubjectRequest, FindSubjectResponse, Merge, MergeSubjectsRequest,
+        PlantCanaryRequest, SplitSubjectsRequest,
+    },
 };
 
 macro_rules! shows_nothing {
@@ -18,4 +24,17 @@ macro_rules! shows_nothing {
     )+};
 }
 
-shows_nothing!(CaseFile, Opening, DepositKeyRequest, FieldKey, Statement);
+shows_nothing!(
+    CaseFile,
+    Opening,
+    DepositKeyRequest,
+    FieldKey,
+    Statement,
+    EpochToken,
+    FindSubjectRequest,
+    FindSubjectResponse,
+    Merge,
+    MergeSubjectsRequest,
+    PlantCanaryRequest,
+    SplitSubjectsRequest
+);

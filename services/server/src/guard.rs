@@ -8,6 +8,7 @@ use std::{
 
 use amanat_identity::{Caller, Directory, Peer, PeerName, TokenVerifier};
 use amanat_schema::{AgencyId, clock::Clock};
+use arc_swap::ArcSwap;
 use tonic::{Request, Status, service::Interceptor};
 
 use crate::Refusal;
@@ -19,7 +20,7 @@ type Refused = BTreeMap<Option<AgencyId>, u64>;
 /// Authenticates every request; shared with the service, which verifies statements by the same directory.
 #[derive(Clone)]
 pub struct Guard {
-    pub directory: Arc<Directory>,
+    directory: Arc<ArcSwap<Directory>>,
     pub tokens: Arc<TokenVerifier>,
     pub clock: Clock,
     refused: Arc<Mutex<Refused>>,
@@ -28,11 +29,16 @@ pub struct Guard {
 impl Guard {
     pub fn new(directory: Arc<Directory>, tokens: TokenVerifier, clock: Clock) -> Self {
         Self {
-            directory,
+            directory: Arc::new(ArcSwap::new(directory)),
             tokens: Arc::new(tokens),
             clock,
             refused: Arc::default(),
         }
+    }
+
+    /// The directory in use now.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
     }
 
     /// How many connections and requests of each agency were refused for their credentials since the last
@@ -71,7 +77,8 @@ impl Guard {
 
     fn authenticate(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let now = (self.clock)();
-        if !self.directory.in_force(now) {
+        let directory = self.directory();
+        if !directory.in_force(now) {
             tracing::error!("the directory is not in force; nothing is served");
             return Err(Refusal::credential().into());
         }
@@ -90,10 +97,10 @@ impl Guard {
         let PeerName::Agency(id) = peer.name else {
             return Err(Refusal::credential().into());
         };
-        let agency = self.directory.agency(id).ok_or_else(Refusal::credential)?;
+        let agency = directory.agency(id).ok_or_else(Refusal::credential)?;
         let officer = self
             .tokens
-            .verify_presented(token, id, &peer.certificate_sha256, &self.directory, now)
+            .verify_presented(token, id, &peer.certificate_sha256, &directory, now)
             .map_err(|why| {
                 tracing::info!(%why, agency = %id, "a token was refused");
                 Refusal::credential()

@@ -125,7 +125,7 @@ impl Door {
             }
         };
         let chain = stream.get_ref().1.peer_certificates()?;
-        let peer = amanat_identity::tls::peer(chain, &self.guard.directory)?;
+        let peer = amanat_identity::tls::peer(chain, &self.guard.directory())?;
         Some(Connection { stream, peer })
     }
 }

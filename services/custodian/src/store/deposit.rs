@@ -10,12 +10,12 @@ use amanat_schema::{
     policy::Decision,
     statement::{DepositReceipt, Envelope, RecordHeader},
 };
-use amanat_seal::{Binding, Header};
+use amanat_seal::{Binding, Header, statement::SigningKey};
 use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Custody, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage};
+use super::{Call, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage};
 use crate::kek;
 
 /// How long a key waits for the put of its record.
@@ -117,9 +117,15 @@ impl Deposit {
     }
 }
 
-pub(super) fn deposit(facts: &mut Facts, custody: &Custody, call: &DepositKey, now: Time) -> Ruled {
-    let (rules, linkage) = (&custody.rules, call.linkage());
-    match accept(facts, custody, call, now) {
+pub(super) fn deposit(
+    facts: &mut Facts,
+    rules: &Rules,
+    statement_key: &SigningKey,
+    call: &DepositKey,
+    now: Time,
+) -> Ruled {
+    let linkage = call.linkage();
+    match accept(facts, rules, statement_key, call, now) {
         Ok(receipt) => {
             let draft = call.act.allowed(rules, Action::DepositKey, linkage);
             done(Reply::Deposited(receipt.clone()), draft, receipt)
@@ -131,7 +137,8 @@ pub(super) fn deposit(facts: &mut Facts, custody: &Custody, call: &DepositKey, n
 /// The receipt: of this deposit, or of the first with the same header. An expired one gives its place up.
 fn accept(
     facts: &mut Facts,
-    custody: &Custody,
+    rules: &Rules,
+    statement_key: &SigningKey,
     call: &DepositKey,
     now: Time,
 ) -> Result<Vec<u8>, Objection> {
@@ -156,8 +163,8 @@ fn accept(
         let refusal = Refusal::version("the version is not the next one of this record");
         return Err(Objection::quiet(refusal, "not the next version"));
     }
-    let receipt = custody.statement_key.sign(&DepositReceipt {
-        exchange_id: custody.rules.directory.exchange_id().to_owned(),
+    let receipt = statement_key.sign(&DepositReceipt {
+        exchange_id: rules.directory.exchange_id().to_owned(),
         agency_id: binding.source.to_vec(),
         case_id: binding.case.to_vec(),
         record_id: binding.record.to_vec(),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use amanat_desk::{
-    Act,
+    Act, Rules,
     consent::{ConsentFacts, SourceCase, case_key},
     release::{log_release, record_facts, truths},
 };
@@ -25,7 +25,7 @@ use amanat_seal::Binding;
 use amanat_server::Refusal;
 
 use super::{
-    Custody, Facts, Objection, Reply, Ruled, Shown,
+    Facts, Objection, Reply, Ruled, Shown,
     claim::Claim,
     deposit::{Deposit, DepositFacts},
     linkage,
@@ -108,15 +108,9 @@ impl ReleaseKeys {
     }
 }
 
-pub(super) fn release(
-    facts: &mut Facts,
-    custody: &Custody,
-    call: &ReleaseKeys,
-    now: Time,
-) -> Ruled {
-    let rules = &custody.rules;
+pub(super) fn release(facts: &mut Facts, rules: &Rules, call: &ReleaseKeys, now: Time) -> Ruled {
     let observed = facts.heads.size();
-    let mut ruling = match check(facts, custody, call, now) {
+    let mut ruling = match check(facts, rules, call, now) {
         Ok((release, released)) => {
             let linkage = linkage(&call.read);
             let mut draft = call.act.allowed(rules, Action::ReleaseKeys, linkage);
@@ -144,7 +138,7 @@ pub(super) fn release(
 /// all have passed, but for the note of a consent that is missing here.
 fn check(
     facts: &mut Facts,
-    custody: &Custody,
+    rules: &Rules,
     call: &ReleaseKeys,
     now: Time,
 ) -> Result<(Release, Released), Objection> {
@@ -161,7 +155,7 @@ fn check(
     is_allowed_read(&entry.body)?;
     is_the_callers(&entry.body, &call.act)?;
     is_the_officers(&entry.body, call)?;
-    has_our_rules(&entry.body, custody, now)?;
+    has_our_rules(&entry.body, rules, now)?;
     is_in_time(&entry.body, now)?;
     heads.has_seen(&entry.checkpoint.head)?;
     let claim = is_asked_exactly(call)?;
@@ -181,7 +175,7 @@ fn check(
         referral,
         grants: &grants(consents, claim, redemption),
         context: Context::default(),
-        table: &custody.rules.table,
+        table: &rules.table,
         now,
     });
     let release = agrees(outcome, call, claim, consents, missing, redeemed, now)?;
@@ -257,15 +251,14 @@ fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection
     }
 }
 
-fn has_our_rules(body: &EntryBody, custody: &Custody, now: Time) -> Result<(), Objection> {
-    let rules = &custody.rules;
+fn has_our_rules(body: &EntryBody, rules: &Rules, now: Time) -> Result<(), Objection> {
     if body.directory_sha256 == rules.directory.sha256() && body.table_sha256 == rules.table_sha256
     {
         return Ok(());
     }
     let truth = "decided by another directory or table";
     // The two servers do not take a new directory into use in the same moment.
-    if custody.started.distance(now) <= RECENT {
+    if rules.since.distance(now) <= RECENT {
         Err(Objection::quiet(Refusal::access(), truth))
     } else {
         Err(Objection::alarm(Refusal::access(), truth))

@@ -145,7 +145,7 @@ where
     }
 
     fn known_agency(&self, recipient: AgencyId) -> Result<(), Refusal> {
-        match self.desk.rules.directory.agency(recipient) {
+        match self.desk.rules.current().directory.agency(recipient) {
             Some(_) => Ok(()),
             None => Err(Refusal::field(
                 "consent.recipient_id",
