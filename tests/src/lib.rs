@@ -53,10 +53,23 @@ pub struct Process {
 impl Running {
     /// Makes an exchange and starts its servers with a log filter, as in `trace`.
     pub fn start(program: &str, filter: &str) -> Self {
+        Self::start_with(program, filter, |_| {})
+    }
+
+    /// With budgets of identifiers that no load uses up.
+    pub fn start_for_load(program: &str) -> Self {
+        Self::start_with(program, "info", |custodian| {
+            for budget in ["officer_per_day", "agency_per_day"] {
+                custodian["oprf"][budget] = 1_000_000.into();
+            }
+        })
+    }
+
+    fn start_with(program: &str, filter: &str, custodian: impl FnOnce(&mut toml::Table)) -> Self {
         let folder = TempDir::with_prefix("amanat-test-").unwrap();
         let exchange =
-            development::make(folder.path(), &amanat::system_clock(), &Blueprint::lahore())
-                .unwrap();
+            development::make(folder.path(), &amanat::system_clock(), &Blueprint::pilot()).unwrap();
+        reconfigure(&exchange.custodian.config, custodian);
         let gateway = Process::make("gateway", program, &exchange.gateway, filter);
         let custodian = Process::make("custodian", program, &exchange.custodian, filter);
         let mut running = Self {
@@ -101,7 +114,14 @@ impl Running {
 
 /// The name of the exchange that [`Running::start`] makes.
 pub fn exchange_id() -> String {
-    Blueprint::lahore().exchange_id
+    Blueprint::pilot().exchange_id
+}
+
+/// Changes a configuration file.
+fn reconfigure(path: &Path, change: impl FnOnce(&mut toml::Table)) {
+    let mut config: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(path, toml::to_string(&config).unwrap()).unwrap();
 }
 
 /// Between two looks at something that is about to change.
@@ -111,10 +131,9 @@ pub async fn pause() {
 
 impl Process {
     fn make(name: &'static str, program: &str, server: &Server, filter: &str) -> Self {
-        let text = fs::read_to_string(&server.config).unwrap();
-        let mut config: toml::Table = toml::from_str(&text).unwrap();
-        config["telemetry"]["filter"] = filter.into();
-        fs::write(&server.config, toml::to_string(&config).unwrap()).unwrap();
+        reconfigure(&server.config, |config| {
+            config["telemetry"]["filter"] = filter.into();
+        });
         let made = Command::new(program)
             .args([name, "init", "--config"])
             .arg(&server.config)

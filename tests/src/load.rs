@@ -226,7 +226,7 @@ impl Lane {
         let text = format!("told in lane {} at turn {turn}", self.number);
         let file = case_file::parse(&with_leaf(leaf, &text)).unwrap();
         self.done.handed_in.push(source);
-        let submitted = self.source.submit_case(file, None).await?;
+        let submitted = self.source.submit_case(file, None).await?.delivered()?;
         let (case, record) = (submitted.case, submitted.record);
         let steps = [Action::DepositKey, Action::PutRecord, Action::ActivateKey];
         self.acknowledge(source, &submitted.delivery, &steps);

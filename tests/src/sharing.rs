@@ -42,6 +42,7 @@ pub async fn share(
         .map_err(|wrong| format!("{wrong:?}"))
         .unwrap();
     let submitted = source.submit_case(file, case).await.unwrap();
+    let submitted = submitted.delivered().unwrap();
     let case = submitted.case;
     let granted = source.grant_consent(case, consent).await.unwrap();
     let new = NewReferral {

@@ -87,7 +87,8 @@ impl Story {
 /// The police hand in a record in a case of its own.
 pub async fn submit(running: &Running) -> Submitted {
     let police = running.connector(POLICE).await;
-    police.submit_case(police_case(), None).await.unwrap()
+    let submitted = police.submit_case(police_case(), None).await.unwrap();
+    submitted.delivered().unwrap()
 }
 
 /// The police refer the case to the Dar-ul-Aman, which accepts.

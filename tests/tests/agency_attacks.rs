@@ -165,7 +165,7 @@ async fn list_consents(
 
 #[tokio::test]
 async fn a_referral_moves_by_its_recipients_signed_steps_one_after_another() {
-    use ReferralState::{Accepted, Acknowledged, Rejected};
+    use ReferralState::{Accepted, Acknowledged, Completed, InService, Rejected, Revoked};
     let running = running();
     let case = submit(&running).await.case;
     let [police, shelter, ngo] = [POLICE, SHELTER, NGO].map(|name| Party::open(&running, name));
@@ -241,6 +241,36 @@ async fn a_referral_moves_by_its_recipients_signed_steps_one_after_another() {
     );
     take(&shelter, Accepted, &accepted).await.unwrap();
     assert_eq!(reason(take(&shelter, Rejected, &rejected).await), conflict);
+    let third = newest(&shelter, referral).await;
+    for (what, party, to, expected) in [
+        ("taken back by its recipient", &shelter, Revoked, conflict),
+        ("taken back by a stranger", &ngo, Revoked, denied),
+        ("served by its sender", &police, InService, conflict),
+        ("ended before it began", &shelter, Completed, conflict),
+    ] {
+        let step = by(party, case, &third, to);
+        assert_eq!(reason(take(party, to, &step).await), expected, "{what}");
+    }
+    // What a step says beside its state is one of the codes, and stands with its own state only.
+    for (to, rejection_reason, outcome) in [
+        (InService, 0, 1),
+        (InService, 99, 0),
+        (Completed, 0, 0),
+        (Completed, 0, 99),
+    ] {
+        let said = shelter.sign(case, &third, |head| ReferralTransition {
+            head: Some(head),
+            referral_id: referral.to_vec(),
+            to_state: to.into(),
+            rejection_reason,
+            outcome,
+        });
+        let refused = reason(take(&shelter, to, &said).await);
+        assert_eq!(
+            refused, "FIELD_INVALID",
+            "{to:?} {rejection_reason} {outcome}"
+        );
+    }
     // A replay is answered as the first time, and changes nothing.
     take(&shelter, Acknowledged, &acknowledged).await.unwrap();
     let seen = running
@@ -272,6 +302,7 @@ fn step(
         referral_id: referral.to_vec(),
         to_state: to.into(),
         rejection_reason: i32::from(to == ReferralState::Rejected),
+        outcome: i32::from(to == ReferralState::Completed),
     })
 }
 
@@ -289,6 +320,9 @@ async fn take(
     let answer = match to {
         ReferralState::Accepted => referrals.accept_referral(request).await,
         ReferralState::Rejected => referrals.reject_referral(request).await,
+        ReferralState::InService => referrals.start_service(request).await,
+        ReferralState::Completed => referrals.complete_referral(request).await,
+        ReferralState::Revoked => referrals.revoke_referral(request).await,
         ReferralState::Acknowledged
         | ReferralState::Unspecified
         | ReferralState::Submitted

@@ -21,7 +21,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_survives_the_gateways_deaths() {
-    let mut running = Running::start(PROGRAM, "info");
+    let mut running = Running::start_for_load(PROGRAM);
     let load = Load::start(&running).await;
     die_repeatedly(&mut running.gateway).await;
     check(&running, load).await;
@@ -29,7 +29,7 @@ async fn what_was_answered_survives_the_gateways_deaths() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_survives_the_custodians_deaths() {
-    let mut running = Running::start(PROGRAM, "info");
+    let mut running = Running::start_for_load(PROGRAM);
     let load = Load::start(&running).await;
     die_repeatedly(&mut running.custodian).await;
     check(&running, load).await;
@@ -37,7 +37,7 @@ async fn what_was_answered_survives_the_custodians_deaths() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_leaves_nothing_to_recover() {
-    let mut running = Running::start(PROGRAM, "info");
+    let mut running = Running::start_for_load(PROGRAM);
     let load = Load::start(&running).await;
     for (server, folder) in [
         (&mut running.gateway, &running.exchange.gateway.folder),

@@ -8,7 +8,7 @@
     reason = "a failed step is a failed test"
 )]
 
-use amanat_connector::Server;
+use amanat_connector::{Server, Submitted};
 use amanat_ledger::{LogSigner, LogVerifier};
 use amanat_schema::{
     key::GetObservedHeadRequest, record::ReadRecordResponse, statement::ObservedHead,
@@ -116,7 +116,8 @@ async fn freezes_the_custodian_for_good(fork: Fork) {
             .connector(POLICE)
             .await
             .submit_case(police_case(), None)
-            .await;
+            .await
+            .and_then(Submitted::delivered);
         assert_eq!(reason(deposit), "LOG_INCONSISTENT");
         assert_eq!(observed(&running).await, head);
         assert_eq!(alarms(&oversight).await.len(), 1);

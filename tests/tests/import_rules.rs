@@ -43,13 +43,18 @@ const WITH_DESK: &[&str] = &[
 ];
 
 /// Each room, which of ours it may import, and why no others.
-const ROOMS: [(&str, &[&str], &str); 11] = [
+const ROOMS: [(&str, &[&str], &str); 12] = [
     (
         "amanat-schema",
         &[],
         "the schema is what all the others agree on",
     ),
     ("amanat-policy", &["amanat-schema"], "decisions are pure"),
+    (
+        "amanat-policyc",
+        &["amanat-schema", "amanat-policy"],
+        "the compiler writes the table and knows no server",
+    ),
     (
         "amanat-ledger",
         &["amanat-schema"],
@@ -106,7 +111,7 @@ const ROOMS: [(&str, &[&str], &str); 11] = [
 const WHOLE: [&str; 2] = ["amanat", "amanat-tests"];
 
 /// A library, with all whose names begin with its own, who may use it, and why no others.
-const LIBRARIES: [(&str, &[&str], &str); 3] = [
+const LIBRARIES: [(&str, &[&str], &str); 8] = [
     (
         "sqlx",
         &[
@@ -136,6 +141,31 @@ const LIBRARIES: [(&str, &[&str], &str); 3] = [
         "aws-lc-rs",
         &["amanat-seal", "amanat-ledger", "amanat-identity"],
         "primitives stay where they are reviewed",
+    ),
+    (
+        "cedar-policy",
+        &["amanat-policyc"],
+        "servers load the table and never run a policy engine",
+    ),
+    (
+        "amanat-policyc",
+        &[],
+        "the compiler of the table is a program of its own",
+    ),
+    (
+        "voprf",
+        &["amanat-seal"],
+        "primitives stay where they are reviewed",
+    ),
+    (
+        "rand_core",
+        &["amanat-seal"],
+        "only the oblivious function asks for this generator",
+    ),
+    (
+        "unicode-normalization",
+        &["amanat-schema"],
+        "an identifier has one spelling, decided in one place",
     ),
 ];
 

@@ -256,7 +256,7 @@ async fn refuse_nonsense(running: &Running, police: &Connector, shared: &Shared)
 
     let elsewhere = TempDir::new().unwrap();
     let clock = amanat::system_clock();
-    let other = development::make(elsewhere.path(), &clock, &Blueprint::lahore()).unwrap();
+    let other = development::make(elsewhere.path(), &clock, &Blueprint::pilot()).unwrap();
     let mut foreign = profile(running, POLICE);
     foreign.tls = Profile::load(&other.agencies[POLICE].folder).unwrap().tls;
     let acting = Acting::Officer("default".to_owned());

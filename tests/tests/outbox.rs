@@ -47,13 +47,15 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
         assert!(told.err.contains(word), "{}", told.err);
     }
     let waiting = running.tell_json(POLICE, &["outbox", "list"]);
-    assert_eq!(waiting.as_array().unwrap().len(), 1);
-    assert_eq!(
-        (&waiting[0]["kind"], &waiting[0]["answered"]),
-        (&json!("submission"), &json!(0))
-    );
+    assert_eq!(waiting.as_array().unwrap().len(), 2);
+    for (at, kind) in [(0, "subject"), (1, "submission")] {
+        assert_eq!(
+            (&waiting[at]["kind"], &waiting[at]["answered"]),
+            (&json!(kind), &json!(0))
+        );
+    }
     let kept = Kept::of(&running, POLICE).await;
-    assert_eq!(kept.len(), 1);
+    assert_eq!(kept.len(), 2);
     assert_nothing_of_the_case_is_readable(&running.exchange.agencies[POLICE].folder);
 
     for _ in 0..3 {
@@ -75,7 +77,7 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     let told = running.tell(POLICE, &["outbox", "deliver"]);
     assert_eq!((told.code, told.out.as_str()), (0, "nothing waits\n"));
 
-    let submission = Submission::of(&running, &kept[0]);
+    let submission = Submission::of(&running, &kept[1]);
     assert_eq!(
         submission.requests.len(),
         3,
@@ -103,26 +105,31 @@ async fn a_submission_that_lost_the_gateway_after_its_deposit_is_completed_later
     assert!(error.is_retryable(), "{error}");
 
     let pending = police.pending().await.unwrap();
+    let progress: Vec<_> = pending
+        .iter()
+        .map(|job| (job.kind.as_str(), job.progress))
+        .collect();
     assert_eq!(
-        (pending.len(), pending[0].progress),
-        (1, 1),
+        progress,
+        [("subject", 0), ("submission", 1)],
         "the custodian has answered"
     );
     let kept = Kept::of(&running, POLICE).await;
-    let outcome = police.deliver_pending().await.unwrap();
-    assert!(outcome[0].1.is_err(), "the gateway is still down");
+    for (job, outcome) in police.deliver_pending().await.unwrap() {
+        assert!(outcome.is_err(), "{}: the gateway is still down", job.kind);
+    }
     assert_eq!(Kept::of(&running, POLICE).await, kept);
 
     running.gateway.start();
     let outcomes = police.deliver_pending().await.unwrap();
-    let delivery = outcomes[0].1.as_ref().unwrap();
+    let delivery = outcomes[1].1.as_ref().unwrap();
     let servers: Vec<_> = delivery.entries.iter().map(|(server, _)| *server).collect();
     assert_eq!(
         servers,
         [Server::Gateway, Server::Custodian],
         "only what was left to do"
     );
-    let submission = Submission::of(&running, &kept[0]);
+    let submission = Submission::of(&running, &kept[1]);
     assert_eq!(
         submission.requests.len(),
         2,
@@ -156,10 +163,9 @@ async fn a_submission_that_lost_the_custodian_before_its_activation_is_completed
     );
 
     running.custodian.start();
-    police.deliver_pending().await.unwrap()[0]
-        .1
-        .as_ref()
-        .unwrap();
+    for (_, outcome) in police.deliver_pending().await.unwrap() {
+        outcome.unwrap();
+    }
     assert_eq!(police.pending().await.unwrap(), []);
     running.verify().await;
 }
@@ -182,7 +188,7 @@ async fn a_refused_job_leaves_the_queue_with_its_reason_and_holds_up_nothing() {
     );
     assert!(submit(&police).await.unwrap_err().is_retryable());
     let kept = Kept::of(&running, POLICE).await;
-    assert_eq!(kept.len(), 2);
+    assert_eq!(kept.len(), 3);
 
     running.gateway.start();
     running.custodian.start();
@@ -414,7 +420,8 @@ async fn submit(connector: &Connector) -> Result<Submitted, ConnectorError> {
     let file: Value = serde_json::from_str(&fs::read_to_string(CASE).unwrap()).unwrap();
     connector
         .submit_case(case_file::parse(&file).unwrap(), None)
-        .await
+        .await?
+        .delivered()
 }
 
 fn consent(recipient: &str) -> ConsentFile {

@@ -5,11 +5,20 @@ mod audit;
 mod case;
 mod codes;
 mod consent;
+mod history;
+mod oversight;
 mod refer;
+mod subject;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use amanat_connector::{Acting, Connector, ConnectorError, Delivery, Profile};
+use amanat_connector::{
+    Acting, Connector, ConnectorError, Delivery, IdentifierFile, Profile,
+};
+use amanat_schema::CaseId;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -33,9 +42,12 @@ pub(crate) struct As {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Submit, read and list case records
+    /// Submit, read, correct and list case records
     #[command(subcommand)]
     Case(case::Verb),
+    /// Find this agency's pseudonym of a person; merge and split pseudonyms
+    #[command(subcommand)]
+    Subject(subject::Verb),
     /// Grant, withdraw and list a survivor's consents
     #[command(subcommand)]
     Consent(consent::Verb),
@@ -45,6 +57,9 @@ pub(crate) enum Verb {
     /// Read and verify the logs of gateway and custodian
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Plant canaries and see who walks identifiers; for an oversight desk
+    #[command(subcommand)]
+    Oversight(oversight::Verb),
     /// Officer tokens
     #[command(subcommand)]
     Token(TokenVerb),
@@ -75,9 +90,11 @@ pub(crate) async fn run(verb: Verb, acting: As) -> Result<Report, CommandError> 
     let connector = open(acting).await?;
     match verb {
         Verb::Case(verb) => case::run(verb, &connector).await,
+        Verb::Subject(verb) => subject::run(verb, &connector).await,
         Verb::Consent(verb) => consent::run(verb, &connector).await,
         Verb::Refer(verb) => refer::run(verb, &connector).await,
         Verb::Audit(verb) => audit::run(verb, &connector).await,
+        Verb::Oversight(verb) => oversight::run(verb, &connector).await,
         Verb::Token(TokenVerb::Issue) => {
             let token = connector.token()?;
             Ok(Report::new(token.clone(), json!({ "token": token })))
@@ -171,4 +188,28 @@ pub(crate) fn entries(delivery: &Delivery) -> (String, serde_json::Value) {
         .collect::<Vec<_>>()
         .into();
     (text.join(", "), json)
+}
+
+/// This agency's other cases of a person, as every report shows them.
+pub(crate) fn own_cases(cases: &[CaseId]) -> String {
+    if cases.is_empty() {
+        "no other case of this agency is known here to be hers".to_owned()
+    } else {
+        let cases: Vec<_> = cases.iter().map(CaseId::to_string).collect();
+        format!("also in this agency's case {}", cases.join(", "))
+    }
+}
+
+/// A person's identifiers, from a file or, for `-`, from standard input.
+fn identifier_file(path: &Path) -> Result<IdentifierFile, CommandError> {
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin().lock())
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = text.map_err(|source| CommandError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|error| consent::not_the_form(&error))
 }

@@ -3,11 +3,12 @@
 //!
 //! Never for real records: whoever can read the folder holds every party's keys at once, which is what
 //! an exchange exists to prevent. Everything is made anew each time and nothing is overwritten. The
-//! directory is in force for 30 days; there is nothing to renew it with, make a new exchange then.
+//! directory and the revocation lists are in force for 30 days; [`Exchange::publish`] and
+//! [`Exchange::publish_list`] renew them.
 //!
 //! ```text
 //! registrars/     one.pem two.pem
-//! public/         directory.bin decision-table.txt
+//! public/         directory.bin decision-table.txt crls/ suspensions/
 //! gateway/        gateway.toml    keys/ data/ state/
 //! custodian/      custodian.toml  keys/ data/ state/
 //! agencies/NAME/  profile.toml    keys/ outbox/
@@ -18,6 +19,7 @@
 mod agency;
 mod authority;
 mod blueprint;
+mod change;
 mod config;
 mod folder;
 mod keys;
@@ -36,12 +38,17 @@ use amanat_schema::{AgencyId, Time, clock::Clock, directory};
 use prost::Message as _;
 
 pub use blueprint::{AgencyPlan, Blueprint};
+pub use change::{Certifier, Registrar};
 
 use folder::Folder;
 use keys::KeyFile;
 
 /// As long as a directory may be.
 const DIRECTORY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// In `public/`.
+const TABLE_FILE: &str = "decision-table.txt";
+const CRLS: &str = "crls";
+const SUSPENSIONS: &str = "suspensions";
 const DECISION_TABLE: &str = include_str!("../../../deploy/policies/decision-table.txt");
 
 /// An exchange that was made. All paths are absolute.
@@ -85,12 +92,18 @@ pub enum DevelopmentError {
     Folder { path: PathBuf, source: io::Error },
     #[error(transparent)]
     File(#[from] amanat_server::FileError),
+    #[error("{path} does not hold what this program put there")]
+    Changed { path: PathBuf },
+    #[error("no agency of the exchange is called {0}")]
+    UnknownAgency(String),
     #[error("no port is free on the loopback interface: {0}")]
     Port(io::Error),
     #[error("a certificate or its key cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
     #[error(transparent)]
     Key(#[from] amanat_seal::SealError),
+    #[error(transparent)]
+    Oprf(#[from] amanat_seal::oprf::OprfError),
     #[error(transparent)]
     Log(#[from] amanat_ledger::LedgerError),
     #[error("{path} cannot be written as TOML: {source}")]
@@ -109,6 +122,8 @@ struct Ground<'a> {
     threshold: usize,
     directory: PathBuf,
     decision_table: PathBuf,
+    crls: PathBuf,
+    suspensions: PathBuf,
     gateway: SocketAddr,
     custodian: SocketAddr,
     agencies: BTreeMap<String, AgencyId>,
@@ -147,7 +162,9 @@ pub fn make(
         registrars: registrars.keys.iter().map(hex::encode).collect(),
         threshold: registrars.threshold,
         directory: public.path("directory.bin"),
-        decision_table: public.public("decision-table.txt", DECISION_TABLE.as_bytes())?,
+        decision_table: public.public(TABLE_FILE, DECISION_TABLE.as_bytes())?,
+        crls: public.folder(CRLS)?.into_path(),
+        suspensions: public.folder(SUSPENSIONS)?.into_path(),
         gateway,
         custodian,
         agencies: plans
@@ -156,7 +173,7 @@ pub fn make(
             .collect(),
     };
     let (gateway, gateway_entry) = server::gateway(&root, &ground)?;
-    let (custodian, custodian_entry) = server::custodian(&root, &ground)?;
+    let (custodian, custodian_entry, oprf_keys) = server::custodian(&root, &ground)?;
     let parent = root.folder("agencies")?;
     let mut agencies = BTreeMap::new();
     let mut agency_entries = Vec::new();
@@ -181,7 +198,7 @@ pub fn make(
         gateway: Some(gateway_entry),
         custodian: Some(custodian_entry),
         table_sha256: amanat_seal::sha256(DECISION_TABLE.as_bytes()).to_vec(),
-        oprf_keys: Vec::new(),
+        oprf_keys,
     });
     two.key.cosign(&mut signed);
     let directory = public.public("directory.bin", &signed.encode_to_vec())?;

@@ -4,27 +4,36 @@
 //! its own connector over mutual TLS. Every step asserts what it shows, so a step that goes otherwise ends
 //! the play with a failure.
 
-mod scenario;
+mod play;
+mod prosecution;
+mod servitude;
 mod stage;
+mod walker;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{CommandError, clock::system_clock, output::Printer, serve::Signals};
 
-use scenario::{Played, Scenario};
+use play::Play;
+use servitude::Played;
 use stage::Stage;
 
 const EXAMPLES: &str = "\
 Examples:
   amanat quickstart                      play it, then keep the services up to try things
   amanat quickstart --exit               play it and stop; the exit code tells whether it held
+  amanat quickstart --scenario all       play every scenario there is, one after the other
   amanat quickstart --dir /tmp/amanat    keep keys, configurations, databases and logs there";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Quickstart {
+    /// Which scenario: 1 a survivor of domestic servitude is referred, 5 a prosecutor reads and a consent is
+    /// withdrawn, 6 a corrupt officer walks through identity numbers
+    #[arg(long, value_enum, default_value_t = Chosen::One)]
+    scenario: Chosen,
     /// Stop when it was played, with an exit code that tells whether every step held
     #[arg(long)]
     exit: bool,
@@ -34,6 +43,24 @@ pub(crate) struct Quickstart {
     /// What the services log, as in `info` or `trace`
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+/// The scenarios, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Chosen {
+    #[value(name = "1")]
+    One,
+    #[value(name = "5")]
+    Five,
+    #[value(name = "6")]
+    Six,
+    All,
+}
+
+impl Chosen {
+    fn has(self, scenario: Self) -> bool {
+        self == Self::All || self == scenario
+    }
 }
 
 /// What can go wrong in a play.
@@ -67,11 +94,13 @@ pub(crate) async fn run(args: Quickstart, printer: Printer) -> Result<(), Comman
         () = signals.received() => return Err(QuickstartError::Stopped.into()),
     };
     let played = tokio::select! {
-        played = play(&stage, printer) => played,
+        played = play(args.scenario, &stage, printer) => played,
         () = signals.received() => Err(QuickstartError::Stopped.into()),
     };
     let shown = match played {
-        Ok(played) if !args.exit => stage.print_next(&played).map_err(CommandError::Output),
+        Ok(played) if !args.exit => stage
+            .print_next(played.as_ref())
+            .map_err(CommandError::Output),
         played => played.map(drop),
     };
     if shown.is_ok() && !args.exit {
@@ -81,9 +110,23 @@ pub(crate) async fn run(args: Quickstart, printer: Printer) -> Result<(), Comman
     shown
 }
 
-async fn play(stage: &Stage, printer: Printer) -> Result<Played, CommandError> {
-    Scenario::open(stage, system_clock(), printer)
-        .await?
-        .play()
-        .await
+/// Plays what was chosen; answers the ids of scenario 1, if it was.
+async fn play(
+    chosen: Chosen,
+    stage: &Stage,
+    printer: Printer,
+) -> Result<Option<Played>, CommandError> {
+    let mut play = Play::open(stage, system_clock(), printer).await?;
+    let mut played = None;
+    if chosen.has(Chosen::One) {
+        played = Some(servitude::play(&mut play).await?);
+    }
+    if chosen.has(Chosen::Five) {
+        prosecution::play(&mut play).await?;
+    }
+    if chosen.has(Chosen::Six) {
+        walker::play(&mut play).await?;
+    }
+    play.verify().await?;
+    Ok(played)
 }

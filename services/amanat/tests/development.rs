@@ -34,7 +34,7 @@ struct Made {
 
 fn lahore() -> Made {
     let folder = TempDir::new().unwrap();
-    let exchange = make(folder.path(), &system_clock(), &Blueprint::lahore()).unwrap();
+    let exchange = make(folder.path(), &system_clock(), &Blueprint::pilot()).unwrap();
     Made {
         exchange,
         _folder: folder,
@@ -118,8 +118,8 @@ fn every_private_file_is_its_owners_alone() {
             assert_eq!(mode & 0o777, 0o600, "{}", file.display());
         }
     }
-    // Two registrars; six agencies with five files each; gateway with five, custodian with six.
-    assert_eq!(private, 2 + 6 * 5 + 5 + 6);
+    // Two registrars; eight agencies with five files each; gateway with seven, custodian with nine.
+    assert_eq!(private, 2 + 8 * 5 + 7 + 9);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_token_of_the_development_issuer_is_accepted_for_its_own_agency_only() {
 fn a_folder_that_holds_anything_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("kept"), "kept").unwrap();
-    let refused = make(folder.path(), &system_clock(), &Blueprint::lahore());
+    let refused = make(folder.path(), &system_clock(), &Blueprint::pilot());
     assert!(matches!(refused, Err(DevelopmentError::NotEmpty { .. })));
     assert_eq!(files(folder.path()), [folder.path().join("kept")]);
 }
@@ -257,7 +257,7 @@ fn the_clock_that_is_handed_in_decides_when_the_directory_is_in_force() {
     let exchange = make(
         &folder.path().join("new"),
         &(Arc::new(move || then) as _),
-        &Blueprint::lahore(),
+        &Blueprint::pilot(),
     );
     let directory = directory(&exchange.unwrap());
     let days = |n: u64| std::time::Duration::from_secs(n * 24 * 3600);

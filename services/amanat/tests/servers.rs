@@ -29,7 +29,7 @@ fn standard_error(output: &Output) -> String {
 }
 
 fn exchange(folder: &TempDir) -> Exchange {
-    make(folder.path(), &system_clock(), &Blueprint::lahore()).unwrap()
+    make(folder.path(), &system_clock(), &Blueprint::pilot()).unwrap()
 }
 
 /// Kills the process that a failed test leaves behind.

@@ -12,7 +12,12 @@ use amanat_schema::{
     statement::ObservedHead,
 };
 
-use crate::{Connector, ConnectorError, client::with_token, jobs::Asked, pages::Pages};
+use crate::{
+    Connector, ConnectorError,
+    client::with_token,
+    jobs::Asked,
+    pages::{self, Pages},
+};
 
 /// Which server's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +42,11 @@ pub struct EntryQuery {
     pub case: Option<CaseId>,
     pub action: Option<Action>,
     pub decision: Option<Decision>,
+    /// Entries from this time on.
+    pub since: Option<Time>,
+    /// Entries before this time.
+    pub until: Option<Time>,
+    /// The first index.
     pub from: u64,
     /// At most this many.
     pub limit: usize,
@@ -93,16 +103,17 @@ impl Connector {
     ) -> Result<Vec<SeenEntry>, ConnectorError> {
         let mut seen = Vec::new();
         let mut pages = Pages::default();
-        while seen.len() < query.limit {
+        while let Some(page_size) = pages::size(Some(query.limit), seen.len()) {
             let request = ListEntriesRequest {
-                page_size: PAGE.min(u32::try_from(query.limit - seen.len()).unwrap_or(PAGE)),
+                page_size,
                 page_token: pages.token(),
                 agency_id: query.agency.map(AgencyId::to_vec).unwrap_or_default(),
                 case_id: query.case.map(CaseId::to_vec).unwrap_or_default(),
                 action: query.action.unwrap_or_default().into(),
                 decision: query.decision.unwrap_or_default().into(),
                 from_index: query.from,
-                ..ListEntriesRequest::default()
+                from_time: query.since.map(Time::to_timestamp),
+                to_time: query.until.map(Time::to_timestamp),
             };
             let answer = self.list_page(server, request).await?;
             for entry in &answer.entries {

@@ -1,4 +1,6 @@
-//! Records: seal and submit, read and open, list.
+//! Records: read and open, list; [`submit`] seals and hands in.
+
+mod submit;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,38 +12,28 @@ use amanat_ledger::Proven;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, RequestId, Time,
     audit::Action,
-    case_file::{self, CaseFile},
-    catalogue::{FieldId, SCHEMA_VERSION},
-    key::{ActivateKeyRequest, DepositKeyRequest, ReleaseKeysRequest, ReleaseKeysResponse},
-    policy::{BasisKind, HandlingCode, Purpose, WithheldReason},
-    record::{
-        ListVersionsRequest, PutRecordRequest, ReadRecordRequest, ReadRecordResponse, RecordVersion,
-    },
+    case_file,
+    catalogue::FieldId,
+    key::{ReleaseKeysRequest, ReleaseKeysResponse},
+    policy::{BasisKind, Purpose, WithheldReason},
+    record::{ListVersionsRequest, ReadRecordRequest, ReadRecordResponse, RecordVersion},
     statement::RecordHeader,
 };
-use amanat_seal::{Binding, FieldKey, Header, SUITE};
-use prost::Message as _;
+use amanat_seal::{FieldKey, Header};
 use prost_types::FieldMask;
 
 use crate::{
-    Connector, ConnectorError, Delivery, Server,
+    Connector, ConnectorError, Server,
     client::with_token,
-    jobs::{Asked, Kind},
-    pages::Pages,
+    jobs::Asked,
+    pages::{self, Pages},
 };
+
+pub use submit::{Submitted, Undelivered};
 
 /// How often and how long a release waits for the custodian to catch up.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// A record that was handed in.
-#[derive(Debug, Clone)]
-pub struct Submitted {
-    pub case: CaseId,
-    pub record: RecordId,
-    pub version: u32,
-    pub delivery: Delivery,
-}
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -71,6 +63,26 @@ pub struct Read {
     pub custodian_index: Option<u64>,
 }
 
+/// Which record versions to list.
+#[derive(Debug, Clone, Default)]
+pub struct VersionQuery {
+    pub case: Option<CaseId>,
+    pub record: Option<RecordId>,
+    pub source: Option<AgencyId>,
+    /// At most this many; all of them if absent.
+    pub limit: Option<usize>,
+}
+
+impl From<Option<CaseId>> for VersionQuery {
+    /// All of a case, or of every case.
+    fn from(case: Option<CaseId>) -> Self {
+        Self {
+            case,
+            ..Self::default()
+        }
+    }
+}
+
 /// A record version in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionSeen {
@@ -78,80 +90,12 @@ pub struct VersionSeen {
     pub record: RecordId,
     pub version: u32,
     pub source: AgencyId,
+    /// Of the signed header's payload.
+    pub header_sha256: [u8; 32],
     pub put: Time,
 }
 
 impl Connector {
-    /// Validates, seals and submits a case file as the first version of a new record, in a new case if
-    /// none is named. The sealed submission is durable before the first call.
-    ///
-    /// # Errors
-    /// [`ConnectorError::Invalid`] with every violation. If a server cannot be reached, the submission
-    /// stays in the outbox and the error says so.
-    pub async fn submit_case(
-        &self,
-        file: CaseFile,
-        case: Option<CaseId>,
-    ) -> Result<Submitted, ConnectorError> {
-        let case = case.map_or_else(|| amanat_seal::random().map(CaseId::new), Ok)?;
-        let record = RecordId::new(amanat_seal::random()?);
-        let minor_band = file.minor_band(self.now());
-        let guardian_conflict = file.guardian_conflict();
-        let file = file.with_derived(minor_band, self.profile.agency);
-        let binding = Binding {
-            case,
-            record,
-            version: 1,
-            source: self.profile.agency,
-        };
-
-        let sealed = amanat_seal::seal_record(&binding, file.values())?;
-        let (routing, openings) = amanat_seal::commit_routing(&binding, file.values())?;
-        let header = self.signer.sign(case, None, |head| RecordHeader {
-            head: Some(head),
-            record_id: record.to_vec(),
-            version: binding.version,
-            schema_version: SCHEMA_VERSION,
-            suite: SUITE,
-            key_commitment: sealed.key_commitment.to_vec(),
-            minor_band: minor_band.into(),
-            guardian_conflict: guardian_conflict.into(),
-            handling_code: HandlingCode::H0None.into(),
-            fields: sealed.fields,
-            routing,
-        })?;
-        let deposit = DepositKeyRequest {
-            request_id: request_id()?,
-            header: Some(header.clone()),
-            record_key: sealed.key.expose().to_vec(),
-        };
-        let put = PutRecordRequest {
-            request_id: request_id()?,
-            header: Some(header),
-            sealed: Some(sealed.slots),
-            routing: openings,
-            deposit_receipt: None,
-        };
-        let activate = ActivateKeyRequest {
-            request_id: request_id()?,
-            put_receipt: None,
-        };
-        let requests = vec![
-            deposit.encode_to_vec(),
-            put.encode_to_vec(),
-            activate.encode_to_vec(),
-        ];
-        let delivery = self
-            .deliver_now(Kind::Submission, &record.to_string(), requests)
-            .await?;
-        Ok(Submitted {
-            case,
-            record,
-            version: binding.version,
-            delivery,
-        })
-    }
-
     /// Reads fields of a record: the gateway decides and logs, the custodian decides again and releases
     /// the keys, and what is opened is exactly what the source sealed.
     ///
@@ -229,22 +173,24 @@ impl Connector {
         })
     }
 
-    /// The record versions that this agency may know of.
+    /// The record versions that this agency may know of, oldest first.
     ///
     /// # Errors
     /// [`ConnectorError::Refused`].
     pub async fn list_versions(
         &self,
-        case: Option<CaseId>,
+        query: impl Into<VersionQuery>,
     ) -> Result<Vec<VersionSeen>, ConnectorError> {
+        let query = query.into();
         let mut versions = Vec::new();
         let mut pages = Pages::default();
-        loop {
+        while let Some(page_size) = pages::size(query.limit, versions.len()) {
             let request = ListVersionsRequest {
-                case_id: case.map(CaseId::to_vec).unwrap_or_default(),
-                page_size: 0,
+                case_id: query.case.map(CaseId::to_vec).unwrap_or_default(),
+                record_id: query.record.map(RecordId::to_vec).unwrap_or_default(),
+                source_id: query.source.map(AgencyId::to_vec).unwrap_or_default(),
+                page_size,
                 page_token: pages.token(),
-                ..ListVersionsRequest::default()
             };
             let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
             let request = with_token(request, &self.signer.token()?)?;
@@ -261,9 +207,10 @@ impl Connector {
                 versions.push(seen);
             }
             if !pages.next(GATEWAY, answer.next_page_token)? {
-                return Ok(versions);
+                break;
             }
         }
+        Ok(versions)
     }
 
     /// The header is the source's own, of the record asked for, and no older than one seen before.
@@ -401,6 +348,7 @@ impl VersionSeen {
             record: RecordId::parse(&wire.record_id).ok()?,
             version: wire.version,
             source: AgencyId::parse(&wire.source_id).ok()?,
+            header_sha256: wire.header_sha256.as_slice().try_into().ok()?,
             put: Time::parse(wire.put_time.as_ref()).ok()?,
         })
     }

@@ -1,13 +1,18 @@
 //! The two servers, over mutual TLS: each must prove to be the one that the directory lists.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use amanat_identity::{Directory, Service, tls::client_config};
+use amanat_identity::{Directory, RevocationFolder};
 use amanat_schema::{
     audit::audit_service_client::AuditServiceClient,
+    clock::Clock,
     consent::consent_service_client::ConsentServiceClient,
-    key::key_service_client::KeyServiceClient, record::record_service_client::RecordServiceClient,
+    key::key_service_client::KeyServiceClient,
+    record::record_service_client::RecordServiceClient,
     referral::referral_service_client::ReferralServiceClient,
+    subject::{
+        oprf_service_client::OprfServiceClient, subject_service_client::SubjectServiceClient,
+    },
 };
 use tonic::{
     Request,
@@ -15,7 +20,10 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{ConnectorError, Profile, transport};
+use crate::{
+    ConnectorError, Profile,
+    transport::{self, Client},
+};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(30);
@@ -30,10 +38,24 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    pub(crate) fn new(profile: &Profile, directory: &Directory) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(
+        profile: &Profile,
+        directory: &Arc<Directory>,
+        clock: &Clock,
+    ) -> Result<Self, ConnectorError> {
+        let client = |server| -> Result<Client, ConnectorError> {
+            Ok(Client {
+                chain: profile.certificates()?,
+                key: profile.private_key()?,
+                directory: Arc::clone(directory),
+                server,
+                lists: RevocationFolder::new(&profile.directory.crls),
+                clock: Arc::clone(clock),
+            })
+        };
         Ok(Self {
-            gateway: channel(profile, &profile.gateway, directory.gateway())?,
-            custodian: channel(profile, &profile.custodian, directory.custodian())?,
+            gateway: channel(&profile.gateway, client(crate::Server::Gateway)?)?,
+            custodian: channel(&profile.custodian, client(crate::Server::Custodian)?)?,
         })
     }
 
@@ -43,6 +65,14 @@ impl Servers {
 
     pub(crate) fn referrals(&self) -> ReferralServiceClient<Channel> {
         ReferralServiceClient::new(self.gateway.clone()).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
+    pub(crate) fn subjects(&self) -> SubjectServiceClient<Channel> {
+        SubjectServiceClient::new(self.gateway.clone())
+    }
+
+    pub(crate) fn oprf(&self) -> OprfServiceClient<Channel> {
+        OprfServiceClient::new(self.custodian.clone())
     }
 
     pub(crate) fn keys(&self) -> KeyServiceClient<Channel> {
@@ -65,18 +95,16 @@ impl Servers {
     }
 }
 
-fn channel(profile: &Profile, url: &str, service: &Service) -> Result<Channel, ConnectorError> {
+fn channel(url: &str, client: Client) -> Result<Channel, ConnectorError> {
     let invalid = || ConnectorError::Input("gateway and custodian are https:// addresses".into());
     let address = url.strip_prefix("https://").ok_or_else(invalid)?;
-    let tls = client_config(profile.certificates()?, profile.private_key()?, service)
-        .map_err(|error| ConnectorError::Input(error.to_string()))?;
     // The transport brings its own TLS, so that gRPC sees a plain connection of an https origin.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| invalid())?
         .origin(url.parse().map_err(|_| invalid())?)
         .connect_timeout(CONNECT)
         .timeout(REQUEST);
-    transport::channel(endpoint, tls, service)
+    transport::channel(endpoint, client)
 }
 
 /// A request that an officer asks with a token.

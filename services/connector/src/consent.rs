@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use amanat_identity::Signed;
 use amanat_schema::{
     AgencyId, CaseId, ConsentId, Time, Violation,
     audit::Action,
@@ -22,7 +21,7 @@ use crate::{
     case::request_id,
     client::with_token,
     jobs::{Asked, Kind},
-    pages::Pages,
+    pages::{self, Pages},
 };
 
 /// A consent as an officer writes it down; unknown keys are refused. Without `Debug`: its evidence part tells
@@ -79,6 +78,26 @@ pub struct Granted {
     pub delivery: Delivery,
 }
 
+/// Which consents to list.
+#[derive(Debug, Clone, Default)]
+pub struct ConsentQuery {
+    pub case: Option<CaseId>,
+    pub recipient: Option<AgencyId>,
+    pub purpose: Option<Purpose>,
+    /// At most this many; all of them if absent.
+    pub limit: Option<usize>,
+}
+
+impl From<Option<CaseId>> for ConsentQuery {
+    /// All of a case, or of every case.
+    fn from(case: Option<CaseId>) -> Self {
+        Self {
+            case,
+            ..Self::default()
+        }
+    }
+}
+
 /// A consent in a list.
 #[derive(Debug, Clone)]
 pub struct ConsentSeen {
@@ -90,7 +109,11 @@ pub struct ConsentSeen {
     pub purpose: Purpose,
     pub paths: Vec<String>,
     pub expires: Time,
+    /// When the server recorded it.
+    pub recorded: Time,
     pub status: ConsentStatus,
+    /// False if the source is gone from the directory: its signature can no longer be checked.
+    pub verified: bool,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -220,23 +243,25 @@ impl Connector {
         Err(ConnectorError::Input(unknown.to_owned()))
     }
 
-    /// The consents that this agency signed or is the recipient of, at one server.
+    /// The consents that this agency signed or is the recipient of, at one server, oldest first.
     ///
     /// # Errors
     /// [`ConnectorError::Refused`].
     pub async fn list_consents(
         &self,
         server: Server,
-        case: Option<CaseId>,
+        query: impl Into<ConsentQuery>,
     ) -> Result<Vec<ConsentSeen>, ConnectorError> {
+        let query = query.into();
         let mut consents = Vec::new();
         let mut pages = Pages::default();
-        loop {
+        while let Some(page_size) = pages::size(query.limit, consents.len()) {
             let request = ListConsentsRequest {
-                case_id: case.map(CaseId::to_vec).unwrap_or_default(),
-                page_size: 0,
+                case_id: query.case.map(CaseId::to_vec).unwrap_or_default(),
+                page_size,
                 page_token: pages.token(),
-                ..ListConsentsRequest::default()
+                recipient_id: query.recipient.map(AgencyId::to_vec).unwrap_or_default(),
+                purpose: query.purpose.unwrap_or_default().into(),
             };
             let asked = Asked::of(server, Action::ListConsents, &request);
             let request = with_token(request, &self.signer.token()?)?;
@@ -251,9 +276,10 @@ impl Connector {
                 consents.push(self.seen_consent(server, consent)?);
             }
             if !pages.next(server.name(), answer.next_page_token)? {
-                return Ok(consents);
+                break;
             }
         }
+        Ok(consents)
     }
 
     fn seen_consent(
@@ -263,14 +289,14 @@ impl Connector {
     ) -> Result<ConsentSeen, ConnectorError> {
         let malformed = || ConnectorError::untrustworthy(server.name(), "a malformed consent");
         let envelope = wire.consent.as_ref().ok_or_else(malformed)?;
-        let signed = Signed::<Consent>::verify_envelope(envelope, &self.directory)?;
-        let terms = amanat_policy::parse_consent(signed.message()).map_err(|_| malformed())?;
+        let told = self.told::<Consent>(server, envelope)?;
+        let terms = amanat_policy::parse_consent(&told.message).map_err(|_| malformed())?;
         Ok(ConsentSeen {
             consent: terms.consent,
             case: terms.case,
             source: terms.source,
             recipient: terms.recipient,
-            decision: signed.message().decision(),
+            decision: told.message.decision(),
             purpose: terms.purpose,
             paths: terms
                 .paths
@@ -278,7 +304,9 @@ impl Connector {
                 .map(|field| field.field().path.to_owned())
                 .collect(),
             expires: terms.expires_at,
+            recorded: Time::parse(wire.record_time.as_ref()).map_err(|_| malformed())?,
             status: wire.status(),
+            verified: told.verified,
         })
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use amanat_identity::{DirectoryError, SignedError, TokenError};
+use amanat_identity::{CrlError, DirectoryError, SignedError, TokenError};
 use amanat_ledger::ReceiptError;
 use amanat_schema::Violation;
 use amanat_seal::SealError;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{ProfileError, VerifyError};
+use crate::{ProfileError, VerifyError, transport::ConnectError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
@@ -17,6 +17,9 @@ pub enum ConnectorError {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// Without it no identifier of a kind becomes a token.
+    #[error("the directory lists no key for identifiers of this kind")]
+    NoOprfKey,
     #[error("the outbox cannot be used: {0}")]
     Keep(String),
     #[error(transparent)]
@@ -31,6 +34,12 @@ pub enum ConnectorError {
     /// The TLS handshake was refused: no request reached a service.
     #[error("the server refused this agency's certificate, or is not the server of the directory")]
     Credential,
+    /// It is not known which of the server's certificates are revoked.
+    #[error(transparent)]
+    Revocation(CrlError),
+    /// By the server's own authority.
+    #[error("the certificate of {server} is revoked, so whoever shows it is not that server")]
+    ServerRevoked { server: String },
     #[error("the server cannot be reached")]
     Unreachable,
     /// A server's answer does not hold what it must prove.
@@ -75,12 +84,14 @@ impl ConnectorError {
     pub fn reason(&self) -> &str {
         match self {
             Self::Profile(_) => "PROFILE_INVALID",
-            Self::Directory(_) => "DIRECTORY_INVALID",
+            Self::Directory(_) | Self::NoOprfKey => "DIRECTORY_INVALID",
             Self::Keep(_) => "OUTBOX_UNUSABLE",
             Self::Token(_) | Self::Credential => "CREDENTIAL_INVALID",
             Self::Input(_) => "INPUT_INVALID",
             Self::Invalid(_) => "FIELD_INVALID",
             Self::Refused(refusal) => &refusal.reason,
+            Self::Revocation(_) => "REVOCATION_UNKNOWN",
+            Self::ServerRevoked { .. } => "SERVER_REVOKED",
             Self::Unreachable => "UNREACHABLE",
             Self::Untrustworthy { .. } | Self::Sealing(_) => "ANSWER_UNTRUSTWORTHY",
             Self::Verify(_) => "LOG_INCONSISTENT",
@@ -98,6 +109,13 @@ impl ConnectorError {
             "CREDENTIAL_INVALID" => {
                 "check the certificate, the clock and the officer's token with your administrator"
             }
+            "REVOCATION_UNKNOWN" => {
+                "put the list there that the message names, and try again; what was handed in is kept"
+            }
+            "SERVER_REVOKED" => {
+                "send nothing to this server; call the duty contact, and ask the registrars for the newest \
+                 directory"
+            }
             "INPUT_INVALID" => "see --help",
             "FIELD_INVALID" => "correct the fields and send it again; nothing was recorded",
             "TOO_LARGE" => "shorten the narratives; 512 KiB is the limit of one submission",
@@ -109,11 +127,14 @@ impl ConnectorError {
             }
             "STATE_CONFLICT" => "look at the present state with a list command, then decide",
             "REQUEST_ID_REUSED" => "run the command again; it takes a new id",
-            "VERSION_MISMATCH" => "list the versions and submit on top of the newest",
+            "VERSION_MISMATCH" => {
+                "another correction came first: see `amanat case list`, read the newest version, then \
+                 correct it again"
+            }
             "AUDIT_UNAVAILABLE" | "UNREACHABLE" | "QUOTA_EXCEEDED" => {
                 "try again later; what was handed in is kept: `amanat outbox deliver` sends it"
             }
-            "LEDGER_BEHIND" => "the consent is on its way to the custodian; try again in a moment",
+            "LEDGER_BEHIND" => "one server is a little behind the other; try again in a moment",
             "LOG_INCONSISTENT" => "stop and call the duty contact: a log contradicts itself",
             "ANSWER_UNTRUSTWORTHY" => "do not use the answer; keep it and call the duty contact",
             _ => "call your administrator with the reason above",
@@ -180,6 +201,18 @@ impl ConnectorError {
 fn transport(status: &Status) -> ConnectorError {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
+        match error.downcast_ref() {
+            Some(ConnectError::Revocation(error)) => {
+                return ConnectorError::Revocation(error.clone());
+            }
+            Some(ConnectError::Revoked(server)) => {
+                return ConnectorError::ServerRevoked {
+                    server: server.clone(),
+                };
+            }
+            // Neither its own words nor those of another error say more than their text.
+            Some(ConnectError::Io(_) | ConnectError::Tls(_)) | None => {}
+        }
         let text = error.to_string();
         if text.contains("alert") || text.contains("invalid peer certificate") {
             return ConnectorError::Credential;

@@ -8,16 +8,20 @@ use amanat_schema::{
     key::{ActivateKeyRequest, DepositKeyRequest, DepositKeyResponse},
     policy::Decision,
     record::{PutRecordRequest, PutRecordResponse},
-    referral::{SubmitReferralRequest, TransitionReferralRequest, TransitionReferralResponse},
+    referral::{SubmitReferralRequest, TransitionReferralRequest},
 };
 use prost::{Message, Name};
-use tonic::Response;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::{Connector, ConnectorError, Server, VerifyError, client::with_token, keep::JobRow};
+use crate::{
+    Connector, ConnectorError, Server, VerifyError,
+    client::with_token,
+    keep::{JobRow, SealedJob},
+    referral::Move,
+};
 
 /// What a delivery came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// The index of the entry that each answered call made, in order.
     pub entries: Vec<(Server, u64)>,
@@ -45,32 +49,39 @@ pub struct RefusedJob {
     pub reason: String,
 }
 
+/// A delivery to hand in: the requests of its kind's steps.
+pub(crate) struct NewJob<'a> {
+    pub(crate) kind: Kind,
+    /// The id of the record, consent or referral.
+    pub(crate) subject: &'a str,
+    pub(crate) requests: Vec<Vec<u8>>,
+}
+
 /// What is delivered; the name is the row's `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Whose record it is, asked of both servers.
+    Subject,
     Submission,
     Consent,
     /// Each server is told on its own: neither waits for the other to close.
     WithdrawalToCustodian,
     WithdrawalToGateway,
     Referral,
-    Acknowledgement,
-    Acceptance,
-    Rejection,
+    Move(Move),
 }
 
 /// One call.
 #[derive(Debug, Clone, Copy)]
 enum Step {
+    FindSubject,
     DepositKey,
     PutRecord,
     ActivateKey,
     RecordConsent(Server),
     WithdrawConsent(Server),
     SubmitReferral,
-    AcknowledgeReferral,
-    AcceptReferral,
-    RejectReferral,
+    MoveReferral(Move),
 }
 
 /// A job's requests, one a step, as they are stored under the local key.
@@ -114,27 +125,30 @@ const FINAL: [&str; 7] = [
 const JOB: &str = "amanat/outbox/v1";
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
+        Self::Subject,
         Self::Submission,
         Self::Consent,
         Self::WithdrawalToCustodian,
         Self::WithdrawalToGateway,
         Self::Referral,
-        Self::Acknowledgement,
-        Self::Acceptance,
-        Self::Rejection,
+        Self::Move(Move::Acknowledge),
+        Self::Move(Move::Accept),
+        Self::Move(Move::Reject),
+        Self::Move(Move::Start),
+        Self::Move(Move::Complete),
+        Self::Move(Move::Revoke),
     ];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Subject => "subject",
             Self::Submission => "submission",
             Self::Consent => "consent",
             Self::WithdrawalToCustodian => "withdrawal to the custodian",
             Self::WithdrawalToGateway => "withdrawal to the gateway",
             Self::Referral => "referral",
-            Self::Acknowledgement => "acknowledgement",
-            Self::Acceptance => "acceptance",
-            Self::Rejection => "rejection",
+            Self::Move(step) => step.name(),
         }
     }
 
@@ -146,6 +160,7 @@ impl Kind {
     /// never ahead of it.
     const fn steps(self) -> &'static [Step] {
         match self {
+            Self::Subject => &[Step::FindSubject],
             Self::Submission => &[Step::DepositKey, Step::PutRecord, Step::ActivateKey],
             Self::Consent => &[
                 Step::RecordConsent(Server::Custodian),
@@ -154,27 +169,35 @@ impl Kind {
             Self::WithdrawalToCustodian => &[Step::WithdrawConsent(Server::Custodian)],
             Self::WithdrawalToGateway => &[Step::WithdrawConsent(Server::Gateway)],
             Self::Referral => &[Step::SubmitReferral],
-            Self::Acknowledgement => &[Step::AcknowledgeReferral],
-            Self::Acceptance => &[Step::AcceptReferral],
-            Self::Rejection => &[Step::RejectReferral],
+            Self::Move(Move::Acknowledge) => &[Step::MoveReferral(Move::Acknowledge)],
+            Self::Move(Move::Accept) => &[Step::MoveReferral(Move::Accept)],
+            Self::Move(Move::Reject) => &[Step::MoveReferral(Move::Reject)],
+            Self::Move(Move::Start) => &[Step::MoveReferral(Move::Start)],
+            Self::Move(Move::Complete) => &[Step::MoveReferral(Move::Complete)],
+            Self::Move(Move::Revoke) => &[Step::MoveReferral(Move::Revoke)],
         }
     }
 }
 
 impl Connector {
-    /// Makes a delivery durable and returns its number.
-    pub(crate) async fn hand_in(
-        &self,
-        kind: Kind,
-        subject: &str,
-        requests: Vec<Vec<u8>>,
-    ) -> Result<i64, ConnectorError> {
-        let requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
-        let sealed = self.sealed(kind, subject, &requests)?;
-        let steps = u32::try_from(kind.steps().len()).unwrap_or(u32::MAX);
-        self.keep
-            .add_job(kind.name(), subject, &sealed, steps)
-            .await
+    /// Makes deliveries durable, all or none, and returns their numbers.
+    pub(crate) async fn hand_in(&self, jobs: Vec<NewJob<'_>>) -> Result<Vec<i64>, ConnectorError> {
+        let mut sealed = Vec::with_capacity(jobs.len());
+        for NewJob {
+            kind,
+            subject,
+            requests,
+        } in jobs
+        {
+            let requests: Vec<_> = requests.into_iter().map(Zeroizing::new).collect();
+            sealed.push(SealedJob {
+                kind: kind.name(),
+                subject,
+                sealed: self.sealed(kind, subject, &requests)?,
+                steps: u32::try_from(kind.steps().len()).unwrap_or(u32::MAX),
+            });
+        }
+        self.keep.add_jobs(&sealed).await
     }
 
     fn sealed(
@@ -199,14 +222,25 @@ impl Connector {
         subject: &str,
         requests: Vec<Vec<u8>>,
     ) -> Result<Delivery, ConnectorError> {
-        let seq = self.hand_in(kind, subject, requests).await?;
+        let job = NewJob {
+            kind,
+            subject,
+            requests,
+        };
+        let mut delivery = Delivery::default();
+        for seq in self.hand_in(vec![job]).await? {
+            delivery.entries.extend(self.deliver_job(seq).await?.entries);
+        }
+        Ok(delivery)
+    }
+
+    /// Delivers one that was handed in.
+    pub(crate) async fn deliver_job(&self, seq: i64) -> Result<Delivery, ConnectorError> {
         let jobs = self.keep.open_jobs().await?;
         match jobs.into_iter().find(|job| job.seq == seq) {
             Some(job) => self.deliver(&job).await,
             // Another process of this profile delivered it meanwhile.
-            None => Ok(Delivery {
-                entries: Vec::new(),
-            }),
+            None => Ok(Delivery::default()),
         }
     }
 
@@ -289,34 +323,36 @@ impl Connector {
                 .get_mut(at)
                 .map(std::mem::take)
                 .ok_or_else(damaged)?;
-            match self.call(*step, &request, &answers).await {
-                Ok((server, index, answer)) => {
+            match self.call(*step, job.seq, &request, &answers).await {
+                Ok((made, answer)) => {
                     // What was answered is not kept for the next step: a deposit holds the record key.
                     let rest = self.sealed(kind, &job.subject, &requests)?;
                     self.keep.answered(job.seq, at, &answer, &rest).await?;
                     answers.push(answer);
-                    entries.push((server, index));
+                    entries.extend(made);
                 }
-                Err(ConnectorError::Refused(refusal))
-                    if FINAL.contains(&refusal.reason.as_str()) =>
-                {
-                    self.keep.refused(job.seq, &refusal.reason).await?;
-                    return Err(ConnectorError::Refused(refusal));
+                Err(error) => {
+                    if is_final(&error) {
+                        self.keep.refused(job.seq, error.reason()).await?;
+                    }
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
             }
         }
         Ok(Delivery { entries })
     }
 
-    /// One call: the stored request, completed with what the steps before answered.
+    /// One step: the stored request, completed with what the steps before answered. The entries that it made,
+    /// and what it was answered.
     async fn call(
         &self,
         step: Step,
+        seq: i64,
         request: &[u8],
         answers: &[Vec<u8>],
-    ) -> Result<(Server, u64, Vec<u8>), ConnectorError> {
+    ) -> Result<(Vec<(Server, u64)>, Vec<u8>), ConnectorError> {
         let (asked, receipt, answer) = match step {
+            Step::FindSubject => return self.deliver_subject(seq, request).await,
             Step::DepositKey => {
                 let request = stored::<DepositKeyRequest>(request)?;
                 let asked = Asked::of(Server::Custodian, Action::DepositKey, &request);
@@ -375,36 +411,18 @@ impl Connector {
                     .into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
-            Step::AcknowledgeReferral => {
+            Step::MoveReferral(step) => {
                 let request = stored::<TransitionReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, Action::AcknowledgeReferral, &request);
-                moved(
-                    asked,
-                    self.servers
-                        .referrals()
-                        .acknowledge_referral(request)
-                        .await?,
-                )
-            }
-            Step::AcceptReferral => {
-                let request = stored::<TransitionReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, Action::AcceptReferral, &request);
-                moved(
-                    asked,
-                    self.servers.referrals().accept_referral(request).await?,
-                )
-            }
-            Step::RejectReferral => {
-                let request = stored::<TransitionReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, Action::RejectReferral, &request);
-                moved(
-                    asked,
-                    self.servers.referrals().reject_referral(request).await?,
-                )
+                let asked = Asked::of(Server::Gateway, step.action(), &request);
+                let answer = self.move_referral(step, request).await?;
+                (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
         };
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
-        Ok((asked.server, proven.index, answer))
+        if matches!(step, Step::PutRecord) {
+            self.saw_put(&stored::<PutRecordRequest>(request)?).await?;
+        }
+        Ok((vec![(asked.server, proven.index)], answer))
     }
 
     /// Verifies a receipt, as evidence that what was asked is on the log, allowed, and keeps it.
@@ -450,15 +468,12 @@ impl Connector {
     }
 }
 
-fn moved(
-    asked: Asked,
-    answer: Response<TransitionReferralResponse>,
-) -> (Asked, Option<Receipt>, Vec<u8>) {
-    let answer = answer.into_inner();
-    (asked, answer.receipt.clone(), answer.encode_to_vec())
+/// Whether an error takes a job out of the queue.
+pub(crate) fn is_final(error: &ConnectorError) -> bool {
+    matches!(error, ConnectorError::Refused(refusal) if FINAL.contains(&refusal.reason.as_str()))
 }
 
-fn stored<M: Message + Default>(bytes: &[u8]) -> Result<M, ConnectorError> {
+pub(crate) fn stored<M: Message + Default>(bytes: &[u8]) -> Result<M, ConnectorError> {
     M::decode(bytes).map_err(|_| ConnectorError::Keep("a stored request cannot be read".into()))
 }
 

@@ -13,12 +13,31 @@ use sqlx::{
 
 use crate::ConnectorError;
 
-const MIGRATION: &str = include_str!("../migrations/0001_outbox.sql");
+mod subjects;
+
+pub(crate) use subjects::SubjectRow;
+
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "outbox", include_str!("../migrations/0001_outbox.sql")),
+    (
+        2,
+        "subjects",
+        include_str!("../migrations/0002_subjects.sql"),
+    ),
+];
 
 /// The outbox database.
 #[derive(Clone)]
 pub(crate) struct Keep {
     pool: SqlitePool,
+}
+
+/// A job to keep.
+pub(crate) struct SealedJob<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) subject: &'a str,
+    pub(crate) sealed: Vec<u8>,
+    pub(crate) steps: u32,
 }
 
 /// A job as it waits.
@@ -46,14 +65,11 @@ impl Keep {
             .max_connections(4)
             .connect_with(options)
             .await?;
-        let step = Migration::new(
-            1,
-            "outbox".into(),
-            MigrationType::Simple,
-            sqlx::SqlStr::from_static(MIGRATION),
-            false,
-        );
-        Migrator::with_migrations(vec![step])
+        let steps = MIGRATIONS.map(|(number, name, text)| {
+            let text = sqlx::SqlStr::from_static(text);
+            Migration::new(number, name.into(), MigrationType::Simple, text, false)
+        });
+        Migrator::with_migrations(steps.to_vec())
             .run(&pool)
             .await
             .map_err(|_| {
@@ -62,25 +78,25 @@ impl Keep {
         Ok(Self { pool })
     }
 
-    /// Durable when it returns; only then may the first call be made.
-    pub(crate) async fn add_job(
-        &self,
-        kind: &str,
-        subject: &str,
-        job: &[u8],
-        steps: u32,
-    ) -> Result<i64, ConnectorError> {
-        let row = sqlx::query(
-            "INSERT INTO jobs (kind, subject, job, steps, progress, refused) \
-             VALUES ($1, $2, $3, $4, 0, '') RETURNING seq",
-        )
-        .bind(kind)
-        .bind(subject)
-        .bind(job)
-        .bind(steps)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(row.try_get(0)?)
+    /// All of them durable when it returns, or none; only then may the first call be made.
+    pub(crate) async fn add_jobs(&self, jobs: &[SealedJob<'_>]) -> Result<Vec<i64>, ConnectorError> {
+        let mut transaction = self.pool.begin().await?;
+        let mut numbers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let row = sqlx::query(
+                "INSERT INTO jobs (kind, subject, job, steps, progress, refused) \
+                 VALUES ($1, $2, $3, $4, 0, '') RETURNING seq",
+            )
+            .bind(job.kind)
+            .bind(job.subject)
+            .bind(job.sealed.as_slice())
+            .bind(job.steps)
+            .fetch_one(&mut *transaction)
+            .await?;
+            numbers.push(row.try_get(0)?);
+        }
+        transaction.commit().await?;
+        Ok(numbers)
     }
 
     /// The jobs that are neither done nor refused, oldest first.

@@ -9,12 +9,15 @@ mod case;
 mod client;
 mod consent;
 mod error;
+mod history;
 mod jobs;
 mod keep;
 mod pages;
 mod profile;
 mod referral;
 mod signer;
+mod subject;
+mod told;
 mod transport;
 
 use std::sync::Arc;
@@ -24,13 +27,15 @@ use amanat_schema::{AgencyId, Time, clock::Clock};
 use amanat_seal::WrapKey;
 
 pub use audit::{EntryQuery, LogReport, SeenEntry, Server, VerifyError};
-pub use case::{Read, ReadRequest, Submitted, VersionSeen};
-pub use consent::{ConsentFile, ConsentSeen, Granted};
+pub use case::{Read, ReadRequest, Submitted, Undelivered, VersionQuery, VersionSeen};
+pub use consent::{ConsentFile, ConsentQuery, ConsentSeen, Granted};
 pub use error::{ConnectorError, Refusal};
+pub use history::{CaseEvent, CaseHistory, Happened};
 pub use jobs::{Delivery, PendingJob, RefusedJob};
 pub use profile::{OfficerProfile, Profile, ProfileError};
-pub use referral::{NewReferral, ReferralSeen, Referred};
+pub use referral::{Changes, NewReferral, ReferralQuery, ReferralSeen, Referred, StepSeen};
 pub use signer::Acting;
+pub use subject::{CanaryHitSeen, DocumentFile, Found, IdentifierFile, MergeSeen, UnusedSeen};
 
 use client::Servers;
 use keep::Keep;
@@ -61,7 +66,7 @@ impl Connector {
         let now = clock();
         let directory = Arc::new(profile.load_directory(now)?);
         let signer = Signer::new(&profile, acting, directory.exchange_id(), &clock)?;
-        let servers = Servers::new(&profile, &directory)?;
+        let servers = Servers::new(&profile, &directory, &clock)?;
         let keep = Keep::open(&profile.outbox).await?;
         let local = profile.local_key()?;
         Ok(Self {

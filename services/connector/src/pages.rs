@@ -5,6 +5,15 @@ use crate::ConnectorError;
 /// More pages than any honest list of ours has.
 const MOST: u32 = 100_000;
 
+/// The largest page that a server gives.
+const LARGEST: u32 = 200;
+
+/// How long a page to ask for when so many rows are there; `None` if no more are wanted.
+pub(crate) fn size(limit: Option<usize>, rows: usize) -> Option<u32> {
+    let left = limit.map_or(usize::MAX, |limit| limit.saturating_sub(rows));
+    (left > 0).then(|| u32::try_from(left).map_or(LARGEST, |left| left.min(LARGEST)))
+}
+
 /// Where a walk is.
 #[derive(Default)]
 pub(crate) struct Pages {

@@ -48,6 +48,9 @@ pub struct DirectoryFiles {
     pub seen: PathBuf,
     pub registrars: Vec<String>,
     pub threshold: usize,
+    /// A folder with the servers' revocation lists: `gateway.crl` and `custodian.crl`, DER or PEM. They are
+    /// read with each new connection.
+    pub crls: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -133,9 +136,8 @@ impl Profile {
             keys,
             threshold: self.directory.threshold,
         };
-        let (directory, _) =
-            Directory::load(&self.directory.file, &self.directory.seen, &registrars, now)?;
-        Ok(directory)
+        let files = &self.directory;
+        Ok(Directory::load(&files.file, &files.seen, &registrars, now)?)
     }
 
     /// The connector's own certificate first.

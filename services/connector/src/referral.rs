@@ -1,18 +1,19 @@
 //! Referrals: submit, move on, list; every step checked to be its agency's own.
 
-use amanat_identity::Signed;
-use amanat_policy::{Actor, Step};
+mod seen;
+
+use amanat_policy::Step;
 use amanat_schema::{
-    AgencyId, CaseId, ReferralId, Time, Violation,
+    AgencyId, CaseId, ReferralId, Violation,
     audit::Action,
     catalogue,
     policy::{Purpose, ReferralState},
     record::{MinorBand, Need, Urgency},
     referral::{
-        Direction, GetReferralRequest, ListReferralsRequest, RecordedReferral,
-        SubmitReferralRequest, TransitionReferralRequest,
+        Direction, GetReferralRequest, ListReferralsRequest, SubmitReferralRequest,
+        TransitionReferralRequest, TransitionReferralResponse,
     },
-    statement::{Referral, ReferralTransition, RejectionReason},
+    statement::{Referral, ReferralOutcome, ReferralTransition, RejectionReason},
 };
 use prost::Message as _;
 
@@ -21,8 +22,10 @@ use crate::{
     case::request_id,
     client::with_token,
     jobs::{Asked, Kind},
-    pages::Pages,
+    pages::{self, Pages},
 };
+
+pub use seen::{ReferralSeen, StepSeen};
 
 /// A referral to submit.
 #[derive(Debug, Clone)]
@@ -44,25 +47,106 @@ pub struct Referred {
     pub delivery: Delivery,
 }
 
-/// A referral as a party sees it; every signed step verified.
+/// What differs when a closed referral is taken up again; the rest is as it was.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub recipient: Option<AgencyId>,
+    pub purpose: Option<Purpose>,
+    pub services: Option<Vec<Need>>,
+    pub urgency: Option<Urgency>,
+    pub paths: Option<Vec<String>>,
+}
+
+/// Which referrals to list.
 #[derive(Debug, Clone)]
-pub struct ReferralSeen {
-    pub referral: ReferralId,
-    pub case: CaseId,
-    pub sender: AgencyId,
-    pub recipient: AgencyId,
-    pub purpose: Purpose,
-    pub services: Vec<Need>,
-    pub urgency: Urgency,
-    pub minor_band: MinorBand,
-    pub paths: Vec<String>,
-    pub state: ReferralState,
-    /// Why its recipient declined, if it did.
-    pub rejection: Option<RejectionReason>,
-    pub submitted: Time,
-    pub respond_by: Time,
-    /// SHA-256 of the newest signed step.
-    newest: [u8; 32],
+pub struct ReferralQuery {
+    pub direction: Direction,
+    pub state: Option<ReferralState>,
+    pub case: Option<CaseId>,
+    /// Only those that their recipient should have answered by now and has not.
+    pub overdue: bool,
+    /// At most this many; all of them if absent.
+    pub limit: Option<usize>,
+}
+
+impl From<Direction> for ReferralQuery {
+    /// All that was received or sent.
+    fn from(direction: Direction) -> Self {
+        Self {
+            direction,
+            state: None,
+            case: None,
+            overdue: false,
+            limit: None,
+        }
+    }
+}
+
+/// A step that a party of a referral signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    Acknowledge,
+    Accept,
+    Reject,
+    Start,
+    Complete,
+    Revoke,
+}
+
+impl Move {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Acknowledge,
+        Self::Accept,
+        Self::Reject,
+        Self::Start,
+        Self::Complete,
+        Self::Revoke,
+    ];
+
+    /// Of a delivery.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledge => "acknowledgement",
+            Self::Accept => "acceptance",
+            Self::Reject => "rejection",
+            Self::Start => "start of service",
+            Self::Complete => "completion",
+            Self::Revoke => "revocation",
+        }
+    }
+
+    pub(crate) const fn action(self) -> Action {
+        match self {
+            Self::Acknowledge => Action::AcknowledgeReferral,
+            Self::Accept => Action::AcceptReferral,
+            Self::Reject => Action::RejectReferral,
+            Self::Start => Action::StartService,
+            Self::Complete => Action::CompleteReferral,
+            Self::Revoke => Action::RevokeReferral,
+        }
+    }
+
+    const fn to(self) -> ReferralState {
+        match self {
+            Self::Acknowledge => ReferralState::Acknowledged,
+            Self::Accept => ReferralState::Accepted,
+            Self::Reject => ReferralState::Rejected,
+            Self::Start => ReferralState::InService,
+            Self::Complete => ReferralState::Completed,
+            Self::Revoke => ReferralState::Revoked,
+        }
+    }
+
+    const fn step(self) -> Step {
+        match self {
+            Self::Acknowledge => Step::Acknowledge,
+            Self::Accept => Step::Accept,
+            Self::Reject => Step::Reject,
+            Self::Start => Step::Start,
+            Self::Complete => Step::Complete,
+            Self::Revoke => Step::Revoke,
+        }
+    }
 }
 
 const GATEWAY: &str = "gateway";
@@ -73,6 +157,41 @@ impl Connector {
     /// # Errors
     /// [`ConnectorError::Invalid`] for paths that are no leaves; otherwise as for any delivery.
     pub async fn submit_referral(&self, new: &NewReferral) -> Result<Referred, ConnectorError> {
+        self.submit_after(new, None).await
+    }
+
+    /// Takes up a closed referral of this agency's by a new one, to the same recipient and on the same terms
+    /// but for `changes`. The closed one stays as it is.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Input`] if another agency sent it; otherwise as for any delivery.
+    pub async fn resubmit_referral(
+        &self,
+        id: ReferralId,
+        changes: &Changes,
+    ) -> Result<Referred, ConnectorError> {
+        let seen = self.get_referral(id).await?;
+        if seen.sender != self.profile.agency {
+            let what = "only its sender takes a referral up again";
+            return Err(ConnectorError::Input(what.to_owned()));
+        }
+        let new = NewReferral {
+            case: seen.case,
+            recipient: changes.recipient.unwrap_or(seen.recipient),
+            purpose: changes.purpose.unwrap_or(seen.purpose),
+            services: changes.services.clone().unwrap_or(seen.services),
+            urgency: changes.urgency.unwrap_or(seen.urgency),
+            minor_band: seen.minor_band,
+            paths: changes.paths.clone().unwrap_or(seen.paths),
+        };
+        self.submit_after(&new, Some((id, seen.submission))).await
+    }
+
+    async fn submit_after(
+        &self,
+        new: &NewReferral,
+        previous: Option<(ReferralId, [u8; 32])>,
+    ) -> Result<Referred, ConnectorError> {
         let unknown = new.paths.iter().enumerate();
         let unknown = unknown.filter(|(_, path)| catalogue::by_path(path).is_none());
         let violations: Vec<_> = unknown
@@ -85,7 +204,8 @@ impl Connector {
             return Err(ConnectorError::Invalid(violations));
         }
         let referral = ReferralId::new(amanat_seal::random()?);
-        let statement = self.signer.sign(new.case, None, |head| Referral {
+        let follows = previous.map(|(_, sha256)| sha256);
+        let statement = self.signer.sign(new.case, follows, |head| Referral {
             head: Some(head),
             referral_id: referral.to_vec(),
             recipient_id: new.recipient.to_vec(),
@@ -94,7 +214,7 @@ impl Connector {
             urgency: new.urgency.into(),
             minor_band: new.minor_band.into(),
             paths: new.paths.clone(),
-            previous_referral_id: Vec::new(),
+            previous_referral_id: previous.map(|(id, _)| id.to_vec()).unwrap_or_default(),
         })?;
         let request = SubmitReferralRequest {
             request_id: request_id()?,
@@ -112,8 +232,7 @@ impl Connector {
     /// # Errors
     /// As for any delivery.
     pub async fn acknowledge_referral(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Acknowledgement, ReferralState::Acknowledged, None)
-            .await
+        self.transition(id, Move::Acknowledge, None, None).await
     }
 
     /// Takes the case; its content opens.
@@ -121,8 +240,7 @@ impl Connector {
     /// # Errors
     /// As for any delivery.
     pub async fn accept_referral(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Acceptance, ReferralState::Accepted, None)
-            .await
+        self.transition(id, Move::Accept, None, None).await
     }
 
     /// Declines, with a reason.
@@ -134,8 +252,36 @@ impl Connector {
         id: ReferralId,
         reason: RejectionReason,
     ) -> Result<Delivery, ConnectorError> {
-        self.transition(id, Kind::Rejection, ReferralState::Rejected, Some(reason))
+        self.transition(id, Move::Reject, Some(reason), None).await
+    }
+
+    /// Begins to serve her.
+    ///
+    /// # Errors
+    /// As for any delivery.
+    pub async fn start_service(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
+        self.transition(id, Move::Start, None, None).await
+    }
+
+    /// Ends the service, with its outcome; content closes.
+    ///
+    /// # Errors
+    /// As for any delivery.
+    pub async fn complete_referral(
+        &self,
+        id: ReferralId,
+        outcome: ReferralOutcome,
+    ) -> Result<Delivery, ConnectorError> {
+        self.transition(id, Move::Complete, None, Some(outcome))
             .await
+    }
+
+    /// Takes back what this agency sent; content closes. The recipient need not be there any more.
+    ///
+    /// # Errors
+    /// As for any delivery.
+    pub async fn revoke_referral(&self, id: ReferralId) -> Result<Delivery, ConnectorError> {
+        self.transition(id, Move::Revoke, None, None).await
     }
 
     /// One referral of this agency's.
@@ -164,23 +310,25 @@ impl Connector {
         }
     }
 
-    /// What this agency sent or received.
+    /// What this agency sent or received, oldest first.
     ///
     /// # Errors
     /// As [`Connector::get_referral`].
     pub async fn list_referrals(
         &self,
-        direction: Direction,
+        query: impl Into<ReferralQuery>,
     ) -> Result<Vec<ReferralSeen>, ConnectorError> {
+        let query = query.into();
         let mut referrals = Vec::new();
         let mut pages = Pages::default();
-        loop {
+        while let Some(page_size) = pages::size(query.limit, referrals.len()) {
             let request = ListReferralsRequest {
-                direction: direction.into(),
-                state: ReferralState::Unspecified.into(),
-                page_size: 0,
+                direction: query.direction.into(),
+                state: query.state.unwrap_or_default().into(),
+                page_size,
                 page_token: pages.token(),
-                ..ListReferralsRequest::default()
+                case_id: query.case.map(CaseId::to_vec).unwrap_or_default(),
+                overdue: query.overdue,
             };
             let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
             let request = with_token(request, &self.signer.token()?)?;
@@ -195,108 +343,59 @@ impl Connector {
                 referrals.push(self.seen_referral(referral)?);
             }
             if !pages.next(GATEWAY, answer.next_page_token)? {
-                return Ok(referrals);
+                break;
             }
         }
+        Ok(referrals)
     }
 
     async fn transition(
         &self,
         id: ReferralId,
-        kind: Kind,
-        to: ReferralState,
+        step: Move,
         reason: Option<RejectionReason>,
+        outcome: Option<ReferralOutcome>,
     ) -> Result<Delivery, ConnectorError> {
         let seen = self.get_referral(id).await?;
-        let step = self
+        if step == Move::Accept && !seen.verified {
+            return Err(untrustworthy("a submission of nobody in the directory"));
+        }
+        let newest = Some(seen.newest);
+        let statement = self
             .signer
-            .sign(seen.case, Some(seen.newest), |head| ReferralTransition {
+            .sign(seen.case, newest, |head| ReferralTransition {
                 head: Some(head),
                 referral_id: id.to_vec(),
-                to_state: to.into(),
+                to_state: step.to().into(),
                 rejection_reason: reason.unwrap_or_default().into(),
-                outcome: 0,
+                outcome: outcome.unwrap_or_default().into(),
             })?;
         let request = TransitionReferralRequest {
             request_id: request_id()?,
-            transition: Some(step),
+            transition: Some(statement),
         };
-        self.deliver_now(kind, &id.to_string(), vec![request.encode_to_vec()])
+        let requests = vec![request.encode_to_vec()];
+        self.deliver_now(Kind::Move(step), &id.to_string(), requests)
             .await
     }
 
-    /// Checks the sender's submission and each step after it.
-    fn seen_referral(&self, wire: &RecordedReferral) -> Result<ReferralSeen, ConnectorError> {
-        let submission = wire
-            .submission
-            .as_ref()
-            .ok_or_else(|| untrustworthy("no submission"))?;
-        let signed = Signed::<Referral>::verify_envelope(submission, &self.directory)?;
-        let terms = amanat_policy::parse_referral(signed.message())
-            .map_err(|_| untrustworthy("a submission that is not valid"))?;
-        let mut newest = *signed.payload_sha256();
-        let mut state = ReferralState::Submitted;
-        let mut rejection = None;
-        for envelope in &wire.transitions {
-            let step = Signed::<ReferralTransition>::verify_envelope(envelope, &self.directory)?;
-            let follows = step.head().follows == Some(newest);
-            let actor = match step.head().agency {
-                signer if signer == terms.recipient => Actor::Recipient,
-                signer if signer == terms.sender => Actor::Sender,
-                _ => return Err(untrustworthy("a step of a stranger")),
-            };
-            let id = ReferralId::parse(&step.message().referral_id);
-            if !follows || id != Ok(terms.referral) {
-                return Err(untrustworthy("a step that does not follow"));
-            }
-            state = after(state, step.message().to_state(), actor)
-                .ok_or_else(|| untrustworthy("a step that may not be taken"))?;
-            let reason = step.message().rejection_reason();
-            rejection = Some(reason).filter(|reason| *reason != RejectionReason::Unspecified);
-            newest = *step.payload_sha256();
-        }
-        // A suspension is the one thing that is nobody's statement: it follows from a withdrawal.
-        if wire.state() != state && wire.state() != ReferralState::Suspended {
-            return Err(untrustworthy("a state that no signed step led to"));
-        }
-        let time = |t| Time::parse(t).map_err(|_| untrustworthy("a malformed referral"));
-        Ok(ReferralSeen {
-            referral: terms.referral,
-            case: terms.case,
-            sender: terms.sender,
-            recipient: terms.recipient,
-            purpose: terms.purpose,
-            services: terms.services.iter().copied().collect(),
-            urgency: terms.urgency,
-            minor_band: terms.minor_band,
-            paths: terms
-                .paths
-                .iter()
-                .map(|field| field.field().path.to_owned())
-                .collect(),
-            state: wire.state(),
-            rejection,
-            submitted: time(wire.submit_time.as_ref())?,
-            respond_by: time(wire.respond_by_time.as_ref())?,
-            newest,
-        })
+    /// The call of a step.
+    pub(crate) async fn move_referral(
+        &self,
+        step: Move,
+        request: TransitionReferralRequest,
+    ) -> Result<TransitionReferralResponse, ConnectorError> {
+        let mut referrals = self.servers.referrals();
+        let answer = match step {
+            Move::Acknowledge => referrals.acknowledge_referral(request).await,
+            Move::Accept => referrals.accept_referral(request).await,
+            Move::Reject => referrals.reject_referral(request).await,
+            Move::Start => referrals.start_service(request).await,
+            Move::Complete => referrals.complete_referral(request).await,
+            Move::Revoke => referrals.revoke_referral(request).await,
+        };
+        Ok(answer?.into_inner())
     }
-}
-
-/// The state that a party's signed step leads to, if it may be taken.
-fn after(state: ReferralState, to: ReferralState, actor: Actor) -> Option<ReferralState> {
-    let step = match to {
-        ReferralState::Acknowledged => Step::Acknowledge,
-        ReferralState::Accepted => Step::Accept,
-        ReferralState::Rejected => Step::Reject,
-        ReferralState::InService => Step::Start,
-        ReferralState::Completed => Step::Complete,
-        ReferralState::Revoked => Step::Revoke,
-        ReferralState::Unspecified | ReferralState::Submitted | ReferralState::Suspended => {
-            return None;
-        }
-    };
-    amanat_policy::next(state, step, actor).ok()
 }
 
 fn untrustworthy(what: &str) -> ConnectorError {

@@ -1,35 +1,33 @@
 //! Follows the gateway's log: whoever brings a checkpoint waits until it is proved to continue the observed
 //! head. One proof is fetched at a time, for all that wait.
 
+mod gateway;
 mod ladder;
 
 use std::{path::Path, time::Duration};
 
-use amanat_identity::Directory;
 use amanat_journal::{Journal, JournalError, note_file};
 use amanat_ledger::{LogVerifier, SignedCheckpoint};
 use amanat_schema::audit::{
     ConsistencyProof, GetConsistencyProofRequest, audit_service_client::AuditServiceClient,
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 
 use crate::store::{
     Call, Custody, Reply,
     head::{Contradiction, HeadCall, Observation, Observe, Seen, Standing},
 };
+pub(crate) use gateway::{Client, connect};
 use ladder::Ladder;
 
 /// The most checkpoints of one round: with the head, as many sizes as one call proves.
 const MOST: usize = 255;
 /// How many may wait; more are told to come back.
 const WAITING: usize = 1024;
-/// For a connection to the gateway, and for its answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts to record a contradiction.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,35 +54,8 @@ struct Task {
 pub enum FollowError {
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error("custody.gateway is no address that can be connected to: {0}")]
-    Address(#[source] tonic::transport::Error),
-}
-
-/// A client of the gateway, as this custodian; it connects when first needed, and again when it must.
-///
-/// # Errors
-/// [`FollowError::Address`] if the address, the certificate or its key is unusable.
-pub(crate) fn connect(
-    address: &str,
-    directory: &Directory,
-    certificate_pem: &[u8],
-    key_pem: &[u8],
-) -> Result<AuditServiceClient<Channel>, FollowError> {
-    let gateway = directory.gateway();
-    let authority = format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        BASE64_STANDARD.encode(&gateway.issuing_ca)
-    );
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(authority))
-        .identity(Identity::from_pem(certificate_pem, key_pem))
-        .domain_name(&gateway.server_name);
-    let endpoint = Endpoint::from_shared(address.to_owned())
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map_err(FollowError::Address)?
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE);
-    Ok(AuditServiceClient::new(endpoint.connect_lazy()))
+    #[error("custody.gateway is no https:// address that can be connected to")]
+    Address,
 }
 
 impl Follower {

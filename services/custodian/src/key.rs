@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use amanat_desk::{Desk, Stored};
+use amanat_desk::{Desk, Stored, reload::Reload};
 use amanat_identity::Signed;
 use amanat_ledger::{Head, receipt};
 use amanat_schema::{
@@ -29,7 +29,7 @@ use crate::{
     store::{
         Call, Custody, Reply, Shown,
         deposit::{ActivateKey, DepositKey},
-        release::{ReleaseKeys, Released},
+        release::{self, ReleaseKeys, Released},
     },
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct KeyDesk {
     pub(crate) kek: Kek,
     pub(crate) follower: Follower,
     pub(crate) statement_key: Arc<SigningKey>,
+    /// So that rules which the gateway has already are looked for before they are called unknown.
+    pub(crate) reload: Arc<Reload>,
 }
 
 const DEPOSITORS: [Right; 1] = [Right::CaseWorker];
@@ -117,6 +119,9 @@ impl KeyService for KeyDesk {
         let read = self
             .shown(wire.read_receipt.as_ref(), "read_receipt")
             .await?;
+        if release::names_other_rules(&read, &self.desk.rules.current()) {
+            self.reload.now().await;
+        }
         let rules = self.desk.rules.current();
         let directory = &rules.directory;
         let referral = wire

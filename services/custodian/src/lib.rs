@@ -5,6 +5,9 @@
 //! follower, which proves that the log only ever grew. The store makes the ordered checks, decides, logs and
 //! commits. Back at the edge, with the entry durable, the record key is unwrapped and the field keys derived.
 //!
+//! It also evaluates identifiers that it cannot see into tokens that it never sees: within a budget, each call
+//! on the log first, and what never became a record is told to oversight.
+//!
 //! What cannot come from honest parties is logged as an ALARM. Two words of the gateway that cannot both be
 //! true are kept as evidence, and freeze the custodian until a person acts.
 
@@ -12,6 +15,7 @@ mod config;
 mod follower;
 mod kek;
 mod key;
+mod oprf;
 mod store;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -20,7 +24,7 @@ use amanat_desk::{
     Desk,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
-    setup::{Setup, SetupError},
+    setup::{Setup, SetupError, certificates},
 };
 use amanat_identity::{Directory, token::Audience};
 use amanat_journal::{JournalError, note_file};
@@ -28,6 +32,7 @@ use amanat_schema::{
     audit::audit_service_server::AuditServiceServer, clock::Clock,
     consent::consent_service_server::ConsentServiceServer,
     key::key_service_server::KeyServiceServer,
+    subject::oprf_service_server::OprfServiceServer,
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
 use amanat_server::{
@@ -38,12 +43,13 @@ use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 pub use amanat_desk::setup::ConfigError;
-pub use config::{Config, Custody};
+pub use config::{Config, Custody, Domain, Oprf, OprfKeyFile};
 pub use follower::FollowError;
 
 use follower::Follower;
 use kek::Kek;
 use key::KeyDesk;
+use oprf::{OprfDesk, OprfKeys};
 
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 const EACH_HOUR: Duration = Duration::from_secs(3600);
@@ -60,6 +66,21 @@ pub enum CustodianError {
     Key { path: String },
     #[error("custody.statement_key is not the one that the directory lists for the custodian")]
     OtherStatementKey,
+    #[error(
+        "oprf.keys: the directory lists another {domain} key of epoch {epoch}, or none; take the seed of the \
+         key that it lists, or have its registrars list {public_key}, the public key of {path}"
+    )]
+    OtherOprfKey {
+        domain: &'static str,
+        epoch: u32,
+        path: String,
+        /// Hexadecimal.
+        public_key: String,
+    },
+    #[error(
+        "oprf.keys lacks the {domain} key of epoch {epoch} that the directory lists; add its seed"
+    )]
+    NoOprfKey { domain: &'static str, epoch: u32 },
     #[error(transparent)]
     Follow(#[from] FollowError),
     #[error(transparent)]
@@ -93,7 +114,10 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Served, CustodianError> {
     let Setup {
-        rules, guard, tls, ..
+        rules,
+        guard,
+        tls,
+        reload,
     } = Setup::load(
         &config.server,
         &config.directory,
@@ -104,16 +128,27 @@ pub async fn serve(
     let directory = Arc::clone(&rules.current().directory);
     let statement_key = Arc::new(statement_key(custody, &directory)?);
     let kek = kek(custody)?;
+    let oprf_keys = Arc::new(OprfKeys::load(&config.oprf, &directory)?);
+    let handles = Arc::new(config.log.handles()?);
     let gateway = follower::connect(
         &custody.gateway,
-        &directory,
-        &read_file(&config.server.certificate)?,
-        &Zeroizing::new(read_file(&config.server.private_key)?),
+        follower::Client {
+            chain: certificates(&config.server.certificate)?,
+            key: private_key_pem(&config.server.private_key)?,
+            directory: Arc::clone(&directory),
+            lists: RevocationFolder::new(&config.directory.crls),
+            clock: Arc::clone(&clock),
+        },
     )?;
     let keys = config.log.keys(&directory.custodian().log)?;
+    let reload = {
+        let (directory, oprf) = (Arc::clone(&directory), Arc::clone(&oprf_keys));
+        Arc::new(reload.fitting(move |new| fits(&directory, &oprf, new)))
+    };
     let book = store::Custody {
         rules: rules.clone(),
         statement_key: Arc::clone(&statement_key),
+        evaluation: terms(&config.oprf),
     };
     let journal = config.log.journal(store::MIGRATIONS);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
@@ -131,6 +166,7 @@ pub async fn serve(
         reader: opened.reader,
         openings: Arc::new(config.log.openings()?),
     };
+    let reloading = tokio::spawn(Arc::clone(&reload).run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
     let hours = tokio::spawn(each_hour(desk.clone()));
     let served = amanat_server::serve(
@@ -143,10 +179,16 @@ pub async fn serve(
                 kek,
                 follower,
                 statement_key,
+                reload,
             };
             let consent = ConsentDesk {
                 desk: desk.clone(),
                 evidence: Evidence::NotKept,
+            };
+            let oprf = OprfDesk {
+                desk: desk.clone(),
+                keys: oprf_keys,
+                handles,
             };
             let audit = AuditDesk { desk };
             routes
@@ -155,12 +197,16 @@ pub async fn serve(
                     ConsentServiceServer::new(consent).max_decoding_message_size(LARGEST_MESSAGE),
                 )
                 .add_service(
+                    OprfServiceServer::new(oprf).max_decoding_message_size(LARGEST_QUESTION),
+                )
+                .add_service(
                     AuditServiceServer::new(audit).max_decoding_message_size(LARGEST_QUESTION),
                 );
         },
         stop,
     )
     .await;
+    reloading.abort();
     minutes.abort();
     hours.abort();
     // The last holders of follower and journal are gone or going; their tasks end with their files written.
@@ -189,12 +235,46 @@ fn statement_key(custody: &Custody, directory: &Directory) -> Result<SigningKey,
     }
 }
 
+/// The custodian's keys, and the gateway that it follows, keep their place in a newer directory.
+fn fits(old: &Directory, oprf: &OprfKeys, new: &Directory) -> Result<(), SetupError> {
+    let (own, gateway) = (old.custodian(), old.gateway());
+    if new.custodian().statement_key != own.statement_key {
+        Err(SetupError::Unfit("statement key of the custodian"))
+    } else if new.custodian().log != own.log {
+        Err(SetupError::Unfit("log key of the custodian"))
+    } else if new.custodian().issuing_ca != own.issuing_ca
+        || new.custodian().server_name != own.server_name
+    {
+        Err(SetupError::Unfit("name or authority of the custodian"))
+    } else if new.gateway().log != gateway.log {
+        Err(SetupError::Unfit("log key of the gateway"))
+    } else if new.gateway().issuing_ca != gateway.issuing_ca
+        || new.gateway().server_name != gateway.server_name
+    {
+        Err(SetupError::Unfit("name or authority of the gateway"))
+    } else if oprf.lacks(new).is_some() {
+        Err(SetupError::Unfit("OPRF key of the custodian"))
+    } else {
+        Ok(())
+    }
+}
+
 fn kek(custody: &Custody) -> Result<Kek, CustodianError> {
     let bytes = secret_hex(&custody.kek)?;
     let key = WrapKey::from_bytes(bytes.as_slice()).map_err(|_| CustodianError::Key {
         path: custody.kek.display().to_string(),
     })?;
     Ok(Kek::new(key))
+}
+
+fn terms(oprf: &Oprf) -> store::evaluation::Terms {
+    store::evaluation::Terms {
+        limits: store::budget::Limits {
+            officer: oprf.officer_per_day.get(),
+            agency: oprf.agency_per_day.get(),
+        },
+        deposit_within: Duration::from_hours(oprf.deposit_within_h.get().into()),
+    }
 }
 
 async fn each_minute(desk: Desk<store::Custody>) {

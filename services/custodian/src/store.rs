@@ -1,8 +1,10 @@
 //! The custodian's state: keys in custody, the gateway's log as seen from here, its own consent ledger;
 //! each verb decided inside the batch that logs it.
 
+pub(crate) mod budget;
 pub(crate) mod claim;
 pub(crate) mod deposit;
+pub(crate) mod evaluation;
 pub(crate) mod head;
 mod missing;
 mod redeemed;
@@ -27,6 +29,7 @@ use amanat_server::Refusal;
 use sqlx::SqliteConnection;
 
 use deposit::{ActivateKey, DepositFacts, DepositKey};
+use evaluation::{EvaluateIdentifiers, EvaluationFacts, ListUnused, Unused};
 use head::{HeadCall, HeadFacts, Seen};
 use missing::MissingFacts;
 use redeemed::RedeemedFacts;
@@ -36,6 +39,11 @@ use release::{ReleaseKeys, Released};
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     amanat_desk::MIGRATIONS[0],
     ("custody", include_str!("../migrations/0003_custody.sql")),
+    (
+        "evaluations",
+        include_str!("../migrations/0004_evaluations.sql"),
+    ),
+    amanat_desk::MIGRATIONS[1],
 ];
 
 /// The custodian's book.
@@ -43,6 +51,7 @@ pub(crate) struct Custody {
     pub(crate) rules: Rulebook,
     /// Signs deposit receipts; signing is deterministic.
     pub(crate) statement_key: Arc<SigningKey>,
+    pub(crate) evaluation: evaluation::Terms,
 }
 
 /// One verb with its checked arguments.
@@ -54,6 +63,8 @@ pub(crate) enum Call {
     Deposit(Box<DepositKey>),
     Activate(Box<ActivateKey>),
     Release(Box<ReleaseKeys>),
+    Evaluate(Box<EvaluateIdentifiers>),
+    ListUnused(Box<ListUnused>),
     /// Deletes the keys that were never activated.
     Expire,
     /// Raises the alarm for consents that were released on and never came.
@@ -69,6 +80,11 @@ pub(crate) enum Reply {
     /// The encoded envelope of the deposit receipt.
     Deposited(Vec<u8>),
     Released(Box<Released>),
+    Unused {
+        unused: Vec<Unused>,
+        /// Where the next page begins.
+        next: Option<i64>,
+    },
 }
 
 pub(crate) type Ruled = Ruling<Result<Reply, Refusal>>;
@@ -84,6 +100,7 @@ pub(crate) struct Facts {
     audit: AuditFacts,
     heads: HeadFacts,
     deposits: DepositFacts,
+    evaluations: EvaluationFacts,
     missing: MissingFacts,
     redeemed: RedeemedFacts,
 }
@@ -207,6 +224,8 @@ impl Call {
             | Self::Head(_)
             | Self::Deposit(_)
             | Self::Activate(_)
+            | Self::Evaluate(_)
+            | Self::ListUnused(_)
             | Self::Expire
             | Self::AlarmMissing => None,
         }
@@ -221,6 +240,8 @@ impl Call {
             | Self::Head(_)
             | Self::Activate(_)
             | Self::Release(_)
+            | Self::Evaluate(_)
+            | Self::ListUnused(_)
             | Self::Expire
             | Self::AlarmMissing => None,
         }
@@ -243,6 +264,8 @@ impl Call {
             | Self::Consent(_)
             | Self::Audit(_)
             | Self::Deposit(_)
+            | Self::Evaluate(_)
+            | Self::ListUnused(_)
             | Self::Expire
             | Self::AlarmMissing => Vec::new(),
         }
@@ -264,7 +287,10 @@ impl Book for Custody {
             Call::Deposit(call) => call.access(),
             Call::Activate(call) => call.access(),
             Call::Release(call) => call.access(),
-            Call::Head(_) | Call::Expire | Call::AlarmMissing => Access::default(),
+            Call::Evaluate(call) => call.access(),
+            Call::Head(_) | Call::ListUnused(_) | Call::Expire | Call::AlarmMissing => {
+                Access::default()
+            }
         }
     }
 
@@ -289,6 +315,8 @@ impl Book for Custody {
                 | Call::Head(_)
                 | Call::Deposit(_)
                 | Call::Activate(_)
+                | Call::Evaluate(_)
+                | Call::ListUnused(_)
                 | Call::Expire
                 | Call::AlarmMissing => {}
             }
@@ -299,6 +327,7 @@ impl Book for Custody {
             audit: AuditFacts::load(connection, &audits).await?,
             heads: HeadFacts::load(connection, &sizes).await?,
             deposits: DepositFacts::load(connection, calls).await?,
+            evaluations: EvaluationFacts::load(connection, calls).await?,
             missing: MissingFacts::load(connection, calls).await?,
             redeemed: RedeemedFacts::load(connection, &releases).await?,
         })
@@ -324,6 +353,10 @@ impl Book for Custody {
             Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
             Call::Activate(call) => deposit::activate(facts, rules, call, now),
             Call::Release(call) => release::release(facts, rules, call, now),
+            Call::Evaluate(call) => {
+                evaluation::evaluate(&mut facts.evaluations, rules, &self.evaluation, call, now)
+            }
+            Call::ListUnused(call) => evaluation::list(&facts.evaluations, rules, call),
             Call::Expire => deposit::expire(&mut facts.deposits, now),
             Call::AlarmMissing => missing::raise(&mut facts.missing, rules, now),
         }
@@ -338,6 +371,7 @@ impl Book for Custody {
         facts.consents.write(connection).await?;
         facts.heads.write(connection).await?;
         facts.deposits.write(connection).await?;
+        facts.evaluations.write(connection).await?;
         facts.missing.write(connection).await?;
         facts.redeemed.write(connection).await
     }
@@ -351,6 +385,8 @@ impl Book for Custody {
             | Call::Head(_)
             | Call::Activate(_)
             | Call::Release(_)
+            | Call::Evaluate(_)
+            | Call::ListUnused(_)
             | Call::Expire
             | Call::AlarmMissing => Reply::Done,
         })

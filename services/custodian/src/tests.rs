@@ -2,7 +2,11 @@
 
 mod acts;
 mod deposit;
+mod evaluation;
 mod gateway;
 mod head;
+mod oprf;
 mod release;
+mod rules;
+mod unused;
 mod world;

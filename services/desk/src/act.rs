@@ -20,6 +20,24 @@ pub struct Rules {
     pub table_sha256: [u8; 32],
     /// When this process took them into use.
     pub since: Time,
+    /// What they took the place of; `None` in a process that has just started.
+    pub previous: Option<Superseded>,
+}
+
+/// Rules that are no longer in use, as entries of the log name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Superseded {
+    pub directory_sha256: [u8; 32],
+    pub table_sha256: [u8; 32],
+}
+
+impl Rules {
+    pub fn superseded(&self) -> Superseded {
+        Superseded {
+            directory_sha256: *self.directory.sha256(),
+            table_sha256: self.table_sha256,
+        }
+    }
 }
 
 /// The rules in use now; shared by a server's handlers and its book, and replaced as a whole when a newer

@@ -28,7 +28,8 @@ pub enum AuditCall {
 pub enum AuditReply {
     Listed {
         entries: Vec<SeenEntry>,
-        next: String,
+        /// The index that the next page begins at.
+        next: Option<i64>,
     },
     Got(Box<SeenEntry>),
 }
@@ -99,7 +100,7 @@ impl AuditFacts {
                 let entries: Vec<_> = found.filter_map(|stored| see(act, stored)).collect();
                 let full = u64::from(filter.limit) == u64::try_from(entries.len()).unwrap_or(0);
                 let last = entries.last().filter(|_| full);
-                let next = last.map_or_else(String::new, |e| format!("{:x}", e.stored.idx + 1));
+                let next = last.and_then(|entry| i64::try_from(entry.stored.idx + 1).ok());
                 (
                     act,
                     audit::Action::ListEntries,

@@ -7,7 +7,8 @@ mod store;
 use amanat_journal::{Access, ConflictKey, Ruling, Touch};
 use amanat_policy::{ConsentTerms, Grant};
 use amanat_schema::{
-    AgencyId, CaseId, ConsentId, Time, audit, consent::ConsentStatus, statement::Envelope,
+    AgencyId, CaseId, ConsentId, Time, audit, consent::ConsentStatus, policy::Purpose,
+    statement::Envelope,
 };
 use amanat_server::Refusal;
 
@@ -50,6 +51,10 @@ pub struct ListConsents {
     pub act: Act,
     /// `None`: every case.
     pub case: Option<CaseId>,
+    /// `None`: every recipient.
+    pub recipient: Option<AgencyId>,
+    /// `None`: any purpose.
+    pub purpose: Option<Purpose>,
     pub page: Page,
 }
 

@@ -15,7 +15,7 @@ use amanat_server::{Guard, LARGEST_REQUEST, Refusal};
 use prost::Message;
 use tonic::{Request, Status};
 
-use crate::{Act, Pages, Rulebook, Rules};
+use crate::{Act, Paged, Pages, Rulebook, Rules};
 
 /// What a service's handlers work with.
 pub struct Desk<B: Book> {
@@ -184,12 +184,8 @@ impl<B: Book> Desk<B> {
     }
 
     /// The page tokens of a list as this agency reads it.
-    pub fn pages(&self, agency: AgencyId, method: &'static str) -> Pages<'_> {
-        Pages {
-            key: &self.openings,
-            agency,
-            method,
-        }
+    pub fn pages(&self, agency: AgencyId, request: &impl Paged) -> Pages<'_> {
+        Pages::new(&self.openings, agency, request)
     }
 
     fn unsigned(&self, agency: AgencyId, why: &SignedError) -> Refusal {
@@ -202,6 +198,7 @@ impl<B: Book> Desk<B> {
             | SignedError::Signer
             | SignedError::Signature(_)
             | SignedError::TokenBinding
+            | SignedError::Suspended
             | SignedError::Token(_)
             | SignedError::Age => {
                 tracing::info!(%why, %agency, "a statement was refused");

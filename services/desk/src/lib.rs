@@ -12,18 +12,27 @@ pub mod consent;
     reason = "the type is the room's name; its file is where one looks for it"
 )]
 mod desk;
+mod filter;
 mod page;
 pub mod release;
+pub mod reload;
 pub mod setup;
 mod statements;
 
-pub use act::{Act, Rulebook, Rules};
+pub use act::{Act, Rulebook, Rules, Superseded};
 pub use desk::{Answered, Desk, Refused, refusal};
-pub use page::{Page, Pages};
+pub use filter::Filters;
+pub use page::{Page, Paged, Pages};
 pub use statements::{Known, StatementFacts, Stored};
 
 /// The tables of this room, in order: (step name, SQL).
-pub const MIGRATIONS: [(&str, &str); 1] = [(
-    "statements",
-    include_str!("../migrations/0002_statements.sql"),
-)];
+pub const MIGRATIONS: [(&str, &str); 2] = [
+    (
+        "statements",
+        include_str!("../migrations/0002_statements.sql"),
+    ),
+    (
+        "consent-purposes",
+        include_str!("../migrations/0006_consent_purposes.sql"),
+    ),
+];

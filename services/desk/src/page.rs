@@ -1,8 +1,16 @@
 //! Pages of a list: capped, with a token that says where the last page ended.
 
-use amanat_schema::{AgencyId, Violation};
+use amanat_schema::{
+    AgencyId, Violation,
+    audit::ListEntriesRequest,
+    consent::ListConsentsRequest,
+    record::ListVersionsRequest,
+    referral::ListReferralsRequest,
+    subject::{ListCanaryHitsRequest, ListMergesRequest, ListUnusedEvaluationsRequest},
+};
 use amanat_seal::WrapKey;
 use amanat_server::Refusal;
+use prost::{Message, Name};
 
 const LARGEST: u32 = 200;
 const USUAL: u32 = 50;
@@ -33,15 +41,54 @@ impl Page {
     }
 }
 
-/// The page tokens of one list as one agency reads it. Sequence numbers count what all agencies do, so they
-/// travel sealed, and a token is good for nobody and nothing else.
-pub struct Pages<'a> {
-    pub key: &'a WrapKey,
-    pub agency: AgencyId,
-    pub method: &'static str,
+/// A request for a page of a list.
+pub trait Paged: Message + Name + Clone {
+    /// The same list without a word about pages.
+    fn whole(&self) -> Self;
 }
 
-impl Pages<'_> {
+macro_rules! paged {
+    ($($request:ty),+ $(,)?) => {$(
+        impl Paged for $request {
+            fn whole(&self) -> Self {
+                let mut whole = self.clone();
+                whole.page_size = 0;
+                whole.page_token.clear();
+                whole
+            }
+        }
+    )+};
+}
+
+paged!(
+    ListEntriesRequest,
+    ListConsentsRequest,
+    ListVersionsRequest,
+    ListReferralsRequest,
+    ListMergesRequest,
+    ListCanaryHitsRequest,
+    ListUnusedEvaluationsRequest,
+);
+
+/// The page tokens of one list, with its filters, as one agency reads it. Sequence numbers count what all
+/// agencies do, so they travel sealed, and a token is good for nobody and nothing else. It gives no right:
+/// every page is authorised and looked up as if it were the first.
+pub struct Pages<'a> {
+    key: &'a WrapKey,
+    agency: AgencyId,
+    /// Of the request's name and filters.
+    list_sha256: [u8; 32],
+}
+
+impl<'a> Pages<'a> {
+    pub fn new(key: &'a WrapKey, agency: AgencyId, request: &impl Paged) -> Self {
+        Self {
+            key,
+            agency,
+            list_sha256: amanat_identity::request_sha256(&request.whole()),
+        }
+    }
+
     /// From a list request.
     ///
     /// # Errors
@@ -51,7 +98,7 @@ impl Pages<'_> {
             "" => Some(0),
             token => self.open(token),
         };
-        let expected = "the next_page_token of the page before";
+        let expected = "the next_page_token of the page before, with the same filters";
         Page::new(
             size,
             after.ok_or_else(|| violation("page_token", expected))?,
@@ -79,7 +126,7 @@ impl Pages<'_> {
     }
 
     fn context(&self) -> [&[u8]; 2] {
-        [self.agency.as_bytes(), self.method.as_bytes()]
+        [self.agency.as_bytes(), &self.list_sha256]
     }
 }
 

@@ -5,26 +5,28 @@
 use std::{
     fs,
     net::SocketAddr,
+    num::NonZeroU64,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use amanat_identity::{
-    Directory, DirectoryError, Registrars, TokenVerifier,
+    DirectoryError, Registrars, TokenVerifier, Trusted,
     tls::{TlsError, server_config},
     token::Audience,
 };
 use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
-use amanat_policy::DecisionTable;
-use amanat_schema::{Time, clock::Clock, statement::Envelope};
-use amanat_seal::WrapKey;
+use amanat_schema::clock::Clock;
+use amanat_seal::{WrapKey, pseudonym::HandleKey};
 use amanat_server::{FileError, Guard, LogFormat, private_key_pem, read_file, secret_hex};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio_rustls::rustls::ServerConfig;
 
-use crate::{Rulebook, Rules};
+use crate::{
+    Rulebook,
+    reload::{Fingerprint, Loaded, Reload},
+};
 
 /// `[server]`: where it listens and with which certificate.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +52,31 @@ pub struct DirectoryFiles {
     pub threshold: usize,
     /// The decision table whose hash the directory names.
     pub decision_table: PathBuf,
+    /// A folder of revocation lists, one an authority: `<agency id>.crl`, `custodian.crl`, `gateway.crl`, in
+    /// DER or PEM.
+    pub crls: PathBuf,
+    /// A folder of registrars' suspensions, `*.bin`.
+    pub suspensions: PathBuf,
+    /// How often the files named here are looked at, in seconds.
+    pub reload_s: NonZeroU64,
+}
+
+impl DirectoryFiles {
+    /// The registrars as they are pinned here.
+    ///
+    /// # Errors
+    /// [`SetupError::Registrar`].
+    pub fn registrars(&self) -> Result<Registrars, SetupError> {
+        let keys: Option<Vec<[u8; 32]>> = self
+            .registrars
+            .iter()
+            .map(|text| hex::decode(text).ok()?.try_into().ok())
+            .collect();
+        Ok(Registrars {
+            keys: keys.ok_or(SetupError::Registrar)?,
+            threshold: self.threshold,
+        })
+    }
 }
 
 /// `[log]`: the append-only log.
@@ -88,8 +115,23 @@ pub enum SetupError {
     Registrar,
     #[error("{path}: {message}")]
     Table { path: String, message: String },
-    #[error("{path} is not the decision table that the directory names")]
+    #[error(
+        "{path} is not the decision table that the directory names; put the table there that was published \
+         with the directory"
+    )]
     OtherTable { path: String },
+    #[error("the directory is of another exchange; fetch that of this one from your registrars")]
+    OtherExchange,
+    #[error(
+        "the directory is version {version}, as is the one in use, but says something else; ask your \
+         registrars which of the two they published"
+    )]
+    SameVersion { version: u64 },
+    #[error(
+        "the directory lists another {0} than this server works with; change the configuration to fit it, \
+         and restart the server"
+    )]
+    Unfit(&'static str),
     #[error("{path} holds no certificate in PEM form")]
     Certificate { path: String },
     #[error("{path} holds no usable signing key")]
@@ -122,10 +164,10 @@ pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
 /// What a server starts from.
 pub struct Setup {
     pub rules: Rulebook,
-    /// The directory as its registrars signed it.
-    pub directory: Envelope,
     pub guard: Guard,
     pub tls: ServerConfig,
+    /// Takes newer files into use, once it knows what this server needs of them.
+    pub reload: Reload,
 }
 
 impl Setup {
@@ -139,31 +181,22 @@ impl Setup {
         audience: Audience,
         clock: Clock,
     ) -> Result<Self, SetupError> {
-        let keys: Option<Vec<[u8; 32]>> = files
-            .registrars
-            .iter()
-            .map(|text| hex::decode(text).ok()?.try_into().ok())
-            .collect();
-        let registrars = Registrars {
-            keys: keys.ok_or(SetupError::Registrar)?,
-            threshold: files.threshold,
-        };
-        let now = (clock)();
-        let (directory, envelope) = Directory::load(&files.file, &files.seen, &registrars, now)?;
-        let rules = rules(Arc::new(directory), &files.decision_table, now)?;
+        let registrars = files.registrars()?;
+        let fingerprint = Fingerprint::of(files);
+        let Loaded { rules, trust } = Loaded::check(files, &registrars, (clock)())?;
+        rules.directory.remember(&files.seen)?;
+        let trusted = Trusted::new(trust);
         let chain = certificates(&listen.certificate)?;
         let key = private_key_pem(&listen.private_key)?;
-        let tls = server_config(chain, key, &rules.directory)?;
-        let guard = Guard::new(
-            Arc::clone(&rules.directory),
-            TokenVerifier::new(audience),
-            clock,
-        );
+        let tls = server_config(chain, key, trusted.clone(), &clock)?;
+        let guard = Guard::new(trusted, TokenVerifier::new(audience), clock);
+        let rules = Rulebook::new(rules);
+        let reload = Reload::new(files.clone(), registrars, guard.clone(), rules.clone());
         Ok(Self {
-            rules: Rulebook::new(rules),
-            directory: envelope,
+            rules,
             guard,
             tls,
+            reload: reload.knowing(fingerprint),
         })
     }
 }
@@ -200,6 +233,17 @@ impl Log {
         })
     }
 
+    /// The key of the officers' handles, from the same file.
+    ///
+    /// # Errors
+    /// [`SetupError`], naming the file.
+    pub fn handles(&self) -> Result<HandleKey, SetupError> {
+        let bytes = secret_hex(&self.openings_key)?;
+        HandleKey::from_bytes(bytes.as_slice()).map_err(|_| SetupError::SigningKey {
+            path: self.openings_key.display().to_string(),
+        })
+    }
+
     /// Where the journal lives, with a service's own tables.
     pub fn journal(
         &self,
@@ -211,29 +255,6 @@ impl Log {
             migrations,
         }
     }
-}
-
-fn rules(directory: Arc<Directory>, table: &Path, now: Time) -> Result<Rules, SetupError> {
-    let path = || table.display().to_string();
-    let bytes = read_file(table)?;
-    let table_sha256 = amanat_seal::sha256(&bytes);
-    if table_sha256 != *directory.table_sha256() {
-        return Err(SetupError::OtherTable { path: path() });
-    }
-    let text = String::from_utf8(bytes).map_err(|_| SetupError::Table {
-        path: path(),
-        message: "not UTF-8".to_owned(),
-    })?;
-    let table = DecisionTable::parse(&text).map_err(|error| SetupError::Table {
-        path: path(),
-        message: error.to_string(),
-    })?;
-    Ok(Rules {
-        directory,
-        table,
-        table_sha256,
-        since: now,
-    })
 }
 
 /// The certificates of a PEM file.

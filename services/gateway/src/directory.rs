@@ -1,15 +1,13 @@
-//! DirectoryService: the signed directory as this gateway loaded it.
+//! DirectoryService: the signed directory that this gateway works by.
 
-use amanat_schema::{
-    directory::{
-        GetDirectoryRequest, GetDirectoryResponse, directory_service_server::DirectoryService,
-    },
-    statement::Envelope,
+use amanat_desk::Rulebook;
+use amanat_schema::directory::{
+    GetDirectoryRequest, GetDirectoryResponse, directory_service_server::DirectoryService,
 };
 use tonic::{Request, Response, Status};
 
 pub(crate) struct DirectoryDesk {
-    pub(crate) directory: Envelope,
+    pub(crate) rules: Rulebook,
 }
 
 #[tonic::async_trait]
@@ -19,7 +17,7 @@ impl DirectoryService for DirectoryDesk {
         _request: Request<GetDirectoryRequest>,
     ) -> Result<Response<GetDirectoryResponse>, Status> {
         Ok(Response::new(GetDirectoryResponse {
-            directory: Some(self.directory.clone()),
+            directory: Some(self.rules.current().directory.envelope().clone()),
         }))
     }
 }

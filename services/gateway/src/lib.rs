@@ -1,5 +1,5 @@
-//! The exchange: sealed records, referrals, consents and the log of every decision. It holds the data
-//! and no keys.
+//! The exchange: sealed records, referrals, consents, each agency's pseudonyms and the log of every decision.
+//! It holds the data and no key that opens any of it.
 //!
 //! A request passes four rooms: the server's layers, the service's own file here (parse, one verb,
 //! render), the store (facts, the pure decision, the entry, one transaction), and back.
@@ -9,6 +9,7 @@ mod directory;
 mod record;
 mod referral;
 mod store;
+mod subject;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -18,25 +19,32 @@ use amanat_desk::{
     consent::{ConsentDesk, Evidence},
     setup::{Setup, SetupError},
 };
-use amanat_identity::token::Audience;
-use amanat_journal::JournalError;
+use amanat_identity::{Directory, token::Audience};
+use amanat_journal::{Journal, JournalError};
 use amanat_schema::{
     audit::audit_service_server::AuditServiceServer, clock::Clock,
     consent::consent_service_server::ConsentServiceServer,
     directory::directory_service_server::DirectoryServiceServer,
     record::record_service_server::RecordServiceServer,
     referral::referral_service_server::ReferralServiceServer,
+    subject::subject_service_server::SubjectServiceServer,
 };
-use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
-use tokio::net::TcpListener;
+use amanat_seal::pseudonym::{Peppers, PseudonymKey};
+use amanat_server::{FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, secret_hex};
+use tokio::{net::TcpListener, sync::Notify};
 
 pub use amanat_desk::setup::ConfigError;
-pub use config::Config;
+pub use config::{Config, Subjects};
+pub use store::subject::PepperError;
 
 use directory::DirectoryDesk;
 use record::RecordDesk;
 use referral::ReferralDesk;
-use store::Exchange;
+use store::{
+    Call, Exchange, Reply,
+    subject::{Keys, SubjectCall, SubjectReply},
+};
+use subject::SubjectDesk;
 
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 /// For all the tasks that write the last word to their files.
@@ -46,6 +54,14 @@ const ENDING: Duration = Duration::from_secs(2);
 pub enum GatewayError {
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("subjects.peppers names no file; name at least one")]
+    NoPepper,
+    #[error("{path} holds no usable key")]
+    Key { path: String },
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -72,21 +88,28 @@ pub async fn serve(
 ) -> Result<Served, GatewayError> {
     let Setup {
         rules,
-        directory,
         guard,
         tls,
+        reload,
     } = Setup::load(
         &config.server,
         &config.directory,
         Audience::Gateway,
         Arc::clone(&clock),
     )?;
-    let keys = config.log.keys(&rules.current().directory.gateway().log)?;
+    let directory = Arc::clone(&rules.current().directory);
+    let keys = config.log.keys(&directory.gateway().log)?;
+    let reload = Arc::new(reload.fitting(move |new| fits(&directory, new)));
+    let subjects = subject_keys(&config.subjects)?;
+    let peppers = Arc::clone(&subjects.peppers);
     let book = Exchange {
         rules: rules.clone(),
+        subjects,
     };
     let journal = config.log.journal(store::MIGRATIONS);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
+    advance_peppers(&opened.journal).await?;
+    let handles = config.log.handles()?;
     let desk = Desk {
         guard: guard.clone(),
         rules,
@@ -94,7 +117,10 @@ pub async fn serve(
         reader: opened.reader,
         openings: Arc::new(config.log.openings()?),
     };
+    let reloading = tokio::spawn(reload.run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
+    let asked = Arc::new(Notify::new());
+    let canaries = tokio::spawn(watch_canaries(desk.journal.clone(), Arc::clone(&asked)));
     let served = amanat_server::serve(
         listener,
         tls,
@@ -106,6 +132,15 @@ pub async fn serve(
                 evidence: Evidence::Kept,
             };
             let referral = ReferralDesk { desk: desk.clone() };
+            let directory = DirectoryDesk {
+                rules: desk.rules.clone(),
+            };
+            let subject = SubjectDesk {
+                desk: desk.clone(),
+                peppers,
+                handles,
+                asked,
+            };
             let audit = AuditDesk { desk };
             routes
                 .add_service(
@@ -118,17 +153,22 @@ pub async fn serve(
                     ReferralServiceServer::new(referral).max_decoding_message_size(LARGEST_MESSAGE),
                 )
                 .add_service(
+                    SubjectServiceServer::new(subject).max_decoding_message_size(LARGEST_QUESTION),
+                )
+                .add_service(
                     AuditServiceServer::new(audit).max_decoding_message_size(LARGEST_QUESTION),
                 )
                 .add_service(
-                    DirectoryServiceServer::new(DirectoryDesk { directory })
+                    DirectoryServiceServer::new(directory)
                         .max_decoding_message_size(LARGEST_QUESTION),
                 );
         },
         stop,
     )
     .await;
+    reloading.abort();
     minutes.abort();
+    canaries.abort();
     // The last holder of the journal is gone or going; its tasks end with the checkpoint file written.
     let tasks = async {
         for task in opened.tasks {
@@ -139,6 +179,69 @@ pub async fn serve(
         tracing::warn!("a task did not end in time; the database is durable all the same");
     }
     Ok(served?)
+}
+
+/// The gateway's certificate and log keep their place in a newer directory.
+fn fits(old: &Directory, new: &Directory) -> Result<(), SetupError> {
+    let (old, new) = (old.gateway(), new.gateway());
+    if new.log != old.log {
+        Err(SetupError::Unfit("log key of the gateway"))
+    } else if new.issuing_ca != old.issuing_ca || new.server_name != old.server_name {
+        Err(SetupError::Unfit("name or authority of the gateway"))
+    } else {
+        Ok(())
+    }
+}
+
+fn subject_keys(files: &Subjects) -> Result<Keys, GatewayError> {
+    let peppers: Result<Vec<_>, _> = files.peppers.iter().map(|file| secret_hex(file)).collect();
+    let peppers = Peppers::from_keys(peppers?).map_err(|_| GatewayError::NoPepper)?;
+    let key = secret_hex(&files.pseudonym_key)?;
+    let pseudonyms = PseudonymKey::from_bytes(key.as_slice()).map_err(|_| GatewayError::Key {
+        path: files.pseudonym_key.display().to_string(),
+    })?;
+    Ok(Keys {
+        peppers: Arc::new(peppers),
+        pseudonyms,
+    })
+}
+
+/// Before the first request, so that none is looked up under other peppers than what is stored.
+async fn advance_peppers(journal: &Journal<Exchange>) -> Result<(), GatewayError> {
+    let call = SubjectCall::AdvancePeppers;
+    match journal.call(Call::Subject(Box::new(call))).await {
+        Ok(committed) => {
+            if let Ok(Reply::Subject(SubjectReply::Advanced(outcome))) = committed.answer {
+                let count = outcome?;
+                if count > 0 {
+                    tracing::info!(
+                        count,
+                        "stored identifiers are under the pepper that was added"
+                    );
+                }
+            }
+            Ok(())
+        }
+        // Nothing will be decided; the proofs are served all the same.
+        Err(JournalError::Frozen(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Raises the alarm for canaries that were asked for: after every answer, whatever it was about, and once a
+/// minute for what was left when a process ended.
+async fn watch_canaries(journal: Journal<Exchange>, asked: Arc<Notify>) {
+    let mut ticks = tokio::time::interval(EACH_MINUTE);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = asked.notified() => {}
+        }
+        let call = SubjectCall::AlarmCanaries;
+        if journal.call(Call::Subject(Box::new(call))).await.is_err() {
+            tracing::error!("canaries that were asked for could not be looked for");
+        }
+    }
 }
 
 async fn each_minute(desk: Desk<Exchange>) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amanat_desk::{Act, Desk, Pages, Rules, Stored};
+use amanat_desk::{Act, Desk, Filters, Pages, Rules, Stored};
 use amanat_identity::Signed;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Violation,
@@ -99,7 +99,7 @@ impl RecordService for RecordDesk {
         self.desk
             .authorise(&act, Action::ListVersions, &READERS, Linkage::default)
             .await?;
-        let pages = self.desk.pages(act.agency, "ListVersions");
+        let pages = self.desk.pages(act.agency, request.get_ref());
         let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let answered = self.desk.call(Call::Versions(list)).await?;
         let Reply::Versions { rows, next } = answered.reply else {
@@ -253,15 +253,18 @@ fn parse_list(
     wire: &ListVersionsRequest,
     pages: &Pages<'_>,
 ) -> Result<ListVersions, Vec<Violation>> {
-    let case = match wire.case_id.as_slice() {
-        [] => Ok(None),
-        bytes => CaseId::parse(bytes).map(Some),
-    };
-    let case = case.map_err(|_| violation("case_id", "16 bytes, or nothing"));
-    match (case, pages.parse(wire.page_size, &wire.page_token)) {
-        (Ok(case), Ok(page)) => Ok(ListVersions { act, case, page }),
-        (case, page) => Err(case.err().into_iter().chain(page.err()).collect()),
-    }
+    let mut filters = Filters::default();
+    let case = filters.id("case_id", &wire.case_id, CaseId::parse);
+    let record = filters.id("record_id", &wire.record_id, RecordId::parse);
+    let source = filters.id("source_id", &wire.source_id, AgencyId::parse);
+    let page = pages.parse(wire.page_size, &wire.page_token);
+    filters.finish(page, |page| ListVersions {
+        act,
+        case,
+        record,
+        source,
+        page,
+    })
 }
 
 fn render(row: VersionRow) -> RecordVersion {

@@ -1,10 +1,9 @@
 //! ReferralService, the edge.
 
-use amanat_desk::{Act, Desk, Pages, Stored};
-use amanat_identity::Signed;
+use amanat_desk::{Act, Desk, Filters, Pages, Stored};
 use amanat_policy::{ReferralTerms, Step};
 use amanat_schema::{
-    ReferralId, Violation,
+    CaseId, ReferralId, Time, Violation,
     audit::{Action, Linkage},
     policy::{ReferralState, Right},
     referral::{
@@ -28,9 +27,59 @@ pub(crate) struct ReferralDesk {
 }
 
 const SENDERS: [Right; 1] = [Right::CaseWorker];
-const REVOKERS: [Right; 2] = [Right::CaseWorker, Right::Supervisor];
-const ACCEPTERS: [Right; 1] = [Right::Accepter];
 const PARTIES: [Right; 2] = [Right::CaseWorker, Right::Accepter];
+
+/// A call that moves a referral on.
+struct Move {
+    method: &'static str,
+    action: Action,
+    step: Step,
+    to: ReferralState,
+    rights: &'static [Right],
+}
+
+const ACKNOWLEDGE: Move = Move {
+    method: "AcknowledgeReferral",
+    action: Action::AcknowledgeReferral,
+    step: Step::Acknowledge,
+    to: ReferralState::Acknowledged,
+    rights: &PARTIES,
+};
+const ACCEPT: Move = Move {
+    method: "AcceptReferral",
+    action: Action::AcceptReferral,
+    step: Step::Accept,
+    to: ReferralState::Accepted,
+    rights: &[Right::Accepter],
+};
+const REJECT: Move = Move {
+    method: "RejectReferral",
+    action: Action::RejectReferral,
+    step: Step::Reject,
+    to: ReferralState::Rejected,
+    rights: &[Right::Accepter],
+};
+const START: Move = Move {
+    method: "StartService",
+    action: Action::StartService,
+    step: Step::Start,
+    to: ReferralState::InService,
+    rights: &PARTIES,
+};
+const COMPLETE: Move = Move {
+    method: "CompleteReferral",
+    action: Action::CompleteReferral,
+    step: Step::Complete,
+    to: ReferralState::Completed,
+    rights: &PARTIES,
+};
+const REVOKE: Move = Move {
+    method: "RevokeReferral",
+    action: Action::RevokeReferral,
+    step: Step::Revoke,
+    to: ReferralState::Revoked,
+    rights: &[Right::CaseWorker, Right::Supervisor],
+};
 
 #[tonic::async_trait]
 impl ReferralService for ReferralDesk {
@@ -46,7 +95,9 @@ impl ReferralService for ReferralDesk {
             wire.referral.as_ref(),
         )?;
         self.desk
-            .authorise(&act, Action::SubmitReferral, &SENDERS, || linkage(&signed))
+            .authorise(&act, Action::SubmitReferral, &SENDERS, || {
+                of_case(signed.head().case)
+            })
             .await?;
         let terms = amanat_policy::parse_referral(signed.message()).map_err(Refusal::invalid)?;
         self.capable(&terms)?;
@@ -66,42 +117,42 @@ impl ReferralService for ReferralDesk {
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Acknowledge).await
+        self.transition(request, &ACKNOWLEDGE).await
     }
 
     async fn accept_referral(
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Accept).await
+        self.transition(request, &ACCEPT).await
     }
 
     async fn reject_referral(
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Reject).await
+        self.transition(request, &REJECT).await
     }
 
     async fn start_service(
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Start).await
+        self.transition(request, &START).await
     }
 
     async fn complete_referral(
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Complete).await
+        self.transition(request, &COMPLETE).await
     }
 
     async fn revoke_referral(
         &self,
         request: Request<TransitionReferralRequest>,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        self.transition(request, Step::Revoke).await
+        self.transition(request, &REVOKE).await
     }
 
     async fn list_referrals(
@@ -112,8 +163,9 @@ impl ReferralService for ReferralDesk {
         self.desk
             .authorise(&act, Action::ListReferrals, &PARTIES, Linkage::default)
             .await?;
-        let pages = self.desk.pages(act.agency, "ListReferrals");
-        let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
+        let (wire, now) = (request.get_ref(), (self.desk.guard.clock)());
+        let pages = self.desk.pages(act.agency, wire);
+        let list = parse_list(act, wire, &pages, now).map_err(Refusal::invalid)?;
         let answered = self.desk.call(Call::Referrals(list)).await?;
         let Reply::Referrals { referrals, next } = answered.reply else {
             // A list is answered with a list.
@@ -155,69 +207,28 @@ impl ReferralDesk {
     async fn transition(
         &self,
         request: Request<TransitionReferralRequest>,
-        step: Step,
+        asked: &Move,
     ) -> Result<Response<TransitionReferralResponse>, Status> {
-        let (method, action, to, rights) = match step {
-            Step::Acknowledge => (
-                "AcknowledgeReferral",
-                Action::AcknowledgeReferral,
-                ReferralState::Acknowledged,
-                &PARTIES[..],
-            ),
-            Step::Accept => (
-                "AcceptReferral",
-                Action::AcceptReferral,
-                ReferralState::Accepted,
-                &ACCEPTERS[..],
-            ),
-            Step::Start => (
-                "StartService",
-                Action::StartService,
-                ReferralState::InService,
-                &PARTIES[..],
-            ),
-            Step::Complete => (
-                "CompleteReferral",
-                Action::CompleteReferral,
-                ReferralState::Completed,
-                &PARTIES[..],
-            ),
-            Step::Revoke => (
-                "RevokeReferral",
-                Action::RevokeReferral,
-                ReferralState::Revoked,
-                &REVOKERS[..],
-            ),
-            // A suspension is no agency's statement; it follows from a withdrawal.
-            Step::Reject | Step::Suspend => (
-                "RejectReferral",
-                Action::RejectReferral,
-                ReferralState::Rejected,
-                &ACCEPTERS[..],
-            ),
-        };
         let wire = request.get_ref();
         let (act, signed) = self.desk.delivered::<_, ReferralTransition>(
             &request,
-            method,
+            asked.method,
             &wire.request_id,
             wire.transition.as_ref(),
         )?;
         let case = signed.head().case;
-        let linkage = || Linkage {
-            case_id: case.to_vec(),
-            ..Linkage::default()
-        };
-        self.desk.authorise(&act, action, rights, linkage).await?;
-        let referral = parse_transition(signed.message(), to).map_err(Refusal::invalid)?;
-        let statement = Stored::from(&signed);
+        let linkage = || of_case(case);
+        self.desk
+            .authorise(&act, asked.action, asked.rights, linkage)
+            .await?;
+        let referral = parse_transition(signed.message(), asked.to).map_err(Refusal::invalid)?;
         let call = TransitionReferral {
             act,
-            action,
-            step,
+            action: asked.action,
+            step: asked.step,
             case,
             referral,
-            statement,
+            statement: Stored::from(&signed),
         };
         let answered = self.desk.call(Call::Transition(Box::new(call))).await?;
         Ok(Response::new(TransitionReferralResponse {
@@ -273,16 +284,25 @@ fn parse_transition(
         "to_state",
         "the state that this call leads to",
     );
-    let has_reason = wire.rejection_reason() != RejectionReason::Unspecified;
-    let needs_reason = to == ReferralState::Rejected;
+    let is_reason = |number| RejectionReason::try_from(number).is_ok_and(|_| number != 0);
+    let reason = wire.rejection_reason;
     check(
-        has_reason == needs_reason,
+        if to == ReferralState::Rejected {
+            is_reason(reason)
+        } else {
+            reason == 0
+        },
         "rejection_reason",
         "a reason with a rejection, and only then",
     );
-    let has_outcome = wire.outcome() != ReferralOutcome::Unspecified;
+    let is_outcome = |number| ReferralOutcome::try_from(number).is_ok_and(|_| number != 0);
+    let outcome = wire.outcome;
     check(
-        has_outcome == (to == ReferralState::Completed),
+        if to == ReferralState::Completed {
+            is_outcome(outcome)
+        } else {
+            outcome == 0
+        },
         "outcome",
         "an outcome with a completion, and only then",
     );
@@ -296,24 +316,23 @@ fn parse_list(
     act: Act,
     wire: &ListReferralsRequest,
     pages: &Pages<'_>,
+    now: Time,
 ) -> Result<ListReferrals, Vec<Violation>> {
-    let direction = match wire.direction() {
-        Direction::Unspecified => Err(Violation {
-            path: "direction".to_owned(),
-            expected: "RECEIVED or SENT".to_owned(),
-        }),
-        direction @ (Direction::Received | Direction::Sent) => Ok(direction),
-    };
-    let state = Some(wire.state()).filter(|state| *state != ReferralState::Unspecified);
-    match (direction, pages.parse(wire.page_size, &wire.page_token)) {
-        (Ok(direction), Ok(page)) => Ok(ListReferrals {
-            act,
-            direction,
-            state,
-            page,
-        }),
-        (direction, page) => Err(direction.err().into_iter().chain(page.err()).collect()),
-    }
+    let mut filters = Filters::default();
+    let direction = wire.direction();
+    let is_one = direction != Direction::Unspecified;
+    filters.that(is_one, "direction", "RECEIVED or SENT");
+    let state = filters.code("state", wire.state);
+    let case = filters.id("case_id", &wire.case_id, CaseId::parse);
+    let page = pages.parse(wire.page_size, &wire.page_token);
+    filters.finish(page, |page| ListReferrals {
+        act,
+        direction,
+        state,
+        case,
+        overdue_at: wire.overdue.then_some(now),
+        page,
+    })
 }
 
 fn render(view: ReferralView) -> RecordedReferral {
@@ -326,9 +345,9 @@ fn render(view: ReferralView) -> RecordedReferral {
     }
 }
 
-fn linkage(signed: &Signed<Referral>) -> Linkage {
+fn of_case(case: CaseId) -> Linkage {
     Linkage {
-        case_id: signed.head().case.to_vec(),
+        case_id: case.to_vec(),
         ..Linkage::default()
     }
 }

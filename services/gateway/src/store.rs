@@ -3,6 +3,7 @@
 pub(crate) mod record;
 pub(crate) mod referral;
 mod sealed;
+pub(crate) mod subject;
 
 use std::collections::BTreeSet;
 
@@ -20,16 +21,24 @@ use record::{ListVersions, PutRecord, ReadRecord, ReadReply, RecordFacts, Versio
 use referral::{
     GetReferral, ListReferrals, ReferralFacts, ReferralView, SubmitReferral, TransitionReferral,
 };
+use subject::{SubjectCall, SubjectFacts, SubjectReply};
 
 /// The tables of the gateway, in order: (step name, SQL).
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     amanat_desk::MIGRATIONS[0],
     ("exchange", include_str!("../migrations/0003_exchange.sql")),
+    (
+        "list-indexes",
+        include_str!("../migrations/0005_list_indexes.sql"),
+    ),
+    amanat_desk::MIGRATIONS[1],
+    ("subjects", include_str!("../migrations/0004_subjects.sql")),
 ];
 
 /// The gateway's book.
 pub(crate) struct Exchange {
     pub(crate) rules: Rulebook,
+    pub(crate) subjects: subject::Keys,
 }
 
 /// One verb with its checked arguments.
@@ -44,6 +53,7 @@ pub(crate) enum Call {
     Transition(Box<TransitionReferral>),
     Referrals(ListReferrals),
     Referral(GetReferral),
+    Subject(Box<SubjectCall>),
 }
 
 /// What a verb answers beside the receipt.
@@ -61,6 +71,7 @@ pub(crate) enum Reply {
         next: Option<i64>,
     },
     Referral(Box<ReferralView>),
+    Subject(SubjectReply),
 }
 
 pub(crate) type Ruled = Ruling<Result<Reply, Refusal>>;
@@ -72,6 +83,7 @@ pub(crate) struct Facts {
     audit: AuditFacts,
     records: RecordFacts,
     referrals: ReferralFacts,
+    subjects: SubjectFacts,
 }
 
 macro_rules! converts {
@@ -123,7 +135,8 @@ impl Call {
             | Self::Transition(_)
             | Self::Versions(_)
             | Self::Referrals(_)
-            | Self::Referral(_) => None,
+            | Self::Referral(_)
+            | Self::Subject(_) => None,
         }
     }
 
@@ -138,7 +151,8 @@ impl Call {
             | Self::Read(_)
             | Self::Versions(_)
             | Self::Referrals(_)
-            | Self::Referral(_) => None,
+            | Self::Referral(_)
+            | Self::Subject(_) => None,
         }
     }
 }
@@ -157,6 +171,7 @@ impl Book for Exchange {
             Call::Read(call) => call.access(),
             Call::Submit(call) => call.access(),
             Call::Transition(call) => call.access(),
+            Call::Subject(call) => call.access(),
             Call::Versions(_) | Call::Referrals(_) | Call::Referral(_) => Access::default(),
         }
     }
@@ -171,11 +186,12 @@ impl Book for Exchange {
             .iter()
             .filter_map(|call| call.statement())
             .map(|statement| statement.id);
-        let (mut consents, mut audits) = (Vec::new(), Vec::new());
+        let (mut consents, mut audits, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::Consent(call) => consents.push(call),
                 Call::Audit(call) => audits.push(call),
+                Call::Subject(call) => subjects.push(call.as_ref()),
                 Call::Refused(_)
                 | Call::Put(_)
                 | Call::Read(_)
@@ -191,6 +207,7 @@ impl Book for Exchange {
             statements: StatementFacts::load(connection, ids).await?,
             audit: AuditFacts::load(connection, &audits).await?,
             records: RecordFacts::load(connection, calls).await?,
+            subjects: SubjectFacts::load(connection, &self.subjects, &subjects).await?,
             referrals: ReferralFacts::load(connection, consents.sources(), calls).await?,
             consents,
         })
@@ -219,11 +236,14 @@ impl Book for Exchange {
             Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
             Call::Put(call) => record::put(facts, rules, call, now),
             Call::Read(call) => record::read(facts, rules, call, now),
-            Call::Versions(call) => record::versions(facts, rules, call),
+            Call::Versions(call) => record::versions::list(facts, rules, call),
             Call::Submit(call) => referral::submit(facts, rules, call, now),
             Call::Transition(call) => referral::transition(facts, rules, call),
             Call::Referrals(call) => referral::list(facts, rules, call),
             Call::Referral(call) => referral::get(facts, rules, call),
+            Call::Subject(call) => {
+                subject::decide(&mut facts.subjects, rules, &self.subjects, call, now)
+            }
         }
     }
 
@@ -235,13 +255,15 @@ impl Book for Exchange {
         facts.statements.write(connection).await?;
         facts.consents.write(connection).await?;
         facts.records.write(connection).await?;
-        facts.referrals.write(connection).await
+        facts.referrals.write(connection).await?;
+        facts.subjects.write(connection).await
     }
 
-    /// Every mutation of the gateway answers with its receipt alone.
-    fn replay(&self, call: &Call, _answer: &[u8]) -> Result<Reply, Refusal> {
+    /// Every mutation but FindSubject answers with its receipt alone.
+    fn replay(&self, call: &Call, answer: &[u8]) -> Result<Reply, Refusal> {
         Ok(match call {
             Call::Consent(_) => Reply::Consent(ConsentReply::Done),
+            Call::Subject(call) => call.replay(&self.subjects, answer)?,
             Call::Refused(_)
             | Call::Audit(_)
             | Call::Put(_)

@@ -19,6 +19,8 @@ use amanat_schema::{
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
+use crate::Suspensions;
+
 /// The longest life that registrars may give a directory.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -32,7 +34,7 @@ pub struct Registrars {
     pub threshold: usize,
 }
 
-/// A directory whose registrars' signatures hold.
+/// A directory whose registrars' signatures hold, with the suspensions that stand beside it.
 #[derive(Debug)]
 pub struct Directory {
     exchange_id: String,
@@ -45,6 +47,8 @@ pub struct Directory {
     table_sha256: [u8; 32],
     oprf_keys: BTreeMap<(IdentifierDomain, u32), [u8; 32]>,
     sha256: [u8; 32],
+    envelope: Envelope,
+    suspensions: Suspensions,
 }
 
 #[derive(Debug)]
@@ -82,20 +86,34 @@ pub struct Service {
 pub enum DirectoryError {
     #[error("cannot read or write {path}: {source}")]
     File { path: String, source: io::Error },
-    #[error("the directory file is not a signed directory")]
-    Malformed,
-    #[error("the directory is not signed by {threshold} of the registrars pinned here")]
+    #[error("{path} is not a signed directory; fetch it again from your registrars")]
+    Malformed { path: String },
+    #[error(
+        "{path} does not hold the version of the directory that was in use here, as it must: ask your \
+         registrars for the newest version, and write its number into the file"
+    )]
+    Seen { path: String },
+    #[error(
+        "the directory is not signed by {threshold} of the registrars pinned here, and by nobody else; \
+         fetch it from them, and trust no other source"
+    )]
     Signatures { threshold: usize },
-    #[error("the directory's {0} is not valid")]
+    #[error("the directory's {0} is not valid; ask your registrars for a corrected one")]
     Field(String),
     #[error(
-        "the directory is version {found}, but version {seen} was in use here before; fetch the newest one"
+        "the directory is version {found}, but version {seen} was in use here before; fetch the newest one \
+         from your registrars, and find out who put the old one back"
     )]
     RolledBack { found: u64, seen: u64 },
     #[error(
-        "the directory is not in force now; fetch the newest one from your registrars and check the clock"
+        "the directory ended at {0}, so nothing is served or disclosed by it; fetch the newest one from your \
+         registrars, and check the clock"
     )]
-    NotInForce,
+    Expired(Time),
+    #[error(
+        "the directory is not in force before {0}; keep the one in use until then, and check the clock"
+    )]
+    NotYet(Time),
 }
 
 impl Directory {
@@ -111,10 +129,14 @@ impl Directory {
             threshold,
         )
         .map_err(|_| DirectoryError::Signatures { threshold })?;
-        Self::parse(verified.message(), *verified.payload_sha256())
+        Self::parse(verified.message(), *verified.payload_sha256(), envelope)
     }
 
-    fn parse(wire: &directory::Directory, sha256: [u8; 32]) -> Result<Self, DirectoryError> {
+    fn parse(
+        wire: &directory::Directory,
+        sha256: [u8; 32],
+        envelope: &Envelope,
+    ) -> Result<Self, DirectoryError> {
         let field = |name: &str| DirectoryError::Field(name.to_owned());
         let time = |t, name| Time::parse(t).map_err(|_| field(name));
         let not_before = time(wire.not_before_time.as_ref(), "not_before_time")?;
@@ -166,45 +188,88 @@ impl Directory {
             custodian,
             table_sha256: key(&wire.table_sha256).ok_or_else(|| field("table_sha256"))?,
             sha256,
+            envelope: envelope.clone(),
+            suspensions: Suspensions::default(),
         })
     }
 
     /// Loads a signed directory file, refuses one older than `seen` remembers, and remembers this one.
-    /// `seen` lies outside every database, so that restoring one cannot roll the directory back.
     ///
     /// # Errors
-    /// As [`Directory::verify`], and for files, roll-back and a directory not in force at `now`.
+    /// As [`Directory::check`] and [`Directory::remember`].
     pub fn load(
         file: &Path,
         seen: &Path,
         registrars: &Registrars,
         now: Time,
-    ) -> Result<(Self, Envelope), DirectoryError> {
-        let failed = |path: &Path| {
-            let path = path.display().to_string();
-            move |source| DirectoryError::File { path, source }
-        };
+    ) -> Result<Self, DirectoryError> {
+        let directory = Self::check(file, seen, registrars, now)?;
+        directory.remember(seen)?;
+        Ok(directory)
+    }
+
+    /// Loads a signed directory file and refuses one older than `seen` remembers, which lies outside every
+    /// database, so that restoring one cannot roll the directory back. It is not remembered yet: whoever
+    /// takes it into use does that when all that belongs to it is in order too.
+    ///
+    /// # Errors
+    /// As [`Directory::verify`], and for files, roll-back and a directory not in force at `now`.
+    pub fn check(
+        file: &Path,
+        seen: &Path,
+        registrars: &Registrars,
+        now: Time,
+    ) -> Result<Self, DirectoryError> {
         let bytes = fs::read(file).map_err(failed(file))?;
-        let envelope = Envelope::decode(bytes.as_slice()).map_err(|_| DirectoryError::Malformed)?;
+        let envelope =
+            Envelope::decode(bytes.as_slice()).map_err(|_| DirectoryError::Malformed {
+                path: file.display().to_string(),
+            })?;
         let directory = Self::verify(&envelope, registrars)?;
-        let newest = match fs::read_to_string(seen) {
-            Ok(text) => text.trim().parse().map_err(|_| DirectoryError::Malformed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(failed(seen)(error)),
-        };
+        let newest = newest_seen(seen)?;
         if directory.version < newest {
             return Err(DirectoryError::RolledBack {
                 found: directory.version,
                 seen: newest,
             });
         }
-        if !directory.in_force(now) {
-            return Err(DirectoryError::NotInForce);
+        directory.counts(now)?;
+        Ok(directory)
+    }
+
+    /// Writes the version into `seen`, unless a higher one stands there.
+    ///
+    /// # Errors
+    /// [`DirectoryError::File`], [`DirectoryError::Seen`].
+    pub fn remember(&self, seen: &Path) -> Result<(), DirectoryError> {
+        if self.version > newest_seen(seen)? {
+            remember(seen, self.version).map_err(failed(seen))?;
         }
-        if directory.version > newest {
-            remember(seen, directory.version).map_err(failed(seen))?;
+        Ok(())
+    }
+
+    /// Adds what single registrars said since it was signed.
+    #[must_use]
+    pub fn suspending(self, suspensions: Suspensions) -> Self {
+        Self {
+            suspensions,
+            ..self
         }
-        Ok((directory, envelope))
+    }
+
+    /// Whether an agency is suspended as a whole.
+    pub fn is_suspended(&self, agency: AgencyId, now: Time) -> bool {
+        self.suspensions.closes_agency(agency, now)
+    }
+
+    /// Whether the statement key that envelopes name by `key_id` is suspended.
+    pub fn is_key_suspended(&self, agency: AgencyId, key_id: &[u8], now: Time) -> bool {
+        self.suspensions.closes_key(agency, key_id, now)
+    }
+
+    /// As its registrars signed it.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
     }
 
     pub fn exchange_id(&self) -> &str {
@@ -218,6 +283,22 @@ impl Directory {
     /// Outside its time nothing is disclosed.
     pub fn in_force(&self, now: Time) -> bool {
         (self.not_before..self.valid_until).contains(&now)
+    }
+
+    /// # Errors
+    /// [`DirectoryError::NotYet`], [`DirectoryError::Expired`]: outside its time nothing is disclosed.
+    pub fn counts(&self, now: Time) -> Result<(), DirectoryError> {
+        if now < self.not_before {
+            Err(DirectoryError::NotYet(self.not_before))
+        } else if now >= self.valid_until {
+            Err(DirectoryError::Expired(self.valid_until))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub fn not_before(&self) -> Time {
+        self.not_before
     }
 
     pub fn valid_until(&self) -> Time {
@@ -363,6 +444,22 @@ fn authority_key(authority: &CertificateDer<'_>) -> Vec<u8> {
     webpki::anchor_from_trusted_cert(authority)
         .map(|anchor| anchor.subject_public_key_info.to_vec())
         .unwrap_or_default()
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.display().to_string();
+    move |source| DirectoryError::File { path, source }
+}
+
+/// The highest version that was in use here; 0 before the first.
+fn newest_seen(seen: &Path) -> Result<u64, DirectoryError> {
+    match fs::read_to_string(seen) {
+        Ok(text) => text.trim().parse().map_err(|_| DirectoryError::Seen {
+            path: seen.display().to_string(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(failed(seen)(error)),
+    }
 }
 
 /// Temporary file, fsync, rename: the file holds the old version or the new one.

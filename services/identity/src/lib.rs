@@ -7,14 +7,20 @@
 
 pub mod caller;
 pub mod directory;
+pub mod revocation;
 pub mod statement;
+pub mod suspension;
 pub mod tls;
 pub mod token;
+pub mod trust;
 
 pub use caller::{Caller, Officer, Peer, PeerName};
 pub use directory::{Agency, Directory, DirectoryError, Registrars, Service};
+pub use revocation::{CrlError, CrlFault, RevocationFolder, RevocationList};
 pub use statement::{Signed, SignedError};
+pub use suspension::{SuspensionError, SuspensionFault, Suspensions};
 pub use token::{TokenError, TokenIssuer, TokenVerifier};
+pub use trust::{Trust, Trusted};
 
 /// What a receipt's linkage names its request by: SHA-256 over the message's name, a zero byte and the
 /// request's bytes. Caller and server compute it alike, so an answer cannot be spliced to another request.

@@ -84,6 +84,8 @@ pub enum SignedError {
     TokenBinding,
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error("the statement is signed with a key that is suspended")]
+    Suspended,
     #[error("the statement was signed in the future or more than 7 days ago")]
     Age,
 }
@@ -106,6 +108,13 @@ impl<M: AgencyStatement> Signed<M> {
             || (!M::NEVER_TOO_LATE && head.signed_time + LONGEST_DELIVERY < now)
         {
             return Err(SignedError::Age);
+        }
+        // What was recorded before stays; what can only close is not kept out by a thief's trouble.
+        let mut signers = envelope.signatures.iter();
+        if !M::NEVER_TOO_LATE
+            && signers.any(|by| directory.is_key_suspended(head.agency, &by.key_id, now))
+        {
+            return Err(SignedError::Suspended);
         }
         let bound = signed
             .message()

@@ -4,23 +4,25 @@
 //! the certificate names: there is no exchange-wide authority for agencies, so the operator of the
 //! exchange cannot mint one. Sessions are never resumed: a resumed one would skip these checks.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use amanat_schema::AgencyId;
+use amanat_schema::{AgencyId, Time, clock::Clock};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
-    client::{Resumption, danger::HandshakeSignatureValid},
+    CertificateError, ClientConfig, Error, RootCertStore, ServerConfig,
+    client::{Resumption, WebPkiServerVerifier},
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
     server::{
         NoServerSessionStorage, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
+    time_provider::TimeProvider,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use webpki::EndEntityCert;
 
-use crate::{Directory, Peer, PeerName, Service};
+use crate::{
+    CrlError, Directory, Peer, PeerName, RevocationFolder, RevocationList, Service, Trusted,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -28,23 +30,26 @@ pub enum TlsError {
     Authority(String),
     #[error("the certificate and its key do not fit: {0}")]
     OwnCertificate(#[source] Error),
+    #[error(transparent)]
+    Revocation(#[from] CrlError),
 }
 
-/// The server side: TLS 1.3 only, client certificates demanded, no resumption.
+/// The server side: TLS 1.3 only, client certificates demanded, no resumption. Each handshake goes by the
+/// trust that is in use then.
 ///
 /// # Errors
-/// [`TlsError`] if a listed authority is unusable, or the server's own key does not fit its certificate.
+/// [`TlsError`] if the server's own key does not fit its certificate.
 pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    directory: &Directory,
+    trusted: Trusted,
+    clock: &Clock,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = DirectoryVerifier::new(directory, &provider)?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_details(provider, Told::by(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::OwnCertificate)?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(Arc::new(trusted))
         .with_single_cert(chain, key)
         .map_err(TlsError::OwnCertificate)?;
     config.send_tls13_tickets = 0;
@@ -54,30 +59,66 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The client side: TLS 1.3 only, no resumption, and no authority but the one that the directory lists for
-/// the server.
+/// The client side: TLS 1.3 only, no resumption, no authority but the one that the directory lists for the
+/// server, and no certificate that it has revoked.
 ///
 /// # Errors
-/// [`TlsError`] if that authority is unusable, or the client's own key does not fit its certificate.
+/// [`TlsError`] if that authority or its revocation list is unusable, or the client's own key does not fit
+/// its certificate.
 pub fn client_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     server: &Service,
+    revoked: &RevocationList,
+    clock: &Clock,
 ) -> Result<ClientConfig, TlsError> {
+    let unusable = || TlsError::Authority(server.server_name.clone());
     let mut roots = RootCertStore::empty();
     roots
         .add(server.issuing_ca.clone())
-        .map_err(|_| TlsError::Authority(server.server_name.clone()))?;
+        .map_err(|_| unusable())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .with_crls([revoked.list()?])
+            .enforce_revocation_expiration()
+            .only_check_end_entity_revocation()
+            .build()
+            .map_err(|_| unusable())?;
+    let mut config = ClientConfig::builder_with_details(provider, Told::by(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::OwnCertificate)?
-        .with_root_certificates(roots)
+        .with_webpki_verifier(verifier)
         .with_client_auth_cert(chain, key)
         .map_err(TlsError::OwnCertificate)?;
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
+}
+
+/// The process's own clock, as TLS asks for it.
+struct Told(Clock);
+
+impl Told {
+    fn by(clock: &Clock) -> Arc<dyn TimeProvider> {
+        Arc::new(Self(Arc::clone(clock)))
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl TimeProvider for Told {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix((self.0)()))
+    }
+}
+
+fn unix(time: Time) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(time.seconds()))
 }
 
 /// Who a verified client chain belongs to; `None` if it names nobody of the directory, which the
@@ -107,91 +148,112 @@ fn name(certificate: &CertificateDer<'_>, directory: &Directory) -> Option<PeerN
         .then_some(PeerName::Agency(id))
 }
 
-/// Hands each chain to the verifier of the one authority that may have issued it.
-#[derive(Debug)]
-struct DirectoryVerifier {
-    by_uri: HashMap<String, Arc<dyn ClientCertVerifier>>,
-    algorithms: WebPkiSupportedAlgorithms,
+/// Hands each chain to the one authority that may have issued it.
+pub(crate) struct ClientAuthorities {
+    by_uri: HashMap<String, ClientAuthority>,
+    pub(crate) algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl DirectoryVerifier {
-    fn new(directory: &Directory, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+struct ClientAuthority {
+    peer: PeerName,
+    list: RevocationList,
+    /// `None` without a list.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+impl ClientAuthorities {
+    pub(crate) fn new(directory: &Directory, lists: &RevocationFolder) -> Result<Self, TlsError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let agencies = directory
             .agencies()
-            .map(|agency| (directory.agency_uri(agency.id), &agency.issuing_ca));
-        let custodian = (directory.custodian_uri(), &directory.custodian().issuing_ca);
+            .map(|agency| (PeerName::Agency(agency.id), &agency.issuing_ca));
+        let custodian = (PeerName::Custodian, &directory.custodian().issuing_ca);
         let by_uri = agencies
             .chain([custodian])
-            .map(|(uri, authority)| {
-                let verifier = single_authority(authority, provider)
-                    .ok_or_else(|| TlsError::Authority(uri.clone()))?;
-                Ok((uri, verifier))
+            .map(|(peer, certificate)| {
+                let uri = match peer {
+                    PeerName::Agency(id) => directory.agency_uri(id),
+                    PeerName::Custodian => directory.custodian_uri(),
+                };
+                let list = lists.of_peer(peer);
+                let verifier = match list.list() {
+                    Ok(list) => Some(
+                        single_authority(certificate, list, &provider)
+                            .ok_or_else(|| TlsError::Authority(uri.clone()))?,
+                    ),
+                    Err(_) => None,
+                };
+                let authority = ClientAuthority {
+                    peer,
+                    list,
+                    verifier,
+                };
+                Ok((uri, authority))
             })
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, TlsError>>()?;
         Ok(Self {
             by_uri,
             algorithms: provider.signature_verification_algorithms,
         })
     }
+
+    pub(crate) fn missing_lists(&self) -> Vec<CrlError> {
+        let authorities = self.by_uri.values();
+        authorities
+            .filter_map(|authority| authority.list.list().err())
+            .collect()
+    }
+
+    pub(crate) fn verify(
+        &self,
+        directory: &Directory,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: Time,
+    ) -> Result<ClientCertVerified, Error> {
+        let unknown = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        let parsed = EndEntityCert::try_from(end_entity).map_err(|_| unknown())?;
+        let mut names = parsed.valid_uri_names();
+        let (Some(uri), None) = (names.next(), names.next()) else {
+            return Err(unknown());
+        };
+        let authority = self.by_uri.get(uri).ok_or_else(unknown)?;
+        let verifier = authority.verifier.as_ref().ok_or_else(unknown)?;
+        let verified = verifier
+            .verify_client_cert(end_entity, intermediates, unix(now))
+            .inspect_err(|error| authority.tell(error))?;
+        match authority.peer {
+            PeerName::Agency(id) if directory.is_suspended(id, now) => {
+                Err(Error::InvalidCertificate(CertificateError::Revoked))
+            }
+            PeerName::Agency(_) | PeerName::Custodian => Ok(verified),
+        }
+    }
+}
+
+impl ClientAuthority {
+    /// A list that turned out to be useless is the operator's business; only a certificate that the
+    /// authority did issue brings this to light.
+    fn tell(&self, error: &Error) {
+        if let Some(error) = self.list.judge_once(error) {
+            tracing::error!("{error}");
+        } else {
+            tracing::info!(%error, peer = ?self.peer, "a certificate was refused");
+        }
+    }
 }
 
 fn single_authority(
     authority: &CertificateDer<'static>,
+    list: CertificateRevocationListDer<'static>,
     provider: &Arc<CryptoProvider>,
 ) -> Option<Arc<dyn ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone()).ok()?;
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .with_crls([list])
+        .enforce_revocation_expiration()
+        .only_check_end_entity_revocation()
         .build()
         .ok()
-}
-
-impl ClientCertVerifier for DirectoryVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // No hints: the list of authorities would tell a stranger who takes part.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let refused = || Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let parsed = EndEntityCert::try_from(end_entity).map_err(|_| refused())?;
-        let mut names = parsed.valid_uri_names();
-        match (names.next(), names.next()) {
-            (Some(uri), None) => self
-                .by_uri
-                .get(uri)
-                .ok_or_else(refused)?
-                .verify_client_cert(end_entity, intermediates, now),
-            _ => Err(refused()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::PeerIncompatible(
-            rustls::PeerIncompatible::Tls12NotOffered,
-        ))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -56,6 +56,8 @@ pub enum TokenError {
     Audience,
     #[error("the token is outside its time, or lives longer than 15 minutes")]
     Time,
+    #[error("the token's agency is suspended")]
+    Suspended,
     #[error("the token is bound to another certificate")]
     Binding,
     #[error("the token names a right that does not exist")]
@@ -95,11 +97,14 @@ struct Verified {
     certificate: [u8; 32],
 }
 
+/// The agency, and the SHA-256 of the token and of the directory.
+type Question = (AgencyId, [u8; 32], [u8; 32]);
+
 /// Verifies tokens for one server, and remembers verified ones by hash until they expire.
 pub struct TokenVerifier {
     audience: Audience,
-    /// Keyed by agency too: the same bytes under another agency are another question.
-    verified: Mutex<HashMap<(AgencyId, [u8; 32]), Verified>>,
+    /// Keyed by agency and directory too: the same bytes under another one are another question.
+    verified: Mutex<HashMap<Question, Verified>>,
 }
 
 impl TokenVerifier {
@@ -155,7 +160,11 @@ impl TokenVerifier {
         directory: &Directory,
         now: Time,
     ) -> Result<Verified, TokenError> {
-        let key = (agency, amanat_seal::sha256(token.as_bytes()));
+        if directory.is_suspended(agency, now) {
+            return Err(TokenError::Suspended);
+        }
+        let sha256 = amanat_seal::sha256(token.as_bytes());
+        let key = (agency, sha256, *directory.sha256());
         // A panic elsewhere cannot leave a map of verified tokens half written.
         let cached = self
             .verified

@@ -19,7 +19,13 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{Book, Journal, JournalError, Reader, Writer, note_file, read, store};
 
 /// The journal's own tables; a service's follow.
-const MIGRATION: &str = include_str!("../migrations/0001_journal.sql");
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("journal", include_str!("../migrations/0001_journal.sql")),
+    (
+        "entry-times",
+        include_str!("../migrations/0002_entry_times.sql"),
+    ),
+];
 /// Connections that serve proofs and checkpoints beside the writer.
 const READERS: u32 = 4;
 const BUSY: Duration = Duration::from_secs(5);
@@ -299,7 +305,7 @@ async fn departure(
 }
 
 fn migrator(config: &Config) -> Migrator {
-    let steps = [("journal", MIGRATION)]
+    let steps = MIGRATIONS
         .into_iter()
         .chain(config.migrations.iter().copied());
     let migrations = (1..).zip(steps).map(|(version, (name, sql))| {

@@ -2,7 +2,7 @@
 
 use amanat_ledger::{Hash, SignedCheckpoint};
 use amanat_schema::{
-    AgencyId, CaseId, EntryId,
+    AgencyId, CaseId, EntryId, Time,
     audit::{Action, Opening, Receipt},
     policy::Decision,
 };
@@ -30,6 +30,11 @@ pub struct EntryFilter {
     pub case: Option<CaseId>,
     pub action: Option<Action>,
     pub decision: Option<Decision>,
+    /// Entries from this time on.
+    pub since: Option<Time>,
+    /// Entries before this time.
+    pub until: Option<Time>,
+    /// The first index.
     pub from: u64,
     pub limit: u32,
 }
@@ -244,6 +249,17 @@ pub async fn page(
             .push(" AND decision = ")
             .push_bind(i32::from(decision));
     }
+    // A clock can step back, so time and index need not rise together; the first and the last index of the
+    // time asked for bound what is looked at one by one.
+    for bound in ["idx >= (SELECT min(idx)", "idx <= (SELECT max(idx)"] {
+        if filter.since.is_some() || filter.until.is_some() {
+            query.push(" AND ").push(bound);
+            query.push(" FROM entries WHERE TRUE");
+            within(&mut query, filter);
+            query.push(")");
+        }
+    }
+    within(&mut query, filter);
     query.push(" ORDER BY idx LIMIT ").push_bind(filter.limit);
     query
         .build()
@@ -252,6 +268,15 @@ pub async fn page(
         .iter()
         .map(parse)
         .collect()
+}
+
+fn within(query: &mut QueryBuilder<Sqlite>, filter: &EntryFilter) {
+    if let Some(since) = filter.since {
+        query.push(" AND time >= ").push_bind(since.millis());
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND time < ").push_bind(until.millis());
+    }
 }
 
 fn parse(row: &SqliteRow) -> Result<StoredEntry, sqlx::Error> {

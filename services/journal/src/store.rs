@@ -2,7 +2,7 @@
 //! multi-row VALUES: a driver call costs more than a row.
 
 use amanat_ledger::{Hash, Head};
-use amanat_schema::audit::EntryBody;
+use amanat_schema::{Time, audit::EntryBody};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use crate::RequestKey;
@@ -55,6 +55,11 @@ fn null_if_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
+/// An entry that the writer made always has its time.
+fn millis(body: &EntryBody) -> i64 {
+    Time::parse(body.time.as_ref()).map_or(0, Time::millis)
+}
+
 pub(crate) async fn insert_entries(
     connection: &mut SqliteConnection,
     rows: &[EntryRow],
@@ -64,7 +69,7 @@ pub(crate) async fn insert_entries(
     }
     QueryBuilder::<Sqlite>::new(
         "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, agency, \
-         case_id, action, decision) ",
+         case_id, action, decision, time) ",
     )
     .push_values(rows, |mut row, entry| {
         row.push_bind(signed(entry.idx))
@@ -77,7 +82,8 @@ pub(crate) async fn insert_entries(
             .push_bind(null_if_empty(&entry.parsed.agency_id))
             .push_bind(null_if_empty(&entry.case_id))
             .push_bind(entry.parsed.action)
-            .push_bind(entry.parsed.decision);
+            .push_bind(entry.parsed.decision)
+            .push_bind(millis(&entry.parsed));
     })
     .build()
     .execute(connection)

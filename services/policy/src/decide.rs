@@ -96,7 +96,7 @@ pub enum TrueReason {
     NotAllowedForRole = 2,
     NoReferral = 3,
     ReferralNotAccepted = 4,
-    /// Rejected or suspended.
+    /// Rejected, suspended, completed or revoked.
     ReferralClosed = 5,
     Minor = 6,
     /// A minor whose guardian may not consent either.

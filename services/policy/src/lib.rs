@@ -16,7 +16,7 @@ pub use decide::{
 };
 pub use grant::{Choice, ConsentTerms, Grant, parse_consent};
 pub use referral::{
-    Actor, IllegalTransition, ReferralTerms, Step, is_open, next, opens_content, parse_referral,
-    respond_within,
+    Actor, IllegalTransition, OPENING, ReferralTerms, Step, UNANSWERED, is_closed, is_open, next,
+    opens_content, parse_referral, respond_within,
 };
 pub use table::{Context, DecisionTable, TableError, TableFault, TableProblem};

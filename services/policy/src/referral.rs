@@ -123,9 +123,20 @@ pub fn is_open(state: ReferralState) -> bool {
     }
 }
 
+/// Whether it is over, or stands still for want of consent: then it may be taken up again by a new one.
+pub fn is_closed(state: ReferralState) -> bool {
+    state != ReferralState::Unspecified && !is_open(state)
+}
+
+/// The states in which the recipient still owes its answer.
+pub const UNANSWERED: [ReferralState; 2] = [ReferralState::Submitted, ReferralState::Acknowledged];
+
+/// The states in which the recipient may read.
+pub const OPENING: [ReferralState; 2] = [ReferralState::Accepted, ReferralState::InService];
+
 /// Whether the recipient may read: before, it has the sender's submission to answer by and nothing else.
 pub fn opens_content(state: ReferralState) -> bool {
-    matches!(state, ReferralState::Accepted | ReferralState::InService)
+    OPENING.contains(&state)
 }
 
 /// How long after the submission the recipient must have accepted or rejected.
@@ -153,6 +164,8 @@ pub struct ReferralTerms {
     pub minor_band: MinorBand,
     /// What the recipient will need, ROUTING leaves included.
     pub paths: BTreeSet<FieldId>,
+    /// The closed referral that this one takes up again, and the SHA-256 of its submission.
+    pub previous: Option<(ReferralId, [u8; 32])>,
 }
 
 /// Checks a referral statement's own terms; whether the recipient offers the services and whether each
@@ -186,6 +199,12 @@ pub fn parse_referral(referral: &Referral) -> Result<ReferralTerms, Vec<Violatio
         "at most 200 paths",
     );
     let paths = check.paths(&referral.paths, |_| true, "a leaf of the shared record");
+    let previous = parse_previous(&mut check, &referral.previous_referral_id, &head.follows);
+    check.that(
+        id.is_none() || previous.is_none_or(|(previous, _)| Some(previous) != id),
+        "previous_referral_id",
+        "another referral than this one",
+    );
 
     let terms = || {
         Some(ReferralTerms {
@@ -198,9 +217,27 @@ pub fn parse_referral(referral: &Referral) -> Result<ReferralTerms, Vec<Violatio
             urgency: urgency?,
             minor_band: minor_band?,
             paths,
+            previous,
         })
     };
     check.finish(terms())
+}
+
+/// The referral that is taken up again; it and the hash that follows it stand together or not at all.
+fn parse_previous(check: &mut Check, id: &[u8], follows: &[u8]) -> Option<(ReferralId, [u8; 32])> {
+    if id.is_empty() {
+        check.that(
+            follows.is_empty(),
+            "head.follows",
+            "nothing, unless it takes up a previous referral",
+        );
+        return None;
+    }
+    let id = ReferralId::parse(id).ok();
+    let id = check.some(id, "previous_referral_id", "16 bytes, or nothing");
+    let expected = "the SHA-256 of the previous referral's submission";
+    let follows = check.some(follows.try_into().ok(), "head.follows", expected);
+    id.zip(follows)
 }
 
 fn parse_services(check: &mut Check, numbers: &[i32]) -> BTreeSet<Need> {

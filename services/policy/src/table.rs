@@ -45,8 +45,19 @@ pub struct Context {
 }
 
 impl Context {
-    /// The number of this combination, 0 to 31.
-    fn combination(self) -> u32 {
+    /// Every combination, in the order of their numbers.
+    pub fn every() -> impl Iterator<Item = Self> {
+        (0..32_u32).map(|number| Self {
+            subject_is_minor: number & 1 != 0,
+            recipient_holds_placement: number & 1 << 1 != 0,
+            recipient_owns_investigation: number & 1 << 2 != 0,
+            court_order_in_force: number & 1 << 3 != 0,
+            break_glass_open: number & 1 << 4 != 0,
+        })
+    }
+
+    /// The number of this combination, 0 to 31: the bit of a mask that stands for it.
+    pub fn combination(self) -> u32 {
         u32::from(self.subject_is_minor)
             | u32::from(self.recipient_holds_placement) << 1
             | u32::from(self.recipient_owns_investigation) << 2
@@ -153,9 +164,22 @@ impl DecisionTable {
         group: FieldGroup,
         context: Context,
     ) -> bool {
+        self.mask(kind, purpose, group) & (1 << context.combination()) != 0
+    }
+
+    /// The contexts in which the cell permits, as a mask (see the text form); 0 is a cell without a line.
+    pub fn mask(&self, kind: AgencyKind, purpose: Purpose, group: FieldGroup) -> u32 {
         self.cells
             .get(&(kind, purpose, group))
-            .is_some_and(|mask| mask & (1 << context.combination()) != 0)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The cells that permit anything, each with its mask, in the order of lines.
+    pub fn cells(&self) -> impl Iterator<Item = (AgencyKind, Purpose, FieldGroup, u32)> + '_ {
+        self.cells
+            .iter()
+            .map(|((kind, purpose, group), mask)| (*kind, *purpose, *group, *mask))
     }
 
     /// Whether there is any group and context in which this kind may read for this purpose.

@@ -1,7 +1,8 @@
 //! Case files: the record as an officer writes it, in JSON, and as a reader is shown it.
 //!
 //! Names are those of the catalogue, a code is written by its name without the prefix ("FEMALE"), a
-//! repeated section is an array of objects. What is not known is left out; there is no null and no empty
+//! repeated section is an array of objects. A CNIC, a document's number and a phone number may be written
+//! in any spelling, and are kept in the canonical one of [`identifier`](crate::identifier). What is not known is left out; there is no null and no empty
 //! value. A parsed file is one plaintext a leaf, ready to be sealed: the wire form of a CaseRecord that
 //! holds this leaf only, so any protobuf tool can read it. A column of a repeated section has one element
 //! a row, empty where the row lacks it, so that columns released one by one line up again.

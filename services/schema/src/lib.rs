@@ -1,5 +1,5 @@
 //! The shared schema of an exchange: the messages and services of `proto/`, the field catalogue built
-//! from the annotations there, the ids, and case files.
+//! from the annotations there, the ids, case files, and the canonical spelling of identifiers.
 //!
 //! The wire types are dumb; the other rooms turn them into checked ones. [`catalogue`] is the one list of
 //! what a record may hold and how much harm each field can do.
@@ -8,6 +8,7 @@ pub mod case_file;
 pub mod catalogue;
 pub mod clock;
 mod id;
+pub mod identifier;
 mod sensitive;
 mod time;
 mod violation;

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::{
     audit::Opening,
     case_file::CaseFile,
+    identifier::Identifier,
     key::{DepositKeyRequest, FieldKey},
     statement::Statement,
     subject::{
@@ -26,6 +27,7 @@ macro_rules! shows_nothing {
 
 shows_nothing!(
     CaseFile,
+    Identifier,
     Opening,
     DepositKeyRequest,
     FieldKey,

@@ -7,7 +7,7 @@
 pub struct Violation {
     /// Where: `subject.cnic`, `journey[1].month`.
     pub path: String,
-    /// A phrase that follows "expected": `13 digits without separators`.
+    /// A phrase that follows "expected": `13 digits`.
     pub expected: String,
 }
 

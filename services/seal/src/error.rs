@@ -27,6 +27,8 @@ pub enum SealError {
     Routing { field: u32 },
     #[error("a label or a part of a context is at most 65,535 bytes")]
     Context,
+    #[error("at least one pepper is needed")]
+    NoPepper,
     #[error("the wrapped secret does not open under this key, label and context")]
     Unwrap,
 }

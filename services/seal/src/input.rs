@@ -1,14 +1,22 @@
 //! The one encoding of what is hashed, derived from or authenticated.
 
 use amanat_schema::catalogue::FieldId;
+use zeroize::Zeroizing;
 
-/// A domain label, then parts that carry their length: no two lists of parts share an encoding.
-pub(crate) struct Input(Vec<u8>);
+/// A domain label, then parts that carry their length: no two lists of parts share an encoding. Wiped on
+/// drop; what growing left behind of the parts before is not, so a secret part comes last.
+pub(crate) struct Input(Zeroizing<Vec<u8>>);
 
 impl Input {
     /// INVARIANT: no label is the beginning of another; lib.rs lists them.
     pub(crate) fn new(label: &'static str) -> Self {
-        Self(label.as_bytes().to_vec())
+        Self(Zeroizing::new(label.as_bytes().to_vec()))
+    }
+
+    /// What another document's test vectors feed in.
+    #[cfg(test)]
+    pub(crate) fn raw(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
     }
 
     /// An id, a hash, a salt.
@@ -56,7 +64,7 @@ mod tests {
     #[test]
     fn parts_cannot_run_into_each_other() {
         let split = |a: &[u8], b: &[u8]| Input::new("l").part(a).unwrap().part(b).unwrap().0;
-        assert_eq!(split(b"a", b"bc"), b"l\0\x01a\0\x02bc");
+        assert_eq!(split(b"a", b"bc").as_slice(), b"l\0\x01a\0\x02bc");
         assert_ne!(split(b"a", b"bc"), split(b"ab", b"c"));
     }
 

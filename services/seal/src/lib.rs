@@ -1,5 +1,7 @@
 //! What keeps a record shut and a statement honest: keys, commitments, sealed fields, signed headers,
-//! statements, and the wrapping of secrets at rest. Pure but for the random bytes that it draws.
+//! statements, the wrapping of secrets at rest; and what hides who a record is about: the oblivious
+//! function that makes [tokens](oprf) of identifiers, and [pseudonyms](pseudonym). Pure but for the random
+//! bytes that it draws.
 //!
 //! A source calls [`seal_record`], which draws a [`RecordKey`] for this one sealing, and
 //! [`commit_routing`]. The [`Header`] is the checked form of what the source signs over both; whoever
@@ -20,6 +22,14 @@
 //! | sealed field | AES-256-GCM(field key) | the padded value; bound to `amanat/seal/v1`, suite, record, case, path, version, source agency, schema version, the record's key commitment |
 //! | routing commitment | SHA-256 | `amanat/routing/v1`, salt, record, version, path, value |
 //! | wrapped secret | AES-256-GCM(wrap key) | the secret; bound to `amanat/wrap/v1`, label, each part of the context |
+//! | OPRF key | RFC 9497 DeriveKeyPair(seed) | info `amanat/oprf-key/v1` |
+//! | token | RFC 9497 VOPRF(OPRF key), 64 bytes | `amanat/oprf/v1`, domain, identifier type, canonical identifier |
+//! | stored token | HMAC-SHA-256(first pepper) | `amanat/token/v1`, token |
+//! | stored token, each further pepper | HMAC-SHA-256(pepper) | `amanat/pepper/v1`, the stored token before |
+//! | pseudonym key of an agency | HKDF(pseudonym key) | `amanat/pseudonym-key/v1`, agency |
+//! | pseudonym | HMAC-SHA-256(pseudonym key of the agency), first 16 bytes | `amanat/pseudonym/v1`, the agency's subject |
+//! | handle key | HKDF(secret) | `amanat/handle-key/v1` |
+//! | officer's handle | HMAC-SHA-256(handle key), first 16 bytes | `amanat/officer-handle/v1`, agency, SHA-256 of the officer |
 //!
 //! Ciphertext is 12-byte nonce ‖ AES-256-GCM ciphertext ‖ 16-byte tag. A value is padded as its length in
 //! a big-endian `u32`, the value, then zeros.
@@ -28,6 +38,8 @@ mod error;
 mod field;
 mod header;
 mod input;
+pub mod oprf;
+pub mod pseudonym;
 mod record;
 mod record_key;
 mod secret;

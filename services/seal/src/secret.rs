@@ -4,6 +4,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     error::Unspecified,
     hkdf::{HKDF_SHA256, Salt},
+    hmac::{self, HMAC_SHA256},
     rand,
 };
 use zeroize::Zeroizing;
@@ -12,6 +13,12 @@ use crate::{SealError, input::Input, random};
 
 /// INVARIANT: no Debug, Display, Clone or Serialize, here or on the keys made of it.
 pub(crate) struct Secret(Zeroizing<[u8; 32]>);
+
+impl From<Zeroizing<[u8; 32]>> for Secret {
+    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+}
 
 impl Secret {
     pub(crate) fn generate() -> Result<Self, SealError> {
@@ -42,6 +49,14 @@ impl Secret {
             .and_then(|output| output.fill(bytes.as_mut()))
             .expect("one hash of output");
         Self(bytes)
+    }
+
+    /// HMAC-SHA-256.
+    pub(crate) fn mac(&self, input: &Input) -> [u8; 32] {
+        let mut mac = [0; 32];
+        let key = hmac::Key::new(HMAC_SHA256, self.expose());
+        mac.copy_from_slice(hmac::sign(&key, input.as_ref()).as_ref());
+        mac
     }
 
     /// Nonce ‖ ciphertext ‖ tag, with a random nonce.

@@ -6,12 +6,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use amanat_identity::{Caller, Directory, Peer, PeerName, TokenVerifier};
+use amanat_identity::{Caller, Directory, Peer, PeerName, TokenVerifier, Trust, Trusted};
 use amanat_schema::{AgencyId, clock::Clock};
-use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tonic::{Request, Status, service::Interceptor};
 
-use crate::Refusal;
+use crate::{Refusal, admission::Admission};
 
 /// How many credentials were refused, by the agency that the connection's certificate names; `None` counts
 /// those whom no certificate made known.
@@ -20,16 +20,20 @@ type Refused = BTreeMap<Option<AgencyId>, u64>;
 /// Authenticates every request; shared with the service, which verifies statements by the same directory.
 #[derive(Clone)]
 pub struct Guard {
-    directory: Arc<ArcSwap<Directory>>,
+    trusted: Trusted,
+    /// The generation of the trust in use, for connections to be verified again.
+    swaps: Arc<watch::Sender<u64>>,
     pub tokens: Arc<TokenVerifier>,
     pub clock: Clock,
     refused: Arc<Mutex<Refused>>,
 }
 
 impl Guard {
-    pub fn new(directory: Arc<Directory>, tokens: TokenVerifier, clock: Clock) -> Self {
+    pub fn new(trusted: Trusted, tokens: TokenVerifier, clock: Clock) -> Self {
+        let generation = trusted.current().generation();
         Self {
-            directory: Arc::new(ArcSwap::new(directory)),
+            trusted,
+            swaps: Arc::new(watch::Sender::new(generation)),
             tokens: Arc::new(tokens),
             clock,
             refused: Arc::default(),
@@ -38,7 +42,31 @@ impl Guard {
 
     /// The directory in use now.
     pub fn directory(&self) -> Arc<Directory> {
-        self.directory.load_full()
+        Arc::clone(self.trusted.current().directory())
+    }
+
+    /// The trust in use now.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trusted.current()
+    }
+
+    /// Takes another trust into use: for every handshake from now on, and for the next request of every
+    /// connection. Whoever is no longer admitted loses the connection.
+    pub fn replace(&self, trust: Trust) {
+        let generation = self.trusted.replace(trust);
+        self.swaps.send_replace(generation);
+    }
+
+    /// Completes when the peer of a connection is no longer admitted.
+    pub(crate) async fn until_refused(self, admission: Admission) {
+        let mut swaps = self.swaps.subscribe();
+        while admission.holds(&self.trust(), (self.clock)()) {
+            tokio::select! {
+                // Its sender is held here, so it does not end.
+                _ = swaps.changed() => {}
+                () = admission.refused() => {}
+            }
+        }
     }
 
     /// How many connections and requests of each agency were refused for their credentials since the last
@@ -77,15 +105,17 @@ impl Guard {
 
     fn authenticate(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let now = (self.clock)();
-        let directory = self.directory();
+        let trust = self.trust();
+        let directory = trust.directory();
         if !directory.in_force(now) {
-            tracing::error!("the directory is not in force; nothing is served");
+            tracing::debug!("the directory is not in force; nothing is served");
             return Err(Refusal::credential().into());
         }
-        let peer = *request
-            .extensions()
-            .get::<Peer>()
-            .ok_or_else(Refusal::credential)?;
+        let admission = request.extensions().get::<Admission>();
+        if !admission.is_some_and(|admission| admission.holds(&trust, now)) {
+            return Err(Refusal::credential().into());
+        }
+        let peer = peer(&request)?;
         let token = match request.metadata().get("authorization") {
             None => return Ok(request),
             Some(value) => value
@@ -100,7 +130,7 @@ impl Guard {
         let agency = directory.agency(id).ok_or_else(Refusal::credential)?;
         let officer = self
             .tokens
-            .verify_presented(token, id, &peer.certificate_sha256, &directory, now)
+            .verify_presented(token, id, &peer.certificate_sha256, directory, now)
             .map_err(|why| {
                 tracing::info!(%why, agency = %id, "a token was refused");
                 Refusal::credential()
@@ -118,7 +148,11 @@ impl Guard {
 }
 
 impl Interceptor for Guard {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let admission = request.extensions().get::<Admission>();
+        if let Some(peer) = admission.map(Admission::peer) {
+            request.extensions_mut().insert(peer);
+        }
         let agency = agency(&request);
         self.authenticate(request)
             .map_err(|_| self.refuse(agency).into())

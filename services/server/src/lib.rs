@@ -2,6 +2,7 @@
 //! refusal becomes a status, telemetry, health and graceful shutdown. Gateway and custodian bring their
 //! routes.
 
+mod admission;
 mod files;
 mod guard;
 mod listener;

@@ -1,6 +1,7 @@
 //! The TLS listener: a connection reaches the service only after its handshake, with its peer known.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::Arc,
@@ -8,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use amanat_identity::Peer;
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use crate::Guard;
+use crate::{Guard, admission::Admission};
 
 /// For a client's hello, and for the rest of its handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A connection whose peer the directory confirms.
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
-    peer: Peer,
+    admission: Admission,
+    /// Completes when nothing more is read: its peer is no longer admitted, and has had time to read why.
+    /// `None` from then on.
+    ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// Accepts until the receiver is dropped.
@@ -109,6 +112,8 @@ impl Door {
         };
         let slot = self.handshakes.acquire().await.ok()?;
         drop(place);
+        // Taken before the handshake: if another one is in use when it ends, the first request verifies again.
+        let trust = self.guard.trust();
         let accepting = hello.into_stream(Arc::clone(&self.tls)).into_fallible();
         let accepted = timeout(PATIENCE, accepting).await;
         drop(slot);
@@ -124,9 +129,10 @@ impl Door {
                 return None;
             }
         };
-        let chain = stream.get_ref().1.peer_certificates()?;
-        let peer = amanat_identity::tls::peer(chain, &self.guard.directory())?;
-        Some(Connection { stream, peer })
+        let chain = stream.get_ref().1.peer_certificates()?.to_vec();
+        let peer = amanat_identity::tls::peer(&chain, trust.directory())?;
+        let admission = Admission::new(chain, peer, &trust, (self.guard.clock)());
+        Some(Connection::new(stream, admission, self.guard.clone()))
     }
 }
 
@@ -143,11 +149,35 @@ async fn part(mut stream: TcpStream) {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
+impl Connection {
+    fn new(stream: TlsStream<TcpStream>, admission: Admission, guard: Guard) -> Self {
+        let refused = guard.until_refused(admission.clone());
+        let ending = async {
+            refused.await;
+            tokio::time::sleep(PARTING).await;
+        };
+        Self {
+            stream,
+            admission,
+            ending: Some(Box::pin(ending)),
+        }
+    }
 
-    fn connect_info(&self) -> Peer {
-        self.peer
+    fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(ending) = &mut self.ending
+            && ending.as_mut().poll(cx).is_ready()
+        {
+            self.ending = None;
+        }
+        self.ending.is_none()
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Admission;
+
+    fn connect_info(&self) -> Admission {
+        self.admission.clone()
     }
 }
 
@@ -157,6 +187,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.has_ended(cx) {
+            // As if the client had closed it, so that what holds it ends.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -21,7 +21,8 @@ pub struct Refusal {
     message: String,
     metadata: HashMap<String, String>,
     violations: Vec<Violation>,
-    retry: bool,
+    /// When to come back.
+    retry: Option<Duration>,
 }
 
 impl Refusal {
@@ -32,7 +33,7 @@ impl Refusal {
             message: message.to_owned(),
             metadata: HashMap::new(),
             violations: Vec::new(),
-            retry: false,
+            retry: None,
         }
     }
 
@@ -119,7 +120,7 @@ impl Refusal {
             Reason::AuditUnavailable,
             "the log cannot be written or checked now, so nothing is disclosed; try again",
         )
-        .retry()
+        .retry(RETRY)
     }
 
     /// Frozen: nothing to retry, someone must look.
@@ -137,11 +138,31 @@ impl Refusal {
             Reason::LedgerBehind,
             "the custodian has not recorded the consent yet; try again",
         )
-        .retry()
+        .retry(RETRY)
     }
 
-    fn retry(mut self) -> Self {
-        self.retry = true;
+    /// The entry was decided by a directory that another has just taken the place of.
+    pub fn rules_changing() -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::LedgerBehind,
+            "the servers are taking a new directory into use; ask for the read again",
+        )
+        .retry(RETRY)
+    }
+
+    /// A budget of the day is used up.
+    pub fn quota(retry_after: Duration) -> Self {
+        Self::new(
+            Code::ResourceExhausted,
+            Reason::QuotaExceeded,
+            "this is more than what is left of today's budget; nothing was counted",
+        )
+        .retry(retry_after)
+    }
+
+    fn retry(mut self, after: Duration) -> Self {
+        self.retry = Some(after);
         self
     }
 
@@ -178,8 +199,8 @@ impl From<Refusal> for Status {
                     .collect::<Vec<_>>(),
             );
         }
-        if refusal.retry {
-            details.set_retry_info(Some(RETRY));
+        if refusal.retry.is_some() {
+            details.set_retry_info(refusal.retry);
         }
         Self::with_error_details(refusal.code, refusal.message, details)
     }

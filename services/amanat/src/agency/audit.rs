@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use amanat_connector::{Connector, EntryQuery, LogReport, SeenEntry, Server};
-use amanat_schema::{AgencyId, CaseId, audit::Action, policy::Decision};
+use amanat_schema::{AgencyId, CaseId, Time, audit::Action, policy::Decision};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -26,7 +26,7 @@ first bad index if the log does not hold.";
 pub(crate) enum Verb {
     /// Lists the entries whose bodies this officer may read
     #[command(
-        after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from 100"
+        after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from-index 100\n  amanat --profile DIR audit list --case CASE --from 2026-03-01 --to 2026-03-08"
     )]
     List(ListArgs),
     /// Shows one entry, verified against the signed checkpoint
@@ -69,10 +69,16 @@ pub(crate) struct ListArgs {
     action: Option<Action>,
     #[arg(long, value_parser = codes::decision)]
     decision: Option<Decision>,
+    /// Entries from this time on: 2026-03-01T09:30:00Z, or a day, UTC
+    #[arg(long, value_name = "TIME", value_parser = codes::time)]
+    from: Option<Time>,
+    /// Entries before this time
+    #[arg(long, value_name = "TIME", value_parser = codes::time)]
+    to: Option<Time>,
     /// The first index
-    #[arg(long, default_value_t = 0)]
-    from: u64,
-    /// At most this many
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    from_index: u64,
+    /// At most this many, oldest first
     #[arg(long, default_value_t = 50)]
     limit: usize,
 }
@@ -99,7 +105,9 @@ async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandEr
         case: args.case,
         action: args.action,
         decision: args.decision,
-        from: args.from,
+        since: args.from,
+        until: args.to,
+        from: args.from_index,
         limit: args.limit,
     };
     let entries = connector.list_entries(args.log.into(), &query).await?;

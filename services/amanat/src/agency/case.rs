@@ -1,15 +1,23 @@
 //! `amanat case`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use amanat_connector::{Connector, ConnectorError, Read, ReadRequest};
-use amanat_schema::{AgencyId, CaseId, RecordId, case_file, catalogue, policy::Purpose};
+use amanat_connector::{Connector, ConnectorError, Read, ReadRequest, Submitted, VersionQuery};
+use amanat_schema::{
+    AgencyId, CaseId, RecordId,
+    case_file::{self, CaseFile},
+    catalogue,
+    policy::Purpose,
+};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
     codes::{self, basis_name, withheld_name},
-    entries,
+    entries, history, own_cases,
 };
 use crate::{CommandError, output::Report};
 
@@ -19,7 +27,31 @@ Examples:
   amanat --profile DIR case submit shelter-case.json --case 0123456789abcdef0123456789abcdef
 
 A case file is JSON: sections with snake_case names, codes by their names. Every mistake is reported at
-once, with its path. What is submitted is kept in the outbox until both servers have answered.";
+once, with its path. Identifiers in it make this agency's pseudonym of the person; one without any works.
+
+What is submitted is kept in the outbox until both servers have answered. If one cannot answer now, the
+command still names the case and the record, and ends with exit code 1: `amanat outbox deliver` sends it.";
+
+const CORRECT: &str = "\
+Example:
+  amanat --profile DIR case correct RECORD corrected-case.json
+
+The file is the whole record as it should be: what it leaves out is gone from the new version. Readers see the
+newest version only; consents and referrals stay as they are. If somebody else corrected the record meanwhile,
+the command ends with VERSION_MISMATCH and nothing was changed: read the newest version and correct that.";
+
+const HISTORY: &str = "\
+Example:
+  amanat --profile DIR case history CASE
+
+Shows what this agency may know of a case, in the order of time: record versions, consents, referrals with each
+signed step, and this agency's own pseudonym of the person. Every signature is checked.";
+
+const LIST: &str = "\
+Examples:
+  amanat --profile DIR case list
+  amanat --profile DIR case list --case CASE
+  amanat --profile DIR case list --source police-lahore --limit 20";
 
 const READ: &str = "\
 Examples:
@@ -42,15 +74,23 @@ pub(crate) enum Verb {
     /// Reads named fields of a case's records, for one purpose
     #[command(after_help = READ)]
     Read(ReadArgs),
-    /// Lists the records that this agency may know of
-    #[command(
-        after_help = "Examples:\n  amanat --profile DIR case list\n  amanat --profile DIR case list --case CASE"
-    )]
-    List {
-        /// Only this case
-        #[arg(long)]
-        case: Option<CaseId>,
+    /// Submits the next version of a record of this agency
+    #[command(after_help = CORRECT)]
+    Correct {
+        #[arg(value_name = "RECORD")]
+        record: RecordId,
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
+    /// Shows what happened in a case, as far as this agency may know
+    #[command(after_help = HISTORY)]
+    History {
+        #[arg(value_name = "CASE")]
+        case: CaseId,
+    },
+    /// Lists the record versions that this agency may know of
+    #[command(after_help = LIST)]
+    List(ListArgs),
     /// Lists the fields of the shared record with their class and group
     #[command(after_help = "Example:\n  amanat --profile DIR case fields")]
     Fields,
@@ -74,39 +114,99 @@ pub(crate) struct ReadArgs {
     purpose: Purpose,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this case
+    #[arg(long)]
+    case: Option<CaseId>,
+    /// Only this record
+    #[arg(long)]
+    record: Option<RecordId>,
+    /// Only records of this agency; a name of the profile or an id
+    #[arg(long, value_name = "AGENCY")]
+    source: Option<String>,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
 pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
     match verb {
-        Verb::Submit { file, case } => submit(connector, file, case).await,
+        Verb::Submit { file, case } => {
+            let file = case_file(&file)?;
+            submitted(connector.submit_case(file, case).await?)
+        }
         Verb::Read(args) => read(connector, args).await,
-        Verb::List { case } => list(connector, case).await,
+        Verb::Correct { record, file } => {
+            let file = case_file(&file)?;
+            submitted(connector.correct_case(record, file).await?)
+        }
+        Verb::History { case } => history::show(connector, case).await,
+        Verb::List(args) => list(connector, args).await,
         Verb::Fields => Ok(fields()),
     }
 }
 
-async fn submit(
-    connector: &Connector,
-    path: PathBuf,
-    case: Option<CaseId>,
-) -> Result<Report, CommandError> {
-    let text = fs::read_to_string(&path).map_err(|source| CommandError::File { path, source })?;
+fn case_file(path: &Path) -> Result<CaseFile, CommandError> {
+    let text = fs::read_to_string(path).map_err(|source| CommandError::File {
+        path: path.to_owned(),
+        source,
+    })?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| CommandError::Json {
             line: error.line(),
             column: error.column(),
         })?;
-    let file = case_file::parse(&json).map_err(ConnectorError::Invalid)?;
-    let submitted = connector.submit_case(file, case).await?;
-    let (text, entries) = entries(&submitted.delivery);
-    Ok(Report::new(
-        format!(
-            "case {}\nrecord {}, version {}\n{text}",
-            submitted.case, submitted.record, submitted.version
-        ),
+    Ok(case_file::parse(&json).map_err(ConnectorError::Invalid)?)
+}
+
+/// What was handed in. What waits is a failure that still names the case and the record.
+fn submitted(submitted: Submitted) -> Result<Report, CommandError> {
+    let mut text = format!(
+        "case {}\nrecord {}, version {}",
+        submitted.case, submitted.record, submitted.version
+    );
+    if let Some(pseudonym) = submitted.pseudonym {
+        let own = own_cases(&submitted.own_cases);
+        text.push_str(&format!("\npseudonym {pseudonym}\n{own}"));
+    }
+    let (subject_text, subject_entries) = entries(&submitted.subject);
+    let (record_text, record_entries) = entries(&submitted.delivery);
+    for made in [subject_text, record_text] {
+        if !made.is_empty() {
+            text.push_str(&format!("\n{made}"));
+        }
+    }
+    let mut undelivered = Vec::new();
+    for part in &submitted.undelivered {
+        let (kind, reason, next) = (part.kind, part.error.reason(), part.error.next_step());
+        let (message, waits) = (part.error.to_string(), !part.is_refused());
+        let state = if waits {
+            "kept in the outbox"
+        } else {
+            "refused"
+        };
+        text.push_str(&format!(
+            "\n{kind}: {state}: {reason}: {message}\n  next: {next}"
+        ));
+        undelivered.push(json!({
+            "kind": kind, "waits": waits, "reason": reason, "message": message, "next": next,
+        }));
+    }
+    let report = Report::new(
+        text,
         json!({
             "case": submitted.case, "record": submitted.record, "version": submitted.version,
-            "entries": entries,
+            "pseudonym": submitted.pseudonym.map(|pseudonym| pseudonym.to_string()),
+            "own_cases": submitted.own_cases, "entries": record_entries,
+            "subject_entries": subject_entries, "undelivered": undelivered,
         }),
-    ))
+    );
+    if submitted.undelivered.is_empty() {
+        Ok(report)
+    } else {
+        Err(CommandError::Undelivered(Box::new(report)))
+    }
 }
 
 async fn read(connector: &Connector, args: ReadArgs) -> Result<Report, CommandError> {
@@ -143,8 +243,13 @@ async fn records(
     if let (Some(record), Some(source)) = (args.record, &args.source) {
         return Ok(vec![(record, connector.agency_named(source)?)]);
     }
+    let query = VersionQuery {
+        case: Some(args.case),
+        record: args.record,
+        ..VersionQuery::default()
+    };
     let mut records: Vec<_> = connector
-        .list_versions(Some(args.case))
+        .list_versions(query)
         .await?
         .iter()
         .map(|version| (version.record, version.source))
@@ -194,8 +299,15 @@ fn render(connector: &Connector, read: &Read) -> Report {
     )
 }
 
-async fn list(connector: &Connector, case: Option<CaseId>) -> Result<Report, CommandError> {
-    let versions = connector.list_versions(case).await?;
+async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandError> {
+    let source = args.source.map(|name| connector.agency_named(&name));
+    let query = VersionQuery {
+        case: args.case,
+        record: args.record,
+        source: source.transpose()?,
+        limit: args.limit,
+    };
+    let versions = connector.list_versions(query).await?;
     let reports = versions.iter().map(|version| {
         let source = connector.name_of(version.source);
         Report::new(

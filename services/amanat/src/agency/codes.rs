@@ -1,13 +1,24 @@
 //! Codes on the command line: their names in `proto/` without the prefix.
 
 use amanat_schema::{
+    Time,
     audit::Action,
     consent::ConsentStatus,
     policy::{BasisKind, Decision, Purpose, ReferralState, WithheldReason},
     record::{FieldClass, FieldGroup, MinorBand, Need, Urgency},
-    referral::Direction,
-    statement::{ConsentDecision, RejectionReason},
+    statement::{ConsentDecision, ReferralOutcome, RejectionReason},
+    subject::{EvaluationReason, MergeStatus},
 };
+use prost_types::Timestamp;
+
+/// A moment as officers write it: `2026-03-01T09:30:00Z`, or `2026-03-01` for the beginning of that day, UTC.
+pub(crate) fn time(text: &str) -> Result<Time, String> {
+    let day = format!("{text}T00:00:00Z");
+    let full = if text.contains('T') { text } else { &day };
+    let timestamp: Option<Timestamp> = full.parse().ok();
+    Time::parse(timestamp.as_ref())
+        .map_err(|_| "expected a UTC time, as in 2026-03-01T09:30:00Z, or a day".to_owned())
+}
 
 /// One code by its short name: `SHELTER` for `PURPOSE_SHELTER`.
 fn parse<T: TryFrom<i32>>(
@@ -45,8 +56,10 @@ parsers! {
     urgency: Urgency, "URGENCY_";
     minor_band: MinorBand, "MINOR_BAND_";
     rejection: RejectionReason, "REJECTION_REASON_";
-    direction: Direction, "DIRECTION_";
+    outcome: ReferralOutcome, "REFERRAL_OUTCOME_";
+    referral_state: ReferralState, "REFERRAL_STATE_";
     action: Action, "ACTION_";
+    merge_status: MergeStatus, "MERGE_STATUS_";
     decision: Decision, "DECISION_";
 }
 
@@ -69,8 +82,11 @@ names! {
     withheld_name: WithheldReason, "WITHHELD_REASON_";
     basis_name: BasisKind, "BASIS_KIND_";
     rejection_name: RejectionReason, "REJECTION_REASON_";
+    outcome_name: ReferralOutcome, "REFERRAL_OUTCOME_";
     consent_status_name: ConsentStatus, "CONSENT_STATUS_";
     consent_decision_name: ConsentDecision, "CONSENT_DECISION_";
     class_name: FieldClass, "FIELD_CLASS_";
     group_name: FieldGroup, "FIELD_GROUP_";
+    merge_status_name: MergeStatus, "MERGE_STATUS_";
+    evaluation_reason_name: EvaluationReason, "EVALUATION_REASON_";
 }

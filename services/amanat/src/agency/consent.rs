@@ -2,13 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
-use amanat_connector::{Connector, ConsentFile, Server};
-use amanat_schema::{CaseId, ConsentId};
-use clap::{Subcommand, ValueEnum};
+use amanat_connector::{Connector, ConsentFile, ConsentQuery, Server};
+use amanat_schema::{CaseId, ConsentId, policy::Purpose};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::{
-    codes::{consent_decision_name, consent_status_name, purpose_name},
+    codes::{self, consent_decision_name, consent_status_name, purpose_name},
     entries,
 };
 use crate::{CommandError, output::Report};
@@ -39,15 +39,26 @@ pub(crate) enum Verb {
     },
     /// Lists the consents that this agency signed or is the recipient of
     #[command(
-        after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian"
+        after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian\n  amanat --profile DIR consent list --recipient darul-aman-lahore --purpose SHELTER --limit 10"
     )]
-    List {
-        #[arg(long)]
-        case: Option<CaseId>,
-        /// Whose ledger
-        #[arg(long, value_enum, default_value_t = At::Gateway)]
-        at: At,
-    },
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[arg(long)]
+    case: Option<CaseId>,
+    /// A name of the profile or an id
+    #[arg(long, value_name = "AGENCY")]
+    recipient: Option<String>,
+    #[arg(long, value_parser = codes::purpose)]
+    purpose: Option<Purpose>,
+    /// At most this many, oldest first; otherwise all
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Whose ledger
+    #[arg(long, value_enum, default_value_t = At::Gateway)]
+    at: At,
 }
 
 /// A server on the command line.
@@ -77,7 +88,7 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
                 json!({ "consent": consent, "entries": entries }),
             ))
         }
-        Verb::List { case, at } => list(connector, case, at).await,
+        Verb::List(args) => list(connector, args).await,
     }
 }
 
@@ -104,7 +115,7 @@ async fn grant(connector: &Connector, path: PathBuf, case: CaseId) -> Result<Rep
 }
 
 /// What is wrong, and where: never the key or the value found, which may be anyone's name or number.
-fn not_the_form(error: &serde_json::Error) -> CommandError {
+pub(super) fn not_the_form(error: &serde_json::Error) -> CommandError {
     let (line, column) = (error.line(), error.column());
     if !error.is_data() {
         return CommandError::Json { line, column };
@@ -119,17 +130,32 @@ fn not_the_form(error: &serde_json::Error) -> CommandError {
     CommandError::Form { message }
 }
 
-async fn list(connector: &Connector, case: Option<CaseId>, at: At) -> Result<Report, CommandError> {
-    let consents = connector.list_consents(at.into(), case).await?;
+async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandError> {
+    let recipient = args
+        .recipient
+        .map(|name| connector.agency_named(&name))
+        .transpose()?;
+    let query = ConsentQuery {
+        case: args.case,
+        recipient,
+        purpose: args.purpose,
+        limit: args.limit,
+    };
+    let consents = connector.list_consents(args.at.into(), query).await?;
     let reports = consents.iter().map(|consent| {
         let (source, recipient) =
             (connector.name_of(consent.source), connector.name_of(consent.recipient));
         let (decision, purpose) =
             (consent_decision_name(consent.decision), purpose_name(consent.purpose));
         let status = consent_status_name(consent.status);
+        let mark = if consent.verified {
+            ""
+        } else {
+            "  (signed by an agency that left the directory: not verified)"
+        };
         Report::new(
             format!(
-                "{}  {decision} {source} → {recipient} for {purpose}  {} fields  until {}  {status}",
+                "{}  {decision} {source} → {recipient} for {purpose}  {} fields  until {}  {status}{mark}",
                 consent.consent,
                 consent.paths.len(),
                 consent.expires,
@@ -138,7 +164,7 @@ async fn list(connector: &Connector, case: Option<CaseId>, at: At) -> Result<Rep
                 "consent": consent.consent, "case": consent.case, "source": source,
                 "recipient": recipient, "decision": decision, "purpose": purpose,
                 "paths": consent.paths, "expire_time": consent.expires.to_string(),
-                "status": status,
+                "status": status, "verified": consent.verified,
             }),
         )
     });

@@ -1,20 +1,20 @@
 //! `amanat refer`.
 
-use amanat_connector::{Connector, Delivery, NewReferral, ReferralSeen};
+use amanat_connector::{Changes, Connector, Delivery, NewReferral, ReferralQuery, ReferralSeen};
 use amanat_schema::{
     CaseId, ReferralId,
-    policy::Purpose,
+    policy::{Purpose, ReferralState},
     record::{MinorBand, Need, Urgency},
     referral::Direction,
-    statement::RejectionReason,
+    statement::{ReferralOutcome, RejectionReason},
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
     codes::{
-        self, minor_band_name, need_name, purpose_name, referral_state_name, rejection_name,
-        urgency_name,
+        self, minor_band_name, need_name, outcome_name, purpose_name, referral_state_name,
+        rejection_name, urgency_name,
     },
     entries,
 };
@@ -26,6 +26,13 @@ Example:
       --services SAFEHOUSE,LEGAL_AID --urgency URGENT --fields needs.needs,subject.given_name
 
 The recipient sees urgency, services and whether she is a minor; content opens when it accepts.";
+
+const RESUBMIT: &str = "\
+Examples:
+  amanat --profile DIR refer resubmit REFERRAL
+  amanat --profile DIR refer resubmit REFERRAL --to ngo-shelter --urgency URGENT
+
+The closed one stays as it is; the new one names it. What is not given is as it was.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -54,14 +61,77 @@ pub(crate) enum Verb {
         #[arg(long, value_parser = codes::rejection)]
         reason: RejectionReason,
     },
+    /// Begins the service
+    #[command(after_help = "Example:\n  amanat --profile DIR refer start REFERRAL")]
+    Start {
+        #[arg(value_name = "REFERRAL")]
+        referral: ReferralId,
+    },
+    /// Ends the service, with its outcome; content closes
+    #[command(
+        after_help = "Example:\n  amanat --profile DIR refer complete REFERRAL --outcome SERVICES_PROVIDED"
+    )]
+    Complete {
+        #[arg(value_name = "REFERRAL")]
+        referral: ReferralId,
+        #[arg(long, value_parser = codes::outcome)]
+        outcome: ReferralOutcome,
+    },
+    /// Takes back a referral that this agency sent; content closes
+    #[command(after_help = "Example:\n  amanat --profile DIR refer revoke REFERRAL")]
+    Revoke {
+        #[arg(value_name = "REFERRAL")]
+        referral: ReferralId,
+    },
+    /// Takes up a closed referral by a new one
+    #[command(after_help = RESUBMIT)]
+    Resubmit(ResubmitArgs),
     /// Lists the referrals that this agency received, or sent
     #[command(
-        after_help = "Examples:\n  amanat --profile DIR refer list\n  amanat --profile DIR refer list --direction SENT"
+        after_help = "Examples:\n  amanat --profile DIR refer list\n  amanat --profile DIR refer list --sent --overdue"
     )]
-    List {
-        #[arg(long, value_parser = codes::direction, default_value = "RECEIVED")]
-        direction: Direction,
-    },
+    List(ListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What other agencies sent; so it is if nothing else is asked for
+    #[arg(long, conflicts_with = "sent")]
+    received: bool,
+    /// What this agency sent
+    #[arg(long)]
+    sent: bool,
+    #[arg(long, value_parser = codes::referral_state)]
+    state: Option<ReferralState>,
+    #[arg(long)]
+    case: Option<CaseId>,
+    /// Only what should have been answered by now and was not
+    #[arg(long)]
+    overdue: bool,
+    /// At most this many, oldest first; otherwise all
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResubmitArgs {
+    #[arg(value_name = "REFERRAL")]
+    referral: ReferralId,
+    /// Another recipient: a name of the profile or an id
+    #[arg(long, value_name = "AGENCY")]
+    to: Option<String>,
+    /// Another purpose
+    #[arg(long, value_parser = codes::purpose)]
+    purpose: Option<Purpose>,
+    /// Other services, comma-separated
+    #[arg(long, value_delimiter = ',', value_parser = codes::need)]
+    services: Option<Vec<Need>>,
+    /// Another urgency
+    #[arg(long, value_parser = codes::urgency)]
+    urgency: Option<Urgency>,
+    /// Other leaf paths, comma-separated
+    #[arg(long, value_delimiter = ',')]
+    fields: Option<Vec<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -103,15 +173,57 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
             "rejected",
             &connector.reject_referral(referral, reason).await?,
         )),
-        Verb::List { direction } => {
-            let referrals = connector.list_referrals(direction).await?;
-            let reports = referrals
-                .iter()
-                .map(|referral| render(connector, referral))
-                .collect();
-            Ok(Report::list(reports, "no referrals"))
-        }
+        Verb::Start { referral } => Ok(moved(
+            referral,
+            "in service",
+            &connector.start_service(referral).await?,
+        )),
+        Verb::Complete { referral, outcome } => Ok(moved(
+            referral,
+            "completed",
+            &connector.complete_referral(referral, outcome).await?,
+        )),
+        Verb::Revoke { referral } => Ok(moved(
+            referral,
+            "revoked",
+            &connector.revoke_referral(referral).await?,
+        )),
+        Verb::Resubmit(args) => resubmit(connector, args).await,
+        Verb::List(args) => list(connector, args).await,
     }
+}
+
+async fn resubmit(connector: &Connector, args: ResubmitArgs) -> Result<Report, CommandError> {
+    let to = args.to.map(|name| connector.agency_named(&name));
+    let changes = Changes {
+        recipient: to.transpose()?,
+        purpose: args.purpose,
+        services: args.services,
+        urgency: args.urgency,
+        paths: args.fields,
+    };
+    let referred = connector.resubmit_referral(args.referral, &changes).await?;
+    Ok(moved(referred.referral, "submitted", &referred.delivery))
+}
+
+async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandError> {
+    let query = ReferralQuery {
+        direction: if args.sent && !args.received {
+            Direction::Sent
+        } else {
+            Direction::Received
+        },
+        state: args.state,
+        case: args.case,
+        overdue: args.overdue,
+        limit: args.limit,
+    };
+    let referrals = connector.list_referrals(query).await?;
+    let reports = referrals
+        .iter()
+        .map(|referral| render(connector, referral))
+        .collect();
+    Ok(Report::list(reports, "no referrals"))
 }
 
 async fn submit(connector: &Connector, args: SubmitArgs) -> Result<Report, CommandError> {
@@ -132,7 +244,7 @@ fn moved(referral: ReferralId, what: &str, delivery: &Delivery) -> Report {
     let (text, entries) = entries(delivery);
     Report::new(
         format!("referral {referral} {what}\n{text}"),
-        json!({ "referral": referral, "state": what.to_uppercase(), "entries": entries }),
+        json!({ "referral": referral, "state": what.to_uppercase().replace(' ', "_"), "entries": entries }),
     )
 }
 
@@ -151,7 +263,25 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         urgency_name(referral.urgency),
     );
     let rejection = referral.rejection.map(rejection_name);
-    let shown = rejection.map_or_else(|| state.to_owned(), |why| format!("{state} ({why})"));
+    let outcome = referral.outcome.map(outcome_name);
+    let mut shown = state.to_owned();
+    if let Some(how) = rejection.or(outcome) {
+        shown.push_str(&format!(" ({how})"));
+    }
+    if !referral.verified || referral.steps.iter().any(|step| !step.verified) {
+        shown.push_str(" (signed by an agency that left the directory: not verified)");
+    }
+    let steps: Vec<_> = referral
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "agency": connector.name_of(step.agency),
+                "to_state": referral_state_name(step.to_state),
+                "signed_time": step.signed.to_string(), "verified": step.verified,
+            })
+        })
+        .collect();
     Report::new(
         format!(
             "{}  {shown}  {sender} → {recipient}  {urgency}  {}  {}  case {}  respond by {}",
@@ -163,7 +293,9 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         ),
         json!({
             "referral": referral.referral, "case": referral.case, "sender": sender,
-            "recipient": recipient, "state": state, "rejection_reason": rejection, "urgency": urgency, "services": services,
+            "recipient": recipient, "state": state, "rejection_reason": rejection,
+            "outcome": outcome, "previous_referral": referral.previous, "steps": steps,
+            "verified": referral.verified, "urgency": urgency, "services": services,
             "minor_band": minor_band_name(referral.minor_band),
             "purpose": purpose_name(referral.purpose), "paths": referral.paths,
             "submit_time": referral.submitted.to_string(),

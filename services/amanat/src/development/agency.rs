@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amanat_schema::{AgencyId, directory};
+use amanat_schema::{AgencyId, directory, policy::Right};
 
 use super::{
     AgencyPlan, DevelopmentError, Ground, Member,
@@ -30,6 +30,7 @@ pub(super) fn make(
     let uri = authority::uri(format!("spiffe://{}/agency/{id}", ground.exchange_id))?;
     let authority = Authority::make(&keys, name, ground.now)?;
     let issued = authority.issue(&keys, "connector", vec![uri], Usage::Client)?;
+    authority.empty_list(&ground.crls, &id.to_string())?;
     let statement = KeyFile::make(&keys, "statement.key")?;
     let issuer = KeyFile::make(&keys, "issuer.key")?;
     let token_issuer = format!("https://tokens.{name}.example");
@@ -52,10 +53,9 @@ pub(super) fn make(
         }],
     };
 
-    let officer = config::Officer {
-        id: format!("officer-{name}-1"),
-        rights: plan
-            .rights()
+    let officer = |number: u32, rights: &[Right]| config::Officer {
+        id: format!("officer-{name}-{number}"),
+        rights: rights
             .iter()
             .map(|right| right.as_str_name().trim_start_matches("RIGHT_"))
             .collect(),
@@ -81,7 +81,10 @@ pub(super) fn make(
             key_id: ISSUER_KEY_ID,
             signing_key: issuer.path,
         },
-        officers: BTreeMap::from([("default", officer)]),
+        officers: BTreeMap::from([
+            ("default", officer(1, plan.rights())),
+            ("junior", officer(2, plan.junior_rights())),
+        ]),
         agencies: &ground.agencies,
     };
     config::write(&folder, "profile.toml", &profile)?;

@@ -27,8 +27,9 @@ pub struct AgencyPlan {
 }
 
 impl Blueprint {
-    /// Police, the FIA's circle, prosecution, two shelters and the oversight desk, around Lahore.
-    pub fn lahore() -> Self {
+    /// Police, the FIA's circle, prosecution, two shelters and the oversight desk around Lahore; police and
+    /// prosecution in Karachi.
+    pub fn pilot() -> Self {
         use AgencyKind::{
             DarulAman, FiaAhtc, NgoShelter, Oversight, Prosecution, ProvincialPolice,
         };
@@ -38,12 +39,16 @@ impl Blueprint {
         let agency = |name: &str, kind, display_name: &str, services: &[Need]| AgencyPlan {
             name: name.to_owned(),
             kind,
-            province: Province::Punjab,
+            province: if name.ends_with("karachi") {
+                Province::Sindh
+            } else {
+                Province::Punjab
+            },
             display_name: display_name.to_owned(),
             services: services.to_vec(),
         };
         Self {
-            exchange_id: "lahore.amanat.example".to_owned(),
+            exchange_id: "pilot.amanat.example".to_owned(),
             agencies: vec![
                 agency(
                     "police-lahore",
@@ -82,6 +87,18 @@ impl Blueprint {
                         Interpretation,
                     ],
                 ),
+                agency(
+                    "police-karachi",
+                    ProvincialPolice,
+                    "Police, Karachi",
+                    &[LegalAid, Interpretation],
+                ),
+                agency(
+                    "prosecution-karachi",
+                    Prosecution,
+                    "Prosecution, Karachi",
+                    &[LegalAid],
+                ),
                 agency("oversight", Oversight, "Commission oversight desk", &[]),
             ],
         }
@@ -89,7 +106,16 @@ impl Blueprint {
 }
 
 impl AgencyPlan {
-    /// What its one development officer may do.
+    /// What its second development officer may do: work on cases, and decide nothing.
+    pub(super) fn junior_rights(&self) -> &'static [Right] {
+        if self.kind == AgencyKind::Oversight {
+            &[Right::Auditor]
+        } else {
+            &[Right::CaseWorker]
+        }
+    }
+
+    /// What its first development officer may do.
     pub(super) fn rights(&self) -> &'static [Right] {
         if self.kind == AgencyKind::Oversight {
             &[Right::Auditor]

@@ -13,6 +13,7 @@ pub(super) struct Gateway<'a> {
     pub(super) server: Listen,
     pub(super) directory: ServerDirectory<'a>,
     pub(super) log: Log,
+    pub(super) subjects: Subjects,
     pub(super) telemetry: Telemetry,
 }
 
@@ -23,6 +24,7 @@ pub(super) struct Custodian<'a> {
     pub(super) directory: ServerDirectory<'a>,
     pub(super) log: Log,
     pub(super) custody: Custody,
+    pub(super) oprf: Oprf,
     pub(super) telemetry: Telemetry,
 }
 
@@ -41,6 +43,7 @@ pub(super) struct Directory<'a> {
     /// Hexadecimal.
     pub(super) registrars: &'a [String],
     pub(super) threshold: usize,
+    pub(super) crls: &'a PathBuf,
 }
 
 impl<'a> Directory<'a> {
@@ -50,6 +53,7 @@ impl<'a> Directory<'a> {
             seen,
             registrars: &ground.registrars,
             threshold: ground.threshold,
+            crls: &ground.crls,
         }
     }
 }
@@ -59,6 +63,8 @@ pub(super) struct ServerDirectory<'a> {
     #[serde(flatten)]
     pub(super) directory: Directory<'a>,
     pub(super) decision_table: &'a PathBuf,
+    pub(super) suspensions: &'a PathBuf,
+    pub(super) reload_s: u64,
 }
 
 #[derive(Serialize)]
@@ -70,12 +76,35 @@ pub(super) struct Log {
 }
 
 #[derive(Serialize)]
+pub(super) struct Subjects {
+    /// The oldest first.
+    pub(super) peppers: Vec<PathBuf>,
+    pub(super) pseudonym_key: PathBuf,
+}
+
+#[derive(Serialize)]
 pub(super) struct Custody {
     /// Where it fetches proofs.
     pub(super) gateway: String,
     pub(super) kek: PathBuf,
     pub(super) statement_key: PathBuf,
     pub(super) observed_head_file: PathBuf,
+}
+
+#[derive(Serialize)]
+pub(super) struct Oprf {
+    pub(super) officer_per_day: u32,
+    pub(super) agency_per_day: u32,
+    pub(super) deposit_within_h: u32,
+    pub(super) keys: Vec<OprfKey>,
+}
+
+#[derive(Serialize)]
+pub(super) struct OprfKey {
+    /// As the directory names it, without `IDENTIFIER_DOMAIN_`.
+    pub(super) domain: &'static str,
+    pub(super) epoch: u32,
+    pub(super) seed: PathBuf,
 }
 
 #[derive(Serialize)]

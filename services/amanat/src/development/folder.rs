@@ -1,4 +1,5 @@
-//! Folders that only their owner enters, and the files in them. Nothing is ever overwritten.
+//! Folders that only their owner enters, and the files in them. Nothing is overwritten while an exchange is
+//! made.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -26,6 +27,11 @@ impl Folder {
             });
         }
         fs::canonicalize(path).map(Self).map_err(failed)
+    }
+
+    /// A folder that is there.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
     }
 
     /// Makes a folder in this one.
@@ -61,6 +67,19 @@ impl Folder {
         amanat_server::write_private(&path, contents)?;
         Ok(path)
     }
+}
+
+/// Puts a file in the place of the one that is there, if any: readers find the one or the other.
+pub(super) fn replace(path: &Path, contents: &[u8]) -> Result<(), DevelopmentError> {
+    let new = path.with_extension("new");
+    fs::write(&new, contents)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|source| failed(path, source))
+}
+
+/// The contents of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, DevelopmentError> {
+    fs::read(path).map_err(|source| failed(path, source))
 }
 
 fn private_folders() -> DirBuilder {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use amanat_ledger::LogSigner;
-use amanat_seal::statement::SigningKey;
+use amanat_seal::{oprf::OprfKey, statement::SigningKey};
 use rcgen::KeyPair;
 
 use super::{DevelopmentError, folder::Folder};
@@ -42,7 +42,21 @@ pub(super) fn log_key(
 
 /// 32 secret bytes, as 64 hexadecimal digits.
 pub(super) fn secret(folder: &Folder, name: &str) -> Result<PathBuf, DevelopmentError> {
-    let digits = hex::encode(amanat_seal::random::<32>()?);
+    secret_file(folder, name, &amanat_seal::random()?)
+}
+
+/// The seed of an OPRF key, as 64 hexadecimal digits; its path and the public key.
+pub(super) fn oprf_seed(
+    folder: &Folder,
+    name: &str,
+) -> Result<(PathBuf, [u8; 32]), DevelopmentError> {
+    let seed = amanat_seal::random()?;
+    let path = secret_file(folder, name, &seed)?;
+    Ok((path, OprfKey::from_seed(&seed)?.public_key()))
+}
+
+fn secret_file(folder: &Folder, name: &str, bytes: &[u8; 32]) -> Result<PathBuf, DevelopmentError> {
+    let digits = hex::encode(bytes);
     folder.private(name, format!("{digits}\n").as_bytes())
 }
 

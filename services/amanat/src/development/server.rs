@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use amanat_schema::directory;
+use amanat_schema::{directory, subject::IdentifierDomain};
 
 use super::{
     DevelopmentError, Ground, Server,
@@ -11,6 +11,9 @@ use super::{
     folder::Folder,
     keys::{self, KeyFile},
 };
+
+/// Soon enough for whoever watches.
+const RELOAD_S: u64 = 2;
 
 /// What the servers have in common.
 struct Parts<'a> {
@@ -33,6 +36,7 @@ pub(super) fn gateway(
     let address = ground.gateway;
     let Parts {
         folder,
+        keys,
         listen,
         directory,
         log,
@@ -43,6 +47,10 @@ pub(super) fn gateway(
         server: listen,
         directory,
         log,
+        subjects: config::Subjects {
+            peppers: vec![keys::secret(&keys, "pepper-1.key")?],
+            pseudonym_key: keys::secret(&keys, "pseudonym.key")?,
+        },
         telemetry: config::TELEMETRY,
     };
     let config = config::write(&folder, "gateway.toml", &config)?;
@@ -56,11 +64,11 @@ pub(super) fn gateway(
     ))
 }
 
-/// Makes the custodian, which is the gateway's client too.
+/// Makes the custodian, which is the gateway's client too, and its OPRF keys.
 pub(super) fn custodian(
     root: &Folder,
     ground: &Ground<'_>,
-) -> Result<(Server, directory::Service), DevelopmentError> {
+) -> Result<(Server, directory::Service, Vec<directory::OprfKey>), DevelopmentError> {
     let address = ground.custodian;
     let Parts {
         folder,
@@ -72,6 +80,7 @@ pub(super) fn custodian(
         statement_key,
         entry,
     } = Parts::make(root, ground, "custodian", address, Usage::Both)?;
+    let (oprf, oprf_keys) = oprf(&keys)?;
     let config = config::Custodian {
         server: listen,
         directory,
@@ -82,6 +91,7 @@ pub(super) fn custodian(
             statement_key,
             observed_head_file: state.path("observed-head"),
         },
+        oprf,
         telemetry: config::TELEMETRY,
     };
     let config = config::write(&folder, "custodian.toml", &config)?;
@@ -92,7 +102,38 @@ pub(super) fn custodian(
             address,
         },
         entry,
+        oprf_keys,
     ))
+}
+
+/// The first key of each domain.
+fn oprf(keys: &Folder) -> Result<(config::Oprf, Vec<directory::OprfKey>), DevelopmentError> {
+    let mut oprf = config::Oprf {
+        officer_per_day: 60,
+        agency_per_day: 2000,
+        deposit_within_h: 72,
+        keys: Vec::new(),
+    };
+    let mut listed = Vec::new();
+    for (domain, name) in [
+        (IdentifierDomain::Victim, "VICTIM"),
+        (IdentifierDomain::Suspect, "SUSPECT"),
+        (IdentifierDomain::Composite, "COMPOSITE"),
+    ] {
+        let (file, epoch) = (format!("oprf-{}-1.key", name.to_lowercase()), 1);
+        let (seed, public_key) = keys::oprf_seed(keys, &file)?;
+        oprf.keys.push(config::OprfKey {
+            domain: name,
+            epoch,
+            seed,
+        });
+        listed.push(directory::OprfKey {
+            domain: domain.into(),
+            epoch,
+            public_key: public_key.to_vec(),
+        });
+    }
+    Ok((oprf, listed))
 }
 
 impl<'a> Parts<'a> {
@@ -118,6 +159,7 @@ impl<'a> Parts<'a> {
         }
         let authority = Authority::make(&keys, name, ground.now)?;
         let issued = authority.issue(&keys, "server", names, usage)?;
+        authority.empty_list(&ground.crls, name)?;
         let statement = KeyFile::make(&keys, "statement.key")?;
         let log_origin = format!("{server_name}/log");
         let (log_key, log_verifier_key) = keys::log_key(&keys, "log.key", &log_origin)?;
@@ -130,6 +172,8 @@ impl<'a> Parts<'a> {
             directory: config::ServerDirectory {
                 directory: config::Directory::new(ground, state.path("directory.seen")),
                 decision_table: &ground.decision_table,
+                suspensions: &ground.suspensions,
+                reload_s: RELOAD_S,
             },
             log: config::Log {
                 database: data.path(&format!("{name}.sqlite")),

@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{QuickstartError, scenario::Played};
+use super::{QuickstartError, servitude::Played};
 use crate::{
     clock::system_clock,
     development::{self, Blueprint, Exchange, Server},
@@ -27,6 +27,15 @@ use crate::{
 const START: Duration = Duration::from_secs(30);
 /// How long a server may take to stop.
 const STOP: Duration = Duration::from_secs(12);
+
+/// What can be tried with the case of scenario 1, each after the name of the agency that does it.
+const OF_THE_CASE: [&str; 5] = [
+    "darul-aman-lahore case list",
+    "darul-aman-lahore case read $CASE --fields needs.needs,case.urgency --purpose SHELTER",
+    "police-lahore case history $CASE",
+    "police-lahore consent list",
+    "prosecution-lahore refer list",
+];
 
 /// An exchange with its servers running; they end with it.
 pub(super) struct Stage {
@@ -60,7 +69,7 @@ impl Stage {
             (None, Some(temporary)) => temporary.path(),
             (None, None) => Path::new("."),
         };
-        let exchange = development::make(folder, &system_clock(), &Blueprint::lahore())?;
+        let exchange = development::make(folder, &system_clock(), &Blueprint::pilot())?;
         let gateway = start("gateway", &exchange.gateway, filter).await?;
         let custodian = start("custodian", &exchange.custodian, filter).await?;
         Ok(Self {
@@ -88,26 +97,30 @@ impl Stage {
         }
     }
 
-    /// What to try next, ready to paste, and the same ids in `tour.env`.
-    pub(super) fn print_next(&self, played: &Played) -> io::Result<()> {
+    /// What to try next, ready to paste, and the same names in `tour.env`.
+    pub(super) fn print_next(&self, played: Option<&Played>) -> io::Result<()> {
         let folder = &self.exchange.folder;
         let amanat = env::current_exe()?;
         let mut tour = File::create(folder.join("tour.env"))?;
         writeln!(tour, "AMANAT={}", amanat.display())?;
         writeln!(tour, "DIR={}", folder.display())?;
-        writeln!(tour, "CASE={}", played.case)?;
-        writeln!(tour, "CONSENT={}", played.consent)?;
-        writeln!(tour, "REFERRAL={}", played.referral)?;
+        let mut commands = vec![
+            "oversight audit list --decision DENY",
+            "oversight audit verify",
+        ];
+        if let Some(played) = played {
+            writeln!(tour, "CASE={}", played.case)?;
+            writeln!(tour, "CONSENT={}", played.consent)?;
+            writeln!(tour, "REFERRAL={}", played.referral)?;
+            commands.splice(..0, OF_THE_CASE);
+        }
+        let commands: String = commands
+            .iter()
+            .map(|command| format!("$AMANAT --profile $DIR/agencies/{command}\n"))
+            .collect();
         let text = format!(
             "\nThe services stay up: gateway {}, custodian {}. From another shell:\n\n\
-             . {}/tour.env\n\
-             $AMANAT --profile $DIR/agencies/darul-aman-lahore case list\n\
-             $AMANAT --profile $DIR/agencies/darul-aman-lahore case read $CASE --fields needs.needs,case.urgency --purpose SHELTER\n\
-             $AMANAT --profile $DIR/agencies/police-lahore consent list\n\
-             $AMANAT --profile $DIR/agencies/prosecution-lahore refer list\n\
-             $AMANAT --profile $DIR/agencies/oversight audit list --decision DENY\n\
-             $AMANAT --profile $DIR/agencies/oversight audit verify\n\n\
-             Ctrl-C stops them.",
+             . {}/tour.env\n{commands}\nCtrl-C stops them.",
             self.exchange.gateway.address,
             self.exchange.custodian.address,
             folder.display(),

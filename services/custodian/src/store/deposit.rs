@@ -177,17 +177,25 @@ fn accept(
         facts.statements.accept(&call.statement);
     }
     facts.deposits.add(key, call, receipt.clone(), now);
+    facts
+        .evaluations
+        .deposited(binding.source, binding.case, now);
     Ok(receipt)
 }
 
 impl Deposit {
     fn answer_again(&self, call: &DepositKey) -> Result<Vec<u8>, Objection> {
         if self.header_sha256 == call.statement.payload_sha256 {
-            Ok(self.receipt.clone())
-        } else {
+            return Ok(self.receipt.clone());
+        }
+        let truth = "another header under this version";
+        if call.header.binding().version == 1 {
             let refusal = Refusal::state("another header was deposited under this version");
-            let truth = "another header under this version";
             Err(Objection::alarm(refusal, truth))
+        } else {
+            // Two officers of the source corrected the same version: the first one counts.
+            let refusal = Refusal::version("another correction of this version came first");
+            Err(Objection::quiet(refusal, truth))
         }
     }
 }
@@ -278,6 +286,8 @@ impl DepositFacts {
                 | Call::Consent(_)
                 | Call::Audit(_)
                 | Call::Head(_)
+                | Call::Evaluate(_)
+                | Call::ListUnused(_)
                 | Call::Expire
                 | Call::AlarmMissing => None,
             };

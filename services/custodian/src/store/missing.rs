@@ -66,6 +66,8 @@ impl MissingFacts {
                 | Call::Head(_)
                 | Call::Deposit(_)
                 | Call::Activate(_)
+                | Call::Evaluate(_)
+                | Call::ListUnused(_)
                 | Call::Expire => {}
             }
         }

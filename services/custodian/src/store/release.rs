@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use amanat_desk::{
-    Act, Rules,
+    Act, Rules, Superseded,
     consent::{ConsentFacts, SourceCase, case_key},
     release::{log_release, record_facts, truths},
 };
@@ -251,16 +251,30 @@ fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection
     }
 }
 
+/// Whether a read was decided by other rules than these: newer ones may lie in their files already.
+pub(crate) fn names_other_rules(read: &Shown, rules: &Rules) -> bool {
+    read.as_ref()
+        .is_ok_and(|entry| !is_decided_by(&entry.body, &rules.superseded()))
+}
+
+fn is_decided_by(body: &EntryBody, rules: &Superseded) -> bool {
+    body.directory_sha256 == rules.directory_sha256 && body.table_sha256 == rules.table_sha256
+}
+
 fn has_our_rules(body: &EntryBody, rules: &Rules, now: Time) -> Result<(), Objection> {
-    if body.directory_sha256 == rules.directory.sha256() && body.table_sha256 == rules.table_sha256
-    {
+    if is_decided_by(body, &rules.superseded()) {
         return Ok(());
     }
-    let truth = "decided by another directory or table";
-    // The two servers do not take a new directory into use in the same moment.
-    if rules.since.distance(now) <= RECENT {
-        Err(Objection::quiet(Refusal::access(), truth))
+    // The two servers do not take a new directory into use in the same moment. What was in use before this
+    // process started, it does not know.
+    let was_in_use = rules
+        .previous
+        .is_none_or(|previous| is_decided_by(body, &previous));
+    if was_in_use && rules.since.distance(now) <= RECENT {
+        let truth = "decided by the directory or table before";
+        Err(Objection::quiet(Refusal::rules_changing(), truth))
     } else {
+        let truth = "decided by another directory or table";
         Err(Objection::alarm(Refusal::access(), truth))
     }
 }

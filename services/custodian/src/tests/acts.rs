@@ -268,6 +268,7 @@ impl World {
             urgency: Urgency::Routine.into(),
             minor_band: MinorBand::Adult.into(),
             paths: NAMES.map(str::to_owned).to_vec(),
+            previous_referral_id: vec![],
         };
         change(&mut referral);
         Ground {
@@ -306,8 +307,8 @@ impl World {
             agency_kind: self.police.kind.into(),
             certificate_sha256: self.police.certificate.to_vec(),
             purpose: Purpose::Investigation.into(),
-            directory_sha256: self.rules.directory.sha256().to_vec(),
-            table_sha256: self.rules.table_sha256.to_vec(),
+            directory_sha256: self.rules.current().directory.sha256().to_vec(),
+            table_sha256: self.rules.current().table_sha256.to_vec(),
             ..EntryBody::default()
         };
         let linkage = Linkage {

@@ -71,6 +71,17 @@ async fn another_header_under_a_version_is_refused_and_alarmed() {
 }
 
 #[tokio::test]
+async fn the_second_of_two_corrections_is_refused_without_an_alarm() {
+    let world = World::new().await;
+    let first = world.first_version();
+    world.keep(&first).await;
+    let (one, other) = (world.next_version(&first), world.next_version(&first));
+    world.deposit(&one).await.unwrap();
+    assert_eq!(reason(world.deposit(&other).await), "VERSION_MISMATCH");
+    assert_eq!(world.last_action().await, Action::DepositKey);
+}
+
+#[tokio::test]
 async fn a_key_that_does_not_fit_its_header_is_refused() {
     let world = World::new().await;
     let version = world.first_version();

@@ -251,7 +251,8 @@ async fn an_observation_made_from_another_head_is_not_taken() {
     let world = World::new().await;
     world.keep(&world.first_version()).await;
     let note = put(&world).await.1.receipt.checkpoint;
-    let log = &world.rules.directory.gateway().log;
+    let rules = world.rules.current();
+    let log = &rules.directory.gateway().log;
     for (from, taken) in [(0, false), (2, false), (1, true)] {
         let checkpoints = vec![log.open(&note).unwrap()];
         let observe = HeadCall::Observe(Observe { from, checkpoints });

@@ -17,8 +17,8 @@ use crate::store::Call;
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// A version in custody, a consent and a referral: all that a release takes.
-struct Setting {
-    world: World,
+pub(super) struct Setting {
+    pub(super) world: World,
     version: Version,
     consent: Ground,
     referral: Ground,
@@ -26,7 +26,7 @@ struct Setting {
 
 impl Setting {
     /// Long enough ago that nothing explains a difference.
-    async fn new(change: impl FnOnce(&mut Consent)) -> Self {
+    pub(super) async fn new(change: impl FnOnce(&mut Consent)) -> Self {
         let world = World::new().await;
         let version = world.first_version();
         world.keep(&version).await;
@@ -41,22 +41,22 @@ impl Setting {
         }
     }
 
-    fn entry(&self) -> Entry {
+    pub(super) fn entry(&self) -> Entry {
         self.world
             .read(&self.version, &self.consent, &self.referral)
     }
 
-    fn read(&self) -> Logged {
+    pub(super) fn read(&self) -> Logged {
         self.world.log(self.entry())
     }
 
-    async fn release(&self, read: &Logged) -> Result<(), tonic::Status> {
+    pub(super) async fn release(&self, read: &Logged) -> Result<(), tonic::Status> {
         let asked = ask(read, &self.referral);
         self.world.release(asked).await.map(drop)
     }
 
     /// A refusal with this reason, and whether it was alarmed.
-    async fn refused(&self, read: &Logged, expected: &str, action: Action, what: &str) {
+    pub(super) async fn refused(&self, read: &Logged, expected: &str, action: Action, what: &str) {
         assert_eq!(reason(self.release(read).await), expected, "{what}");
         assert_eq!(self.world.last_action().await, action, "{what}");
     }
@@ -520,7 +520,8 @@ async fn a_release_names_the_entry_that_it_rests_on() {
         .await
         .unwrap();
     let body = amanat_ledger::body::parse(&body).unwrap();
-    let log = &setting.world.rules.directory.gateway().log;
+    let rules = setting.world.rules.current();
+    let log = &rules.directory.gateway().log;
     let proven = amanat_ledger::receipt::verify(&read.receipt, log).unwrap();
     assert_eq!(body.counterpart_entry_sha256, proven.entry.sha256());
     assert_eq!(body.counterpart_index, read.receipt.index);

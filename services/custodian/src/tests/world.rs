@@ -5,19 +5,21 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use amanat_desk::{
-    Desk, Rules,
+    Desk, Rulebook, Rules,
     consent::{ConsentDesk, Evidence},
+    reload::Reload,
+    setup::DirectoryFiles,
 };
 use amanat_identity::{
-    Caller, Directory, Officer, Peer, PeerName, Registrars, TokenIssuer, TokenVerifier,
-    statement::AgencyStatement, token::Audience,
+    Caller, Directory, Officer, Peer, PeerName, Registrars, RevocationFolder, TokenIssuer,
+    TokenVerifier, Trust, Trusted, statement::AgencyStatement, token::Audience,
 };
 use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
@@ -29,20 +31,26 @@ use amanat_schema::{
     directory,
     policy::{AgencyKind, Right},
     statement::{Envelope, Statement, StatementHead},
+    subject::IdentifierDomain,
 };
 use amanat_seal::{WrapKey, sha256, statement::SigningKey};
 use amanat_server::Guard;
+use prost::Message as _;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{Request, transport::Channel};
 
-use super::gateway::{GatewayLog, GatewayServer};
+use super::{
+    gateway::{GatewayLog, GatewayServer},
+    oprf::{AGENCYS, OFFICERS, OPRF_KEYS, public_key, write_seeds},
+};
 use crate::{
+    config::Domain,
     follower::Follower,
     kek::Kek,
     key::KeyDesk,
-    store::{Custody, MIGRATIONS},
+    store::{Custody, MIGRATIONS, budget::Limits, evaluation::Terms},
 };
 
 const EXCHANGE: &str = "exchange.test";
@@ -52,7 +60,11 @@ const START: i64 = 1_772_357_400_000;
 pub(super) const SHELTER: AgencyId = AgencyId::new([1; 16]);
 pub(super) const POLICE: AgencyId = AgencyId::new([2; 16]);
 const HOSPITAL: AgencyId = AgencyId::new([3; 16]);
+const COMMISSION: AgencyId = AgencyId::new([4; 16]);
 pub(super) const CASE: [u8; 16] = [9; 16];
+
+/// Of every world.
+static REGISTRARS: LazyLock<[SigningKey; 2]> = LazyLock::new(|| [signing_key(), signing_key()]);
 
 /// One agency with one officer at one connector.
 pub(super) struct Agency {
@@ -69,14 +81,17 @@ pub(super) struct World {
     pub(super) police: Agency,
     /// No party.
     pub(super) hospital: Agency,
+    /// The oversight body.
+    pub(super) commission: Agency,
     pub(super) gateway: GatewayServer,
     pub(super) custodian: KeyDesk,
-    pub(super) rules: Arc<Rules>,
+    pub(super) rules: Rulebook,
+    services: [directory::Service; 2],
     clock: Arc<AtomicI64>,
     statement_key: Arc<SigningKey>,
     custodian_log: Vec<u8>,
     client: AuditServiceClient<Channel>,
-    folder: TempDir,
+    pub(super) folder: TempDir,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -96,19 +111,27 @@ impl Agency {
     pub(super) fn officer(&self, name: &str) -> Officer {
         Officer {
             id: name.to_owned(),
-            rights: BTreeSet::from([Right::CaseWorker]),
+            rights: BTreeSet::from([if self.kind == AgencyKind::Oversight {
+                Right::Auditor
+            } else {
+                Right::CaseWorker
+            }]),
             station: "station".to_owned(),
         }
     }
 
     /// A request over this agency's connection, by an officer with a token.
     pub(super) fn asks<T>(&self, officer: &str, message: T) -> Request<T> {
+        self.asks_as(self.officer(officer), message)
+    }
+
+    pub(super) fn asks_as<T>(&self, officer: Officer, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.extensions_mut().insert(Caller {
             agency: self.id,
             kind: self.kind,
             certificate_sha256: self.certificate,
-            officer: Arc::new(self.officer(officer)),
+            officer: Arc::new(officer),
         });
         self.connect(request)
     }
@@ -179,6 +202,7 @@ impl World {
         let shelter = Agency::new(SHELTER, AgencyKind::NgoShelter);
         let police = Agency::new(POLICE, AgencyKind::ProvincialPolice);
         let hospital = Agency::new(HOSPITAL, AgencyKind::Health);
+        let commission = Agency::new(COMMISSION, AgencyKind::Oversight);
         let gateway_pkcs8 = SigningKey::generate_pkcs8().unwrap();
         let gateway_log = LogSigner::from_pkcs8("gateway.test/log", &gateway_pkcs8).unwrap();
         let custodian_log = SigningKey::generate_pkcs8().unwrap().to_vec();
@@ -187,7 +211,9 @@ impl World {
             service("gateway.test", &gateway_pkcs8, &signing_key()),
             service("custodian.test", &custodian_log, &statement_key),
         ];
-        let rules = Arc::new(rules(&[&shelter, &police, &hospital], services));
+        write_seeds(folder.path());
+        let agencies = [&shelter, &police, &hospital, &commission];
+        let rules = Rulebook::new(rules(&agencies, services.clone(), 1, &OPRF_KEYS));
         let (gateway, client) = GatewayServer::start(GatewayLog::new(Arc::new(gateway_log)));
         let clock = Arc::new(AtomicI64::new(START));
         amanat_journal::init(&journal(&folder)).await.unwrap();
@@ -206,9 +232,11 @@ impl World {
             shelter,
             police,
             hospital,
+            commission,
             gateway,
             custodian,
             rules,
+            services,
             clock,
             statement_key,
             custodian_log,
@@ -250,11 +278,46 @@ impl World {
         self.clock.fetch_add(time, Ordering::SeqCst);
     }
 
+    pub(super) fn set_back(&self, time: Duration) {
+        let time = i64::try_from(time.as_millis()).unwrap();
+        self.clock.fetch_sub(time, Ordering::SeqCst);
+    }
+
     pub(super) fn consents(&self) -> ConsentDesk<Custody> {
         ConsentDesk {
             desk: self.custodian.desk.clone(),
             evidence: Evidence::NotKept,
         }
+    }
+
+    /// A newer directory comes, with these OPRF keys.
+    pub(super) fn relist(&self, keys: &[(Domain, u32)]) {
+        let Self {
+            shelter,
+            police,
+            hospital,
+            commission,
+            ..
+        } = self;
+        let agencies = [shelter, police, hospital, commission];
+        let newer = rules(&agencies, self.services.clone(), 2, keys);
+        self.rules.replace(newer);
+    }
+
+    /// A newer directory lies in its file, and is not looked at yet.
+    pub(super) fn publish(&self) -> Arc<Directory> {
+        let agencies = [
+            &self.shelter,
+            &self.police,
+            &self.hospital,
+            &self.commission,
+        ];
+        let newer = rules(&agencies, self.services.clone(), 2, &OPRF_KEYS).directory;
+        let write =
+            |name, bytes: &[u8]| std::fs::write(self.folder.path().join(name), bytes).unwrap();
+        write("directory.bin", &newer.envelope().encode_to_vec());
+        write("decision-table.txt", TABLE.as_bytes());
+        newer
     }
 
     pub(super) fn statement_key(&self) -> [u8; 32] {
@@ -319,19 +382,30 @@ fn service(name: &str, log: &[u8], statement_key: &SigningKey) -> directory::Ser
     }
 }
 
-fn rules(agencies: &[&Agency], services: [directory::Service; 2]) -> Rules {
-    let registrars = [signing_key(), signing_key()];
+fn rules(
+    agencies: &[&Agency],
+    services: [directory::Service; 2],
+    version: u64,
+    oprf_keys: &[(Domain, u32)],
+) -> Rules {
+    let listed = |(domain, epoch): &(Domain, u32)| directory::OprfKey {
+        domain: IdentifierDomain::from(*domain).into(),
+        epoch: *epoch,
+        public_key: public_key(*domain, *epoch).to_vec(),
+    };
+    let registrars = &*REGISTRARS;
     let [gateway, custodian] = services;
     let start = Time::from_millis(START).unwrap();
     let mut envelope = registrars[0].sign(&directory::Directory {
         exchange_id: EXCHANGE.to_owned(),
-        version: 1,
+        version,
         not_before_time: Some(start.to_timestamp()),
         valid_until_time: Some((start + Duration::from_hours(24 * 30)).to_timestamp()),
         agencies: agencies.iter().map(|agency| agency.listed()).collect(),
         gateway: Some(gateway),
         custodian: Some(custodian),
         table_sha256: sha256(TABLE.as_bytes()).to_vec(),
+        oprf_keys: oprf_keys.iter().map(listed).collect(),
         ..directory::Directory::default()
     });
     registrars[1].cosign(&mut envelope);
@@ -343,6 +417,8 @@ fn rules(agencies: &[&Agency], services: [directory::Service; 2]) -> Rules {
         directory: Arc::new(Directory::verify(&envelope, &pinned).unwrap()),
         table: DecisionTable::parse(TABLE).unwrap(),
         table_sha256: sha256(TABLE.as_bytes()),
+        since: start,
+        previous: None,
     }
 }
 
@@ -354,9 +430,29 @@ fn journal(folder: &TempDir) -> amanat_journal::Config {
     }
 }
 
+/// Of files that are not there until one is published: what is in use stays.
+fn reload(folder: &TempDir, guard: Guard, rules: &Rulebook) -> Reload {
+    let file = |name| folder.path().join(name);
+    let files = DirectoryFiles {
+        file: file("directory.bin"),
+        seen: file("directory.seen"),
+        registrars: REGISTRARS
+            .iter()
+            .map(|key| hex::encode(key.public_key()))
+            .collect(),
+        threshold: 2,
+        decision_table: file("decision-table.txt"),
+        crls: file("crls"),
+        suspensions: file("suspensions"),
+        reload_s: 60.try_into().unwrap(),
+    };
+    let registrars = files.registrars().unwrap();
+    Reload::new(files, registrars, guard, rules.clone())
+}
+
 async fn open(
     folder: &TempDir,
-    rules: &Arc<Rules>,
+    rules: &Rulebook,
     statement_key: &Arc<SigningKey>,
     log: &[u8],
     client: AuditServiceClient<Channel>,
@@ -368,9 +464,15 @@ async fn open(
         openings: secret(),
     };
     let book = Custody {
-        rules: Arc::clone(rules),
+        rules: rules.clone(),
         statement_key: Arc::clone(statement_key),
-        started: clock(),
+        evaluation: Terms {
+            limits: Limits {
+                officer: OFFICERS,
+                agency: AGENCYS,
+            },
+            deposit_within: Duration::from_hours(72),
+        },
     };
     let opened = amanat_journal::open(&journal(folder), keys, book, Arc::clone(&clock))
         .await
@@ -378,15 +480,19 @@ async fn open(
     let (follower, following) = Follower::start(
         opened.journal.clone(),
         client,
-        &rules.directory.gateway().log,
+        &rules.current().directory.gateway().log,
         &folder.path().join("observed-head"),
     )
     .await
     .unwrap();
     let tokens = TokenVerifier::new(Audience::Custodian);
+    let crls = folder.path().join("crls");
+    let directory = Arc::clone(&rules.current().directory);
+    let trust = Trust::new(directory, &RevocationFolder::new(&crls)).unwrap();
+    let guard = Guard::new(Trusted::new(trust), tokens, clock);
     let desk = Desk {
-        guard: Guard::new(Arc::clone(&rules.directory), tokens, clock),
-        rules: Arc::clone(rules),
+        guard: guard.clone(),
+        rules: rules.clone(),
         journal: opened.journal,
         reader: opened.reader,
         openings: Arc::new(secret()),
@@ -396,6 +502,7 @@ async fn open(
         kek: Kek::new(secret()),
         follower,
         statement_key: Arc::clone(statement_key),
+        reload: Arc::new(reload(folder, guard, rules)),
     };
     let tasks = following.into_iter().chain(opened.tasks).collect();
     (custodian, tasks)

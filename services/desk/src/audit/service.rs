@@ -10,13 +10,13 @@ use amanat_schema::{
         GetInclusionProofResponse, Linkage as WireLinkage, ListEntriesRequest, ListEntriesResponse,
         audit_service_server::AuditService,
     },
-    policy::{Decision, Right},
+    policy::Right,
 };
 use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
 
 use super::{AuditCall, AuditReply, Linkage, SeenEntry, reads_all};
-use crate::{Act, Desk, Page, Refused, refusal};
+use crate::{Act, Desk, Filters, Pages, Refused, refusal};
 
 /// Serves the log of one server.
 pub struct AuditDesk<B: Book> {
@@ -43,7 +43,8 @@ where
         self.desk
             .authorise(&act, Action::ListEntries, &RIGHTS, WireLinkage::default)
             .await?;
-        let filter = parse_filter(&act, request.get_ref()).map_err(Refusal::invalid)?;
+        let pages = self.desk.pages(act.agency, request.get_ref());
+        let filter = parse_filter(&act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let officer = act.officer.id.clone();
         let answered = self
             .desk
@@ -55,7 +56,7 @@ where
                     .into_iter()
                     .map(|e| self.render(e, &officer))
                     .collect(),
-                next_page_token: next,
+                next_page_token: pages.token(next)?,
                 receipt: Some(answered.receipt),
             })),
             // A list is answered with a list.
@@ -173,51 +174,24 @@ fn render_hashes(hashes: &[amanat_ledger::Hash]) -> Vec<Vec<u8>> {
     hashes.iter().map(|hash| hash.0.to_vec()).collect()
 }
 
-fn parse_filter(act: &Act, wire: &ListEntriesRequest) -> Result<EntryFilter, Vec<Violation>> {
-    let mut violations = Vec::new();
-    let mut wrong = |path: &str, expected: &str| {
-        violations.push(Violation {
-            path: path.to_owned(),
-            expected: expected.to_owned(),
-        });
-    };
-    let optional = |bytes: &[u8]| (!bytes.is_empty()).then(|| bytes.to_vec());
-    let agency = optional(&wire.agency_id)
-        .map(|id| AgencyId::parse(&id))
-        .transpose();
-    let agency = agency.unwrap_or_else(|_| {
-        wrong("agency_id", "16 bytes, or nothing");
-        None
-    });
-    let case = optional(&wire.case_id)
-        .map(|id| CaseId::parse(&id))
-        .transpose();
-    let case = case.unwrap_or_else(|_| {
-        wrong("case_id", "16 bytes, or nothing");
-        None
-    });
-    if case.is_some() && reads_all(act) {
-        wrong("case_id", "nothing: an auditor reads without case linkage");
-    }
-    let action = Some(wire.action()).filter(|action| *action != Action::Unspecified);
-    let decision = Some(wire.decision()).filter(|decision| *decision != Decision::Unspecified);
-    // In clear: the indexes of the log are public.
-    let after = match wire.page_token.as_str() {
-        "" => Some(0),
-        token => u64::from_str_radix(token, 16).ok(),
-    };
-    if after.is_none() {
-        wrong("page_token", "the next_page_token of the page before");
-    }
-    let page = Page::new(wire.page_size, 0);
-    let page = page.unwrap_or_else(|violation| {
-        wrong(&violation.path, &violation.expected);
-        Page { size: 1, after: 0 }
-    });
-    if !violations.is_empty() {
-        return Err(violations);
-    }
-    Ok(EntryFilter {
+fn parse_filter(
+    act: &Act,
+    wire: &ListEntriesRequest,
+    pages: &Pages<'_>,
+) -> Result<EntryFilter, Vec<Violation>> {
+    let mut filters = Filters::default();
+    let agency = filters.id("agency_id", &wire.agency_id, AgencyId::parse);
+    let case = filters.id("case_id", &wire.case_id, CaseId::parse);
+    let expected = "nothing: an auditor reads without case linkage";
+    filters.that(case.is_none() || !reads_all(act), "case_id", expected);
+    let action = filters.code("action", wire.action);
+    let decision = filters.code("decision", wire.decision);
+    let since = filters.time("from_time", wire.from_time.as_ref());
+    let until = filters.time("to_time", wire.to_time.as_ref());
+    let rises = since.zip(until).is_none_or(|(since, until)| since < until);
+    filters.that(rises, "to_time", "a time after from_time");
+    let page = pages.parse(wire.page_size, &wire.page_token);
+    filters.finish(page, |page| EntryFilter {
         // Others than auditors see their own agency's entries, whatever they ask for.
         agency: if reads_all(act) {
             agency
@@ -227,7 +201,9 @@ fn parse_filter(act: &Act, wire: &ListEntriesRequest) -> Result<EntryFilter, Vec
         case,
         action,
         decision,
-        from: wire.from_index.max(after.unwrap_or(0)),
+        since,
+        until,
+        from: wire.from_index.max(u64::try_from(page.after).unwrap_or(0)),
         limit: page.size,
     })
 }

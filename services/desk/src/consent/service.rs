@@ -16,7 +16,7 @@ use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
 
 use super::{ConsentCall, ConsentReply, ListConsents, Listed, RecordConsent, WithdrawConsent};
-use crate::{Act, Desk, Pages, Refused, Stored};
+use crate::{Act, Desk, Filters, Pages, Refused, Stored};
 
 /// Whether this server keeps the sealed evidence part of consents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ where
         self.desk
             .authorise(&act, Action::ListConsents, &RIGHTS, Linkage::default)
             .await?;
-        let pages = self.desk.pages(act.agency, "ListConsents");
+        let pages = self.desk.pages(act.agency, request.get_ref());
         let list = parse_list(act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
         let answered = self.desk.call(ConsentCall::List(list).into()).await?;
         match answered.reply.try_into() {
@@ -176,24 +176,18 @@ fn parse_list(
     wire: &ListConsentsRequest,
     pages: &Pages<'_>,
 ) -> Result<ListConsents, Vec<Violation>> {
-    let mut violations = Vec::new();
-    let case = match wire.case_id.as_slice() {
-        [] => None,
-        bytes => CaseId::parse(bytes)
-            .inspect_err(|_| {
-                let (path, expected) = ("case_id".to_owned(), "16 bytes, or nothing".to_owned());
-                violations.push(Violation { path, expected });
-            })
-            .ok(),
-    };
+    let mut filters = Filters::default();
+    let case = filters.id("case_id", &wire.case_id, CaseId::parse);
+    let recipient = filters.id("recipient_id", &wire.recipient_id, AgencyId::parse);
+    let purpose = filters.code("purpose", wire.purpose);
     let page = pages.parse(wire.page_size, &wire.page_token);
-    match (page, violations.as_slice()) {
-        (Ok(page), []) => Ok(ListConsents { act, case, page }),
-        (page, _) => {
-            violations.extend(page.err());
-            Err(violations)
-        }
-    }
+    filters.finish(page, |page| ListConsents {
+        act,
+        case,
+        recipient,
+        purpose,
+        page,
+    })
 }
 
 fn render(listed: Listed) -> RecordedConsent {

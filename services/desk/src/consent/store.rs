@@ -239,7 +239,7 @@ impl ConsentFacts {
         if !self.recorded.is_empty() {
             QueryBuilder::<Sqlite>::new(
                 "INSERT INTO consents (consent_id, case_id, source, recipient, supersedes, envelope, \
-                 payload_sha256, evidence, record_time, reads) ",
+                 payload_sha256, evidence, record_time, reads, purpose) ",
             )
             .push_values(self.recorded, |mut row, recorded| {
                 let terms = &recorded.terms;
@@ -252,7 +252,8 @@ impl ConsentFacts {
                     .push_bind(recorded.payload_sha256.to_vec())
                     .push_bind(recorded.evidence)
                     .push_bind(recorded.at.millis())
-                    .push_bind(0);
+                    .push_bind(0)
+                    .push_bind(i32::from(terms.purpose));
             })
             .build()
             .execute(&mut *connection)
@@ -323,6 +324,14 @@ async fn page(
         query.push(" AND seq > ").push_bind(list.page.after);
         if let Some(case) = list.case {
             query.push(" AND case_id = ").push_bind(case.to_vec());
+        }
+        if let Some(recipient) = list.recipient {
+            query
+                .push(" AND recipient = ")
+                .push_bind(recipient.to_vec());
+        }
+        if let Some(purpose) = list.purpose {
+            query.push(" AND purpose = ").push_bind(i32::from(purpose));
         }
         query.push(" ORDER BY seq LIMIT ").push_bind(list.page.size);
         query.push(")");

@@ -33,6 +33,8 @@ pub(crate) fn rules(exchange: &Exchange) -> Rules {
         directory: Arc::new(exchange.directory()),
         table: DecisionTable::parse(table).unwrap(),
         table_sha256: amanat_seal::sha256(table.as_bytes()),
+        since: now(),
+        previous: None,
     }
 }
 
@@ -252,12 +254,25 @@ impl Ledger {
     }
 
     pub(crate) fn list(&self, reader: &Agency, of: Option<u8>, page: Page) -> ConsentCall {
-        let act = act(reader, &[Right::CaseWorker], 0xaa);
-        ConsentCall::List(ListConsents {
-            act,
-            case: of.map(case),
+        self.list_by(reader, page, |list| list.case = of.map(case))
+    }
+
+    /// With filters.
+    pub(crate) fn list_by(
+        &self,
+        reader: &Agency,
+        page: Page,
+        filter: impl FnOnce(&mut ListConsents),
+    ) -> ConsentCall {
+        let mut list = ListConsents {
+            act: act(reader, &[Right::CaseWorker], 0xaa),
+            case: None,
+            recipient: None,
+            purpose: None,
             page,
-        })
+        };
+        filter(&mut list);
+        ConsentCall::List(list)
     }
 
     /// What a reader sees of the first consents.

@@ -1,6 +1,7 @@
 //! Lists of consents: one's own, page by page.
 
-use amanat_desk::Page;
+use amanat_desk::{Page, consent::ListConsents};
+use amanat_schema::{AgencyId, policy::Purpose, statement::Consent};
 
 use crate::{
     ledger::{Ledger, listed},
@@ -86,4 +87,55 @@ async fn a_case_is_listed_alone_if_it_is_asked_for() {
     }
     let stranger = ledger.list(&ledger.exchange.oversight, Some(1), page);
     assert!(ledger.listed(stranger, now()).await.0.is_empty());
+}
+
+#[tokio::test]
+async fn recipients_and_purposes_are_listed_alone_page_by_page() {
+    let mut ledger = Ledger::new().await;
+    let (shelter, police, oversight) = (
+        &ledger.exchange.shelter,
+        &ledger.exchange.police,
+        &ledger.exchange.oversight,
+    );
+    let (police_id, oversight_id) = (police.id, oversight.id);
+    let repatriation = |consent: &mut Consent| consent.purpose = Purpose::Repatriation.into();
+    let calls = [
+        ledger.consent((shelter, police), 1, 1, 1, |_| {}),
+        ledger.consent((shelter, oversight), 1, 2, 2, repatriation),
+        ledger.consent((shelter, police), 2, 3, 3, repatriation),
+        ledger.consent((shelter, police), 2, 4, 4, |_| {}),
+    ];
+    for call in calls {
+        ledger.tell(call).await.unwrap();
+    }
+    let mut numbers = async |filter: fn(&mut ListConsents, AgencyId), id: AgencyId| {
+        let (mut after, mut numbers) = (0, Vec::new());
+        loop {
+            let page = Page::new(1, after).unwrap();
+            let reader = &ledger.exchange.shelter;
+            let call = ledger.list_by(reader, page, |list| filter(list, id));
+            let (consents, next) = ledger.listed(call, now()).await;
+            numbers.extend(
+                consents
+                    .iter()
+                    .map(|seen| statement(&seen.envelope.payload)),
+            );
+            match next {
+                Some(next) => after = next,
+                None => break numbers,
+            }
+        }
+    };
+    let to = |list: &mut ListConsents, id| list.recipient = Some(id);
+    assert_eq!(numbers(to, police_id).await, [1, 3, 4]);
+    assert_eq!(numbers(to, oversight_id).await, [2]);
+    let back = |list: &mut ListConsents, _| list.purpose = Some(Purpose::Repatriation);
+    assert_eq!(numbers(back, police_id).await, [2, 3]);
+    let both = |list: &mut ListConsents, id| {
+        list.recipient = Some(id);
+        list.purpose = Some(Purpose::Repatriation);
+        list.case = Some(crate::ledger::case(2));
+    };
+    assert_eq!(numbers(both, police_id).await, [3]);
+    assert_eq!(numbers(both, oversight_id).await, [0_u8; 0]);
 }

@@ -13,5 +13,6 @@ mod ledger;
 mod lists;
 mod pages;
 mod refusals;
+mod reloading;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use amanat_desk::{Desk, Refused, Rules};
+use amanat_desk::{Desk, Refused, Rulebook};
 use amanat_identity::{Peer, PeerName, TokenVerifier, token::Audience};
 use amanat_journal::{Access, Book, Config, EntryFilter, Keys, Opened, Ruling, page};
 use amanat_schema::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// A server that does nothing but refuse.
 struct Refuser {
-    rules: Arc<Rules>,
+    rules: Rulebook,
 }
 
 impl Book for Refuser {
@@ -42,7 +42,7 @@ impl Book for Refuser {
     }
 
     fn decide(&self, (): &mut (), call: &Refused, _: Time) -> Ruling<Self::Answer> {
-        call.decide(&self.rules)
+        call.decide(&self.rules.current())
     }
 
     async fn write(&self, _: &mut SqliteConnection, (): ()) -> Result<(), sqlx::Error> {
@@ -80,7 +80,7 @@ fn unsigned(agency: &Agency) -> WithdrawConsentRequest {
 #[tokio::test]
 async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
     let exchange = Exchange::new();
-    let rules = Arc::new(rules(&exchange));
+    let rules = Rulebook::new(rules(&exchange));
     let (folder, mut connection) = database().await;
     let config = Config {
         database: folder.path().join("desk.db"),
@@ -92,7 +92,7 @@ async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
         openings: WrapKey::generate().unwrap(),
     };
     let book = Refuser {
-        rules: Arc::clone(&rules),
+        rules: rules.clone(),
     };
     let Opened {
         journal, reader, ..
@@ -100,7 +100,7 @@ async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
         .await
         .unwrap();
     let guard = Guard::new(
-        Arc::clone(&rules.directory),
+        exchange.trusted_without_lists(),
         TokenVerifier::new(Audience::Gateway),
         Arc::new(now),
     );

@@ -1,9 +1,11 @@
-//! Record versions: put, read, list.
+//! Record versions: put, read; [`versions`] lists.
+
+pub(super) mod versions;
 
 use std::{collections::HashMap, time::Duration};
 
 use amanat_desk::{
-    Act, Known, Page, Rules, Stored,
+    Act, Known, Rules, Stored,
     consent::case_key,
     release::{log_release, record_facts, render_withheld, truths},
 };
@@ -23,7 +25,10 @@ use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 pub(crate) use super::sealed::Sealed;
+pub(crate) use versions::{ListVersions, VersionRow};
+
 use super::{Call, Facts, Reply, Ruled, done, refuse};
+use versions::{VERSION, parse_version, visible};
 
 /// How long a receipt of a read can be taken to the custodian.
 const RECEIPT_LIFE: Duration = Duration::from_secs(60);
@@ -46,12 +51,6 @@ pub(crate) struct ReadRecord {
     pub(crate) purpose: Purpose,
 }
 
-pub(crate) struct ListVersions {
-    pub(crate) act: Act,
-    pub(crate) case: Option<CaseId>,
-    pub(crate) page: Page,
-}
-
 /// What an allowed read hands out.
 pub(crate) struct ReadReply {
     pub(crate) header: Envelope,
@@ -60,17 +59,6 @@ pub(crate) struct ReadReply {
     pub(crate) withheld: Vec<WithheldField>,
     pub(crate) referral: Option<Envelope>,
     pub(crate) expires: Time,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct VersionRow {
-    seq: i64,
-    pub(crate) case: CaseId,
-    pub(crate) record: RecordId,
-    pub(crate) version: u32,
-    pub(crate) source: AgencyId,
-    pub(crate) header_sha256: Vec<u8>,
-    pub(crate) put: Time,
 }
 
 /// Authority follows the source, never who named an id first.
@@ -265,21 +253,6 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     }
 }
 
-pub(super) fn versions(facts: &mut Facts, rules: &Rules, call: &ListVersions) -> Ruled {
-    let key = (call.act.agency, call.act.request_sha256);
-    let rows = facts.records.lists.get(&key).cloned().unwrap_or_default();
-    let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
-    let linkage = Linkage {
-        case_id: call.case.map(CaseId::to_vec).unwrap_or_default(),
-        ..Linkage::default()
-    };
-    Ruled {
-        answer: Ok(Reply::Versions { rows, next }),
-        draft: Some(call.act.allowed(rules, Action::ListVersions, linkage)),
-        remember: None,
-    }
-}
-
 fn covered(routing: &[RoutingValue], release: &Release) -> Vec<RoutingValue> {
     routing
         .iter()
@@ -308,6 +281,7 @@ impl RecordFacts {
                 Call::Refused(_)
                 | Call::Consent(_)
                 | Call::Audit(_)
+                | Call::Subject(_)
                 | Call::Submit(_)
                 | Call::Transition(_)
                 | Call::Referrals(_)
@@ -379,8 +353,6 @@ impl RecordFacts {
     }
 }
 
-const VERSION: &str =
-    "SELECT seq, case_id, record_id, version, source, header_sha256, put_time FROM records AS r";
 const CONTENT: &str = "SELECT source, record_id, header, sealed, routing FROM records AS r";
 
 /// The newest version of each record, whichever sources use the id.
@@ -400,51 +372,6 @@ async fn newest(
         .build()
         .fetch_all(connection)
         .await
-}
-
-/// The caller's own versions, and those of the sources whose referrals it accepted.
-async fn visible(
-    connection: &mut SqliteConnection,
-    call: &ListVersions,
-) -> Result<Vec<VersionRow>, sqlx::Error> {
-    let agency = call.act.agency.to_vec();
-    let mut query = QueryBuilder::<Sqlite>::new(VERSION);
-    query.push(" WHERE seq > ").push_bind(call.page.after);
-    query.push(" AND (source = ").push_bind(agency.clone());
-    query.push(
-        " OR EXISTS (SELECT 1 FROM referrals AS f WHERE f.case_id = r.case_id \
-         AND f.sender = r.source AND f.recipient = ",
-    );
-    query.push_bind(agency);
-    query.push(" AND f.state = ");
-    query
-        .push_bind(i32::from(amanat_schema::policy::ReferralState::Accepted))
-        .push("))");
-    if let Some(case) = call.case {
-        query.push(" AND case_id = ").push_bind(case.to_vec());
-    }
-    query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
-    query
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(parse_version)
-        .collect()
-}
-
-fn parse_version(row: &SqliteRow) -> Result<VersionRow, sqlx::Error> {
-    let (case, record): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
-    let source: Vec<u8> = row.try_get(4)?;
-    Ok(VersionRow {
-        seq: row.try_get(0)?,
-        case: CaseId::parse(&case).map_err(damaged)?,
-        record: RecordId::parse(&record).map_err(damaged)?,
-        version: row.try_get(3)?,
-        source: AgencyId::parse(&source).map_err(damaged)?,
-        header_sha256: row.try_get(5)?,
-        put: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
-    })
 }
 
 fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! Referrals: submit, move on, list, get.
 
-mod tables;
+pub(super) mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -39,7 +39,12 @@ pub(crate) struct TransitionReferral {
 pub(crate) struct ListReferrals {
     pub(crate) act: Act,
     pub(crate) direction: Direction,
+    /// `None`: any.
     pub(crate) state: Option<ReferralState>,
+    /// `None`: every case.
+    pub(crate) case: Option<CaseId>,
+    /// Only what should have been answered before this time, and was not.
+    pub(crate) overdue_at: Option<Time>,
     pub(crate) page: Page,
 }
 
@@ -125,50 +130,94 @@ impl ReferralRow {
 pub(super) fn submit(facts: &mut Facts, rules: &Rules, call: &SubmitReferral, now: Time) -> Ruled {
     let action = Action::SubmitReferral;
     let linkage = linkage(call.terms.case, call.terms.referral, &call.statement);
-    let grants = facts.consents.grants((call.terms.sender, call.terms.case));
-    let baseless = amanat_policy::without_consent(&call.terms, grants, now);
-    let key = (call.terms.referral, call.terms.sender);
-    let taken = facts.referrals.by_key.contains_key(&key);
-    match facts.statements.look_up(&call.statement) {
-        Known::Same => {}
-        Known::New if taken => {
-            let refusal = Refusal::state("the referral's id was used for another one");
-            let draft = call
-                .act
-                .refused(rules, action, linkage, &refusal, "id taken");
-            return refuse(refusal, draft);
-        }
-        Known::New if !baseless.is_empty() => {
-            let withheld: Vec<_> = baseless
-                .iter()
-                .map(|w| WithheldField {
-                    path: w.field.field().path.to_owned(),
-                    reason: w.reason().into(),
-                })
-                .collect();
-            let refusal = Refusal::nothing_releasable(&withheld);
-            let mut draft =
-                call.act
-                    .refused(rules, action, linkage, &refusal, "paths without basis");
-            draft.body.withheld = withheld;
-            return refuse(refusal, draft);
-        }
-        Known::New => {
-            facts.statements.accept(&call.statement);
-            facts.referrals.submit(call, now);
-        }
-        Known::Other => {
-            let refusal = Refusal::state("the statement's id was used for another one");
-            let draft = call
-                .act
-                .refused(rules, action, linkage, &refusal, "other bytes");
-            return refuse(refusal, draft);
-        }
+    let objection = match facts.statements.look_up(&call.statement) {
+        Known::Same => None,
+        Known::New => match objection(facts, &call.terms, now) {
+            None => {
+                facts.statements.accept(&call.statement);
+                facts.referrals.submit(call, now);
+                None
+            }
+            objection => objection,
+        },
+        Known::Other => Some(Objection::new(
+            Refusal::state("the statement's id was used for another one"),
+            "other bytes",
+        )),
+    };
+    if let Some(Objection {
+        refusal,
+        truth,
+        withheld,
+    }) = objection
+    {
+        let mut draft = call.act.refused(rules, action, linkage, &refusal, truth);
+        draft.body.withheld = withheld;
+        return refuse(refusal, draft);
     }
     let mut draft = call.act.allowed(rules, action, linkage);
     draft.body.purpose = call.terms.purpose.into();
     draft.body.referral_state = ReferralState::Submitted.into();
     done(draft)
+}
+
+/// Why a submission is not taken.
+struct Objection {
+    refusal: Refusal,
+    truth: &'static str,
+    withheld: Vec<WithheldField>,
+}
+
+impl Objection {
+    fn new(refusal: Refusal, truth: &'static str) -> Self {
+        Self {
+            refusal,
+            truth,
+            withheld: Vec::new(),
+        }
+    }
+}
+
+/// What stands against a new submission.
+fn objection(facts: &Facts, terms: &ReferralTerms, now: Time) -> Option<Objection> {
+    let rows = &facts.referrals.by_key;
+    if rows.contains_key(&(terms.referral, terms.sender)) {
+        let refusal = Refusal::state("the referral's id was used for another one");
+        return Some(Objection::new(refusal, "id taken"));
+    }
+    if let Some((previous, sha256)) = terms.previous {
+        // It may be taken up by more than one: to two agencies at once, or again after the second failed.
+        let row = rows
+            .get(&(previous, terms.sender))
+            .filter(|row| row.terms.case == terms.case);
+        let Some(row) = row else {
+            // Another agency's looks like none.
+            let truth = "the previous referral is absent or another's";
+            return Some(Objection::new(Refusal::access(), truth));
+        };
+        if row.payload_sha256 != sha256 {
+            let expected = "the SHA-256 of the previous referral's submission";
+            let refusal = Refusal::field("referral.head.follows", expected);
+            return Some(Objection::new(refusal, "follows other bytes"));
+        }
+        if !amanat_policy::is_closed(row.state) {
+            let refusal = Refusal::state("the referral that it takes up is still open");
+            return Some(Objection::new(refusal, "the previous one is open"));
+        }
+    }
+    let grants = facts.consents.grants((terms.sender, terms.case));
+    let withheld: Vec<_> = amanat_policy::without_consent(terms, grants, now)
+        .iter()
+        .map(|w| WithheldField {
+            path: w.field.field().path.to_owned(),
+            reason: w.reason().into(),
+        })
+        .collect();
+    (!withheld.is_empty()).then(|| Objection {
+        refusal: Refusal::nothing_releasable(&withheld),
+        truth: "paths without basis",
+        withheld,
+    })
 }
 
 pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionReferral) -> Ruled {
@@ -244,12 +293,13 @@ pub(super) fn list(facts: &mut Facts, rules: &Rules, call: &ListReferrals) -> Ru
         .into_iter()
         .map(|row| facts.referrals.view(row))
         .collect();
+    let linkage = Linkage {
+        case_id: call.case.map(CaseId::to_vec).unwrap_or_default(),
+        ..Linkage::default()
+    };
     Ruled {
         answer: Ok(Reply::Referrals { referrals, next }),
-        draft: Some(
-            call.act
-                .allowed(rules, Action::ListReferrals, Linkage::default()),
-        ),
+        draft: Some(call.act.allowed(rules, Action::ListReferrals, linkage)),
         remember: None,
     }
 }

@@ -7,7 +7,9 @@
     reason = "a test may panic"
 )]
 
-use amanat_desk::{Act, consent::WithdrawConsent};
+use std::sync::Arc;
+
+use amanat_desk::{Act, Rules, consent::WithdrawConsent};
 use amanat_identity::{Signed, statement::AgencyStatement};
 use amanat_policy::{DecisionTable, Step};
 use amanat_schema::{
@@ -20,6 +22,7 @@ use amanat_schema::{
         Consent, ConsentDecision, Referral, ReferralTransition, StatementHead, Withdrawal,
     },
 };
+use amanat_seal::pseudonym::{Peppers, PseudonymKey};
 use prost::Name;
 use sqlx::{Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
@@ -27,6 +30,9 @@ use tempfile::TempDir;
 use super::*;
 use support::{Agency, Exchange as Directory, now, officer};
 
+mod life;
+mod lists;
+mod subjects;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;
 
@@ -41,6 +47,8 @@ struct Gateway {
     exchange: Exchange,
     connection: SqliteConnection,
     signed: u8,
+    /// Which case the statements are about.
+    case: CaseId,
     _folder: TempDir,
 }
 
@@ -65,14 +73,21 @@ impl Gateway {
             directory: Arc::new(parties.directory()),
             table: DecisionTable::parse(table).unwrap(),
             table_sha256: amanat_seal::sha256(table.as_bytes()),
+            since: now(),
+            previous: None,
         };
         Self {
             parties,
             exchange: Exchange {
-                rules: Arc::new(rules),
+                rules: Rulebook::new(rules),
+                subjects: subject::Keys {
+                    peppers: Arc::new(Peppers::from_keys(vec![[1; 32].into()]).unwrap()),
+                    pseudonyms: PseudonymKey::from_bytes(&[2; 32]).unwrap(),
+                },
             },
             connection: SqliteConnection::connect_with(&options).await.unwrap(),
             signed: 0,
+            case: CASE,
             _folder: folder,
         }
     }
@@ -102,13 +117,14 @@ impl Gateway {
         self.signed += 1;
         let agency = party(&self.parties);
         let head = StatementHead {
-            case_id: CASE.to_vec(),
+            case_id: self.case.to_vec(),
             follows: follows.to_vec(),
             ..agency.head(self.signed, "", now())
         };
         let message = message(Some(head));
         let envelope = agency.statement_key.sign(&message);
-        let signed = Signed::<M>::verify_envelope(&envelope, &self.exchange.rules.directory);
+        let rules = self.exchange.rules.current();
+        let signed = Signed::<M>::verify_envelope(&envelope, &rules.directory);
         (message, Stored::from(&signed.unwrap()))
     }
 
@@ -165,7 +181,7 @@ impl Gateway {
         });
         let call = WithdrawConsent {
             act: self.act(signer),
-            case: CASE,
+            case: self.case,
             consent,
             statement,
         };
@@ -180,8 +196,23 @@ impl Gateway {
         purpose: Purpose,
         path: &str,
     ) -> Result<[u8; 32], &'static str> {
+        self.submit_after(sender, referral, purpose, path, None)
+            .await
+    }
+
+    /// To the police, taking up another one.
+    async fn submit_after(
+        &mut self,
+        sender: Party,
+        referral: ReferralId,
+        purpose: Purpose,
+        path: &str,
+        previous: Option<(ReferralId, [u8; 32])>,
+    ) -> Result<[u8; 32], &'static str> {
         let recipient_id = self.id(POLICE).to_vec();
-        let (message, statement) = self.sign(sender, &[], |head| Referral {
+        let (id, follows) = previous.unzip();
+        let follows = follows.map(Vec::from).unwrap_or_default();
+        let (message, statement) = self.sign(sender, &follows, |head| Referral {
             head,
             referral_id: referral.to_vec(),
             recipient_id,
@@ -190,6 +221,7 @@ impl Gateway {
             urgency: Urgency::Routine.into(),
             minor_band: MinorBand::Adult.into(),
             paths: vec![path.to_owned()],
+            previous_referral_id: id.map(ReferralId::to_vec).unwrap_or_default(),
         });
         let sha256 = statement.payload_sha256;
         let submit = SubmitReferral {
@@ -204,21 +236,45 @@ impl Gateway {
     }
 
     async fn acknowledge(&mut self, follows: [u8; 32]) -> Result<(), &'static str> {
-        let (_, statement) = self.sign(POLICE, &follows, |head| ReferralTransition {
+        self.step(POLICE, REFERRAL, Step::Acknowledge, follows)
+            .await
+            .map(drop)
+    }
+
+    /// Signs and takes one step; the next one follows what it returns.
+    async fn step(
+        &mut self,
+        signer: Party,
+        referral: ReferralId,
+        step: Step,
+        follows: [u8; 32],
+    ) -> Result<[u8; 32], &'static str> {
+        let (_, statement) = self.sign(signer, &follows, |head| ReferralTransition {
             head,
-            referral_id: REFERRAL.to_vec(),
-            to_state: ReferralState::Acknowledged.into(),
+            referral_id: referral.to_vec(),
             ..ReferralTransition::default()
         });
+        let sha256 = statement.payload_sha256;
         let call = TransitionReferral {
-            act: self.act(POLICE),
+            act: self.act(signer),
             action: Action::AcknowledgeReferral,
-            step: Step::Acknowledge,
-            case: CASE,
-            referral: REFERRAL,
+            step,
+            case: self.case,
+            referral,
             statement,
         };
-        self.tell(Call::Transition(Box::new(call))).await
+        self.tell(Call::Transition(Box::new(call)))
+            .await
+            .map(|()| sha256)
+    }
+
+    /// Steps of the police, one after the other.
+    async fn walk(&mut self, referral: ReferralId, from: [u8; 32], steps: &[Step]) -> [u8; 32] {
+        let mut newest = from;
+        for step in steps {
+            newest = self.step(POLICE, referral, *step, newest).await.unwrap();
+        }
+        newest
     }
 
     /// A referral's state as an agency sees it, and how many steps it took.

@@ -179,7 +179,8 @@ impl Folder {
         let file = self.folder.path().join("directory");
         fs::write(&file, self.exchange.publish(&wire).encode_to_vec()).unwrap();
         let seen = self.folder.path().join("seen");
-        Directory::load(&file, &seen, &self.exchange.pinned(), now).map(|(d, _)| d.version())
+        Directory::load(&file, &seen, &self.exchange.pinned(), now)
+            .map(|directory| directory.version())
     }
 
     fn seen(&self) -> Option<String> {
@@ -237,11 +238,61 @@ fn files_that_hold_something_else_are_refused() {
     };
     fs::write(path("seen"), "").unwrap();
     assert!(
-        matches!(load(), DirectoryError::Malformed),
+        matches!(load(), DirectoryError::Seen { .. }),
         "a lost memory is not an empty one"
     );
     fs::write(path("directory"), [0xff; 8]).unwrap();
-    assert!(matches!(load(), DirectoryError::Malformed));
+    assert!(matches!(load(), DirectoryError::Malformed { .. }));
     fs::remove_file(path("directory")).unwrap();
     assert!(matches!(load(), DirectoryError::File { .. }));
+}
+
+#[test]
+fn a_directory_that_is_checked_only_is_not_remembered() {
+    let folder = Folder::new();
+    folder.load(7, now()).unwrap();
+    let path = |name: &str| folder.folder.path().join(name);
+    let mut wire = folder.exchange.wire();
+    wire.version = 9;
+    fs::write(
+        path("directory"),
+        folder.exchange.publish(&wire).encode_to_vec(),
+    )
+    .unwrap();
+    let pinned = folder.exchange.pinned();
+    let checked = Directory::check(&path("directory"), &path("seen"), &pinned, now()).unwrap();
+    assert_eq!(folder.seen().unwrap(), "7\n");
+    checked.remember(&path("seen")).unwrap();
+    assert_eq!(folder.seen().unwrap(), "9\n");
+    assert_eq!(folder.load(9, now()).unwrap(), 9);
+    assert!(folder.load(8, now()).is_err());
+}
+
+#[test]
+fn a_directory_that_does_not_count_says_what_to_do() {
+    let folder = Folder::new();
+    folder.load(9, now()).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    for (version, at, told) in [
+        (
+            8,
+            now(),
+            "the directory is version 8, but version 9 was in use here before; fetch the newest one from \
+             your registrars, and find out who put the old one back",
+        ),
+        (
+            9,
+            now() + day * 8,
+            "the directory ended at 2026-03-08T09:30:00.000Z, so nothing is served or disclosed by it; fetch \
+             the newest one from your registrars, and check the clock",
+        ),
+        (
+            9,
+            now() - day,
+            "the directory is not in force before 2026-03-01T08:30:00.000Z; keep the one in use until then, \
+             and check the clock",
+        ),
+    ] {
+        assert_eq!(folder.load(version, at).unwrap_err().to_string(), told);
+    }
 }

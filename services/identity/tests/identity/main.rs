@@ -8,8 +8,10 @@
 )]
 
 mod directories;
+mod revocations;
 mod statements;
 #[path = "../support/mod.rs"]
 mod support;
+mod suspensions;
 mod tls;
 mod tokens;

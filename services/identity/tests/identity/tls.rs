@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use amanat_identity::{Peer, PeerName, tls};
+use amanat_identity::{Peer, PeerName, Trusted, tls};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, Error, HandshakeKind, RootCertStore,
@@ -12,12 +12,18 @@ use rustls::{
     sign::{CertifiedKey, SingleCertAndKey},
 };
 
-use crate::support::{Authority, EXCHANGE, Exchange, GATEWAY, Leaf, client_params};
+use crate::support::{Authority, EXCHANGE, Exchange, GATEWAY, Leaf, client_params, clock};
 
 /// The gateway's side.
 fn server(exchange: &Exchange) -> Arc<ServerConfig> {
+    let lists = tempfile::tempdir().unwrap();
+    exchange.put_lists(lists.path());
+    server_with(exchange, Trusted::new(exchange.trust(lists.path())))
+}
+
+pub(crate) fn server_with(exchange: &Exchange, trusted: Trusted) -> Arc<ServerConfig> {
     let leaf = &exchange.gateway.leaf;
-    Arc::new(tls::server_config(leaf.chain(), leaf.key(), &exchange.directory()).unwrap())
+    Arc::new(tls::server_config(leaf.chain(), leaf.key(), trusted, &clock()).unwrap())
 }
 
 fn trusting(
@@ -35,7 +41,7 @@ fn trusting(
 }
 
 /// A client that trusts the gateway, with a certificate or none.
-fn client(
+pub(crate) fn client(
     exchange: &Exchange,
     leaf: Option<&Leaf>,
     versions: &[&'static SupportedProtocolVersion],
@@ -51,8 +57,8 @@ fn client(
     Arc::new(config)
 }
 
-/// Carries bytes to and fro until both are done; what the server found wrong, if anything.
-fn shake(
+/// Carries bytes to and fro until both are done; what either found wrong, if anything.
+pub(crate) fn shake(
     client: &Arc<ClientConfig>,
     server: &Arc<ServerConfig>,
 ) -> Result<(ClientConnection, ServerConnection), Error> {

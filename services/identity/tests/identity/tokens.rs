@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amanat_identity::{Officer, TokenError, TokenVerifier, token::Audience};
+use amanat_identity::{Directory, Officer, TokenError, TokenVerifier, token::Audience};
 use amanat_schema::{Time, policy::Right};
 use aws_lc_rs::{hmac, signature::Ed25519KeyPair};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -360,4 +360,23 @@ fn a_remembered_token_is_remembered_for_its_agency_and_judged_for_its_connection
 fn neither_token_nor_officer_shows_in_debug() {
     let shown = format!("{:?}", officer(&[Right::Auditor]));
     assert_eq!(shown, "Officer({Auditor})");
+}
+
+#[test]
+fn a_token_that_was_verified_before_is_judged_anew_by_a_newer_directory() {
+    let exchange = Exchange::new();
+    let shelter = &exchange.shelter;
+    let token = shelter.token(&officer(&[Right::CaseWorker]), now());
+    let tokens = TokenVerifier::new(Audience::Gateway);
+    let verify = |directory: &Directory| {
+        let certificate = shelter.client.sha256();
+        let officer = tokens.verify_presented(&token, shelter.id, &certificate, directory, now());
+        officer.map(drop)
+    };
+    assert_eq!(verify(&exchange.directory()), Ok(()));
+    let mut newer = exchange.wire();
+    newer.version += 1;
+    newer.agencies[0].token_issuers.clear();
+    let newer = Directory::verify(&exchange.publish(&newer), &exchange.pinned()).unwrap();
+    assert_eq!(verify(&newer), Err(TokenError::Issuer));
 }

@@ -3,12 +3,16 @@
 #![allow(dead_code, reason = "each room's tests use a part of it")]
 #![allow(unreachable_pub, reason = "a module of several test programs")]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
-use amanat_identity::{Directory, Officer, Registrars, TokenIssuer};
+use amanat_identity::{
+    Directory, Officer, Registrars, RevocationFolder, TokenIssuer, Trust, Trusted,
+};
 use amanat_ledger::LogSigner;
 use amanat_schema::{
-    AgencyId, CaseId, StatementId, Time, directory,
+    AgencyId, CaseId, StatementId, Time,
+    clock::Clock,
+    directory,
     policy::{AgencyKind, Right},
     record::Province,
     statement::{Envelope, Statement, StatementHead},
@@ -16,8 +20,9 @@ use amanat_schema::{
 use amanat_seal::statement::SigningKey;
 use prost::{Message, Name};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -30,11 +35,17 @@ pub fn now() -> Time {
     Time::from_millis(1_772_357_400_000).unwrap()
 }
 
+/// A clock that stands at [`now`].
+pub fn clock() -> Clock {
+    Arc::new(now)
+}
+
 /// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// An end-entity certificate and its key.
 pub struct Leaf {
+    serial: SerialNumber,
     pub certificate: CertificateDer<'static>,
     pub key: Vec<u8>,
     pub certificate_pem: String,
@@ -56,7 +67,7 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -70,13 +81,43 @@ impl Authority {
 
     pub fn issue(&self, params: &CertificateParams) -> Leaf {
         let key = KeyPair::generate().unwrap();
+        let serial: [u8; 16] = amanat_seal::random().unwrap();
+        let mut params = params.clone();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Leaf {
+            serial: SerialNumber::from_slice(&serial),
             certificate: certificate.der().clone(),
             key: key.serialize_der(),
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
         }
+    }
+}
+
+impl Authority {
+    /// A revocation list, DER, good for centuries.
+    pub fn list(&self, revoked: &[&Leaf]) -> Vec<u8> {
+        self.list_until(revoked, (3000, 1, 1))
+    }
+
+    /// One that is good until a day, as in `(2026, 3, 4)`, begins.
+    pub fn list_until(&self, revoked: &[&Leaf], (year, month, day): (i32, u8, u8)) -> Vec<u8> {
+        let revoked = revoked.iter().map(|leaf| RevokedCertParams {
+            serial_number: leaf.serial.clone(),
+            revocation_time: date_time_ymd(2025, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2025, 1, 1),
+            next_update: date_time_ymd(year, month, day),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap().der().to_vec()
     }
 }
 
@@ -262,6 +303,7 @@ impl Exchange {
             gateway: Some(self.gateway.wire()),
             custodian: Some(self.custodian.wire()),
             table_sha256: vec![0x7a; 32],
+            oprf_keys: Vec::new(),
         }
     }
 
@@ -275,6 +317,28 @@ impl Exchange {
         let mut envelope = self.registrars[0].sign(wire);
         self.registrars[1].cosign(&mut envelope);
         envelope
+    }
+
+    /// A revocation list for each of them, which revokes nothing.
+    pub fn put_lists(&self, folder: &Path) {
+        for agency in [&self.shelter, &self.police, &self.oversight] {
+            let file = folder.join(format!("{}.crl", agency.id));
+            fs::write(file, agency.authority.list(&[])).unwrap();
+        }
+        for (name, server) in [("gateway", &self.gateway), ("custodian", &self.custodian)] {
+            let file = folder.join(format!("{name}.crl"));
+            fs::write(file, server.authority.list(&[])).unwrap();
+        }
+    }
+
+    /// What its servers trust, with the lists of a folder.
+    pub fn trust(&self, lists: &Path) -> Trust {
+        Trust::new(Arc::new(self.directory()), &RevocationFolder::new(lists)).unwrap()
+    }
+
+    /// For a server that no connection reaches: there is no list of anyone.
+    pub fn trusted_without_lists(&self) -> Trusted {
+        Trusted::new(self.trust(Path::new("no such folder")))
     }
 
     pub fn directory(&self) -> Directory {

@@ -51,7 +51,7 @@ async fn an_entry_added_without_the_head() {
     let lab = ten().await;
     lab.tamper(
         "INSERT INTO entries SELECT 10, entry, body, salt, linkage, linkage_salt, openings, \
-         agency, case_id, action, decision FROM entries WHERE idx = 0",
+         agency, case_id, action, decision, time FROM entries WHERE idx = 0",
     )
     .await;
     is_frozen(&lab, "entry 10 is stored, but the head ends before it").await;

@@ -1,8 +1,10 @@
 //! What a reader is served: entries, proofs, pages.
 
+use std::time::Duration;
+
 use amanat_journal::{EntryFilter, JournalError, Keys, page, stored_entry};
 use amanat_ledger::{Edge, Head, LogEntry, commitment, verify_consistency, verify_inclusion};
-use amanat_schema::audit::Action;
+use amanat_schema::{Time, audit::Action};
 
 use crate::toy::{AGENCY, Lab, case, close, error, look, mark, together};
 
@@ -108,6 +110,42 @@ async fn a_page_holds_what_was_asked_for_oldest_first() {
     assert!(indexes(other).await.is_empty());
     close(opened).await;
     lab.verify().await;
+}
+
+#[tokio::test]
+async fn a_time_is_asked_for_to_the_millisecond_even_where_the_clock_stepped_back() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    together(&opened.journal, [mark(1), mark(2), look(1), look(3)]).await;
+    let mut connection = lab.connect().await;
+    let entry = stored_entry(&mut connection, 0).await.unwrap().unwrap();
+    let body = amanat_ledger::body::parse(&entry.body).unwrap();
+    let decided = Time::parse(body.time.as_ref()).unwrap();
+    let mut indexes = async |since: Option<Time>, until: Option<Time>, from, limit| {
+        let filter = EntryFilter {
+            since,
+            until,
+            from,
+            limit,
+            ..EntryFilter::default()
+        };
+        let entries = page(&mut connection, &filter).await.unwrap();
+        entries.iter().map(|entry| entry.idx).collect::<Vec<_>>()
+    };
+    let later = decided + Duration::from_millis(1);
+    assert_eq!(indexes(Some(decided), Some(later), 0, 1).await, [0]);
+    assert_eq!(indexes(None, Some(decided), 0, 9).await, [0; 0]);
+
+    lab.tamper("UPDATE entries SET time = CASE idx WHEN 0 THEN 10 WHEN 1 THEN 30 WHEN 2 THEN 20 ELSE 40 END")
+        .await;
+    let at = |millis| Some(Time::from_millis(millis).unwrap());
+    assert_eq!(indexes(at(20), at(40), 0, 9).await, [1, 2]);
+    assert_eq!(indexes(at(20), at(40), 0, 1).await, [1]);
+    assert_eq!(indexes(at(20), at(40), 2, 9).await, [2]);
+    assert_eq!(indexes(at(30), None, 0, 9).await, [1, 3]);
+    assert_eq!(indexes(None, at(30), 0, 9).await, [0, 2]);
+    assert_eq!(indexes(at(41), None, 0, 9).await, [0; 0]);
+    close(opened).await;
 }
 
 #[tokio::test]

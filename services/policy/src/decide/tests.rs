@@ -256,6 +256,8 @@ fn content_opens_only_on_acceptance() {
         (ReferralState::Acknowledged, TrueReason::ReferralNotAccepted),
         (ReferralState::Rejected, TrueReason::ReferralClosed),
         (ReferralState::Suspended, TrueReason::ReferralClosed),
+        (ReferralState::Completed, TrueReason::ReferralClosed),
+        (ReferralState::Revoked, TrueReason::ReferralClosed),
     ] {
         assert_eq!(behind(Some(referral(state))), truth, "{state:?}");
         assert_eq!(truth.public(), WithheldReason::ReferralNotOpen);
@@ -263,7 +265,7 @@ fn content_opens_only_on_acceptance() {
 }
 
 #[test]
-fn routing_opens_only_on_acceptance_too() {
+fn routing_opens_from_acceptance_to_completion_too() {
     let seen = |referral| {
         let released = Read {
             referral,
@@ -278,7 +280,7 @@ fn routing_opens_only_on_acceptance_too() {
     let all: Vec<_> = catalogue::routing().map(|field| field.path).collect();
     assert!(seen(None).is_empty());
     for state in every::<ReferralState>() {
-        let opens = state == ReferralState::Accepted;
+        let opens = [ReferralState::Accepted, ReferralState::InService].contains(&state);
         let expected = if opens { &all[..] } else { &[] };
         assert_eq!(seen(Some(referral(state))), expected, "{state:?}");
     }

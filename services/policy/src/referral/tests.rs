@@ -1,67 +1,140 @@
 use amanat_schema::statement::StatementHead;
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
+use crate::table::tests::every;
 
-const STATES: [ReferralState; 6] = [
-    ReferralState::Unspecified,
-    ReferralState::Submitted,
-    ReferralState::Acknowledged,
-    ReferralState::Accepted,
-    ReferralState::Rejected,
-    ReferralState::Suspended,
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/referral.txt");
+const LEGEND: &str = "\
+# What becomes of a referral by a step: the state after it, or - where the step may not be taken. First by
+# the sender, then by the recipient.
+#
+# Written by the test that checks it: UPDATE_GOLDEN=1 cargo test -p amanat-policy golden
+";
+
+/// As proto/ numbers them, with the one that is never stored.
+fn states() -> Vec<ReferralState> {
+    let mut states = vec![ReferralState::Unspecified];
+    states.extend(every::<ReferralState>());
+    states
+}
+
+const STEPS: [Step; 7] = [
+    Step::Acknowledge,
+    Step::Accept,
+    Step::Reject,
+    Step::Start,
+    Step::Complete,
+    Step::Revoke,
+    Step::Suspend,
 ];
-const STEPS: [Step; 4] = [Step::Acknowledge, Step::Accept, Step::Reject, Step::Suspend];
+
+fn short(state: ReferralState) -> &'static str {
+    state.as_str_name().trim_start_matches("REFERRAL_STATE_")
+}
 
 #[test]
-fn these_transitions_are_legal_and_no_other() {
-    use Actor::{Recipient, Sender};
-    use ReferralState::{Accepted, Acknowledged, Rejected, Submitted, Suspended};
-    let legal = [
-        (Submitted, Step::Acknowledge, Recipient, Acknowledged),
-        (Acknowledged, Step::Accept, Recipient, Accepted),
-        (Acknowledged, Step::Reject, Recipient, Rejected),
-        (Submitted, Step::Suspend, Sender, Suspended),
-        (Submitted, Step::Suspend, Recipient, Suspended),
-        (Acknowledged, Step::Suspend, Sender, Suspended),
-        (Acknowledged, Step::Suspend, Recipient, Suspended),
-        (Accepted, Step::Suspend, Sender, Suspended),
-        (Accepted, Step::Suspend, Recipient, Suspended),
-    ];
-    for state in STATES {
-        for step in STEPS {
-            for actor in [Sender, Recipient] {
-                let expected = legal
-                    .iter()
-                    .find(|row| (row.0, row.1, row.2) == (state, step, actor))
-                    .map(|row| row.3)
-                    .ok_or(IllegalTransition { state, step, actor });
-                assert_eq!(next(state, step, actor), expected);
+fn every_transition_is_as_the_golden_file_says() {
+    let mut text = LEGEND.to_owned();
+    let mut line = |cells: &[String]| {
+        let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:<13}")).collect();
+        text.push_str(cells.join(" ").trim_end());
+        text.push('\n');
+    };
+    let mut head = vec!["actor".to_owned(), "state".to_owned()];
+    head.extend(STEPS.map(|step| format!("{step:?}")));
+    line(&head);
+    for actor in [Actor::Sender, Actor::Recipient] {
+        for state in states() {
+            let mut cells = vec![format!("{actor:?}"), short(state).to_owned()];
+            cells.extend(STEPS.map(|step| {
+                next(state, step, actor).map_or_else(|_| "-".to_owned(), |to| short(to).to_owned())
+            }));
+            line(&cells);
+        }
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(GOLDEN, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(GOLDEN).unwrap(), text);
+}
+
+/// A walk of steps that anybody may try.
+fn walks() -> impl Strategy<Value = Vec<(Step, Actor)>> {
+    let step = (
+        select(STEPS.to_vec()),
+        select(vec![Actor::Sender, Actor::Recipient]),
+    );
+    vec(step, 0..24)
+}
+
+/// The states that a walk leads through; what is refused changes nothing.
+fn through(walk: &[(Step, Actor)]) -> Vec<ReferralState> {
+    let mut states = vec![ReferralState::Submitted];
+    for (step, actor) in walk {
+        let state = *states.last().unwrap();
+        states.extend(next(state, *step, *actor));
+    }
+    states
+}
+
+proptest! {
+    #[test]
+    fn content_never_opens_but_by_the_recipients_acceptance(walk in walks()) {
+        let mut state = ReferralState::Submitted;
+        for (step, actor) in walk {
+            let before = state;
+            state = next(state, step, actor).unwrap_or(state);
+            if !opens_content(before) && opens_content(state) {
+                prop_assert_eq!((step, actor), (Step::Accept, Actor::Recipient));
             }
         }
+    }
+
+    #[test]
+    fn what_is_closed_stays_closed_and_its_content_shut(walk in walks()) {
+        let states = through(&walk);
+        let closed = states.iter().position(|state| is_closed(*state));
+        for state in states.iter().skip(closed.unwrap_or(states.len())) {
+            prop_assert!(is_closed(*state) && !opens_content(*state));
+        }
+    }
+
+    #[test]
+    fn a_sender_can_take_back_whatever_is_open_or_suspended(walk in walks()) {
+        let state = *through(&walk).last().unwrap();
+        let taken = next(state, Step::Revoke, Actor::Sender);
+        let may = is_open(state) || state == ReferralState::Suspended;
+        prop_assert_eq!(taken.ok(), may.then_some(ReferralState::Revoked));
+        prop_assert!(next(state, Step::Revoke, Actor::Recipient).is_err());
+    }
+
+    #[test]
+    fn no_walk_comes_to_an_answered_state_twice(walk in walks()) {
+        let mut states = through(&walk);
+        let all = states.len();
+        states.sort_unstable();
+        states.dedup();
+        prop_assert_eq!(states.len(), all);
     }
 }
 
 #[test]
-fn a_closed_referral_never_opens_again() {
-    for state in STATES.into_iter().filter(|state| !is_open(*state)) {
-        for step in STEPS {
-            for actor in [Actor::Sender, Actor::Recipient] {
-                assert!(
-                    next(state, step, actor).is_err(),
-                    "{state:?} {step:?} {actor:?}"
-                );
-            }
-        }
+fn every_state_is_open_or_closed_and_never_both() {
+    for state in every::<ReferralState>() {
+        assert_ne!(is_open(state), is_closed(state), "{state:?}");
     }
+    let none = ReferralState::Unspecified;
+    assert!(!is_open(none) && !is_closed(none));
 }
 
 #[test]
-fn content_opens_on_acceptance_alone() {
-    let opening: Vec<_> = STATES
+fn content_opens_on_acceptance_and_closes_with_the_service() {
+    let opening: Vec<_> = states()
         .into_iter()
         .filter(|state| opens_content(*state))
         .collect();
-    assert_eq!(opening, [ReferralState::Accepted]);
+    assert_eq!(opening, [ReferralState::Accepted, ReferralState::InService]);
 }
 
 #[test]
@@ -99,7 +172,18 @@ fn referral() -> Referral {
         urgency: Urgency::Urgent.into(),
         minor_band: MinorBand::Adult.into(),
         paths: vec!["needs.narrative".into(), "case.urgency".into()],
+        previous_referral_id: Vec::new(),
     }
+}
+
+/// The same, taking up a referral that was closed.
+fn resubmitted() -> Referral {
+    let mut referral = referral();
+    referral.previous_referral_id = vec![7; 16];
+    if let Some(head) = &mut referral.head {
+        head.follows = vec![70; 32];
+    }
+    referral
 }
 
 fn violations(referral: &Referral) -> Vec<String> {
@@ -130,8 +214,43 @@ fn a_submission_is_read_as_it_was_signed() {
             urgency: Urgency::Urgent,
             minor_band: MinorBand::Adult,
             paths: terms.paths.clone(),
+            previous: None,
         }
     );
+}
+
+#[test]
+fn a_submission_that_takes_up_another_names_it_and_follows_its_bytes() {
+    let terms = parse_referral(&resubmitted()).unwrap();
+    assert_eq!(terms.previous, Some((ReferralId::new([7; 16]), [70; 32])));
+
+    let mut without_hash = resubmitted();
+    without_hash.head.as_mut().unwrap().follows.clear();
+    let expected =
+        "referral.head.follows: expected the SHA-256 of the previous referral's submission";
+    assert_eq!(violations(&without_hash), [expected]);
+
+    let without_id = Referral {
+        previous_referral_id: Vec::new(),
+        ..resubmitted()
+    };
+    let expected =
+        "referral.head.follows: expected nothing, unless it takes up a previous referral";
+    assert_eq!(violations(&without_id), [expected]);
+
+    let short_id = Referral {
+        previous_referral_id: vec![7; 15],
+        ..resubmitted()
+    };
+    let expected = "referral.previous_referral_id: expected 16 bytes, or nothing";
+    assert_eq!(violations(&short_id), [expected]);
+
+    let of_itself = Referral {
+        previous_referral_id: vec![8; 16],
+        ..resubmitted()
+    };
+    let expected = "referral.previous_referral_id: expected another referral than this one";
+    assert_eq!(violations(&of_itself), [expected]);
 }
 
 #[test]

@@ -64,6 +64,28 @@ fn bit_i_of_a_mask_stands_for_context_combination_i() {
 }
 
 #[test]
+fn the_cells_listed_are_the_lines_and_their_combinations_the_bits() {
+    let lines = "COURT PROSECUTION HEALTH 0000ff00\nFOREIGN REPATRIATION CODED ffffffff\n";
+    let table = DecisionTable::parse(&format!("format 1\n{lines}")).unwrap();
+    let name = |full: &'static str, prefix| full.strip_prefix(prefix).unwrap();
+    let listed: String = table
+        .cells()
+        .map(|(kind, purpose, group, mask)| {
+            let kind = name(kind.as_str_name(), "AGENCY_KIND_");
+            let purpose = name(purpose.as_str_name(), "PURPOSE_");
+            let group = name(group.as_str_name(), "FIELD_GROUP_");
+            format!("{kind} {purpose} {group} {mask:08x}\n")
+        })
+        .collect();
+    assert_eq!(listed, lines);
+    assert_eq!(
+        Context::every().collect::<Vec<_>>(),
+        contexts().collect::<Vec<_>>()
+    );
+    assert!((0..32).eq(Context::every().map(Context::combination)));
+}
+
+#[test]
 fn what_has_no_line_is_denied() {
     let table = DecisionTable::parse("format 1\nCOURT PROSECUTION HEALTH ffffffff\n").unwrap();
     let permits = |kind, purpose, group| table.permits(kind, purpose, group, Context::default());

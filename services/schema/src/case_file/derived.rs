@@ -88,14 +88,14 @@ impl CaseFile {
         self
     }
 
-    fn get(&self, path: &str) -> Option<Json> {
+    pub(crate) fn get(&self, path: &str) -> Option<Json> {
         let field = by_path(path)?;
         decode::leaf(field, self.values.get(&field.id)?)
             .ok()?
             .pop()?
     }
 
-    fn text(&self, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
         self.get(path)?.as_str().map(str::to_owned)
     }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use prost::encoding::{bytes, string, uint64};
 use serde_json::Value as Json;
 
-use super::{format, is_missing, nearest, refuse};
+use super::{
+    format::{self, Rule},
+    is_missing, nearest, refuse,
+};
 use crate::{
     Violation,
     catalogue::{Field, Member, SizeClass, Value},
@@ -97,7 +100,10 @@ impl Encoder<'_> {
     /// Presence is explicit: a false and a zero are written.
     fn value(&mut self, path: &str, number: u32, kind: &Value, json: &Json, out: &mut Vec<u8>) {
         let scalar = match kind {
-            Value::Text => return self.text(path, number, json, out),
+            Value::Text => {
+                let rule = format::rule(self.field);
+                return self.text(path, number, &rule, json, out);
+            }
             Value::Group(members) => return self.group(path, number, members, json, out),
             Value::Code(codes) => self.code(path, codes, json),
             Value::Bool => {
@@ -114,13 +120,11 @@ impl Encoder<'_> {
         }
     }
 
-    fn text(&mut self, path: &str, number: u32, json: &Json, out: &mut Vec<u8>) {
-        let rule = format::rule(self.field);
-        let text = json
-            .as_str()
-            .filter(|text| (rule.holds)(text) && !is_missing(json));
+    fn text(&mut self, path: &str, number: u32, rule: &Rule, json: &Json, out: &mut Vec<u8>) {
+        let written = json.as_str().filter(|_| !is_missing(json));
+        let text = written.and_then(|text| rule.kept(text));
         if let Some(text) = self.expect(path, json, text, rule.expected) {
-            string::encode(number, &text.to_owned(), out);
+            string::encode(number, &text.into_owned(), out);
         }
     }
 
@@ -152,10 +156,14 @@ impl Encoder<'_> {
         }
         // In the order of the members, whatever the order in the file: a value has one encoding.
         let mut group = Vec::new();
+        let kind = object.get("type").and_then(Json::as_str);
         for member in members {
             if let Some(json) = object.get(member.name) {
                 let path = format!("{path}.{}", member.name);
-                self.value(&path, member.number, &member.value, json, &mut group);
+                match format::identifier_rule(self.field, member.name, kind) {
+                    Some(rule) => self.text(&path, member.number, &rule, json, &mut group),
+                    None => self.value(&path, member.number, &member.value, json, &mut group),
+                }
             }
         }
         bytes::encode(number, &group, out);

@@ -1,16 +1,60 @@
 //! What a text must look like, by the format of its field.
 
+use std::borrow::Cow;
+
 use time::{Date, Month};
 
 use crate::{
     AgencyId,
     catalogue::{Field, FieldFormat, SizeClass},
+    identifier::{self, Identifier},
+    subject::SubjectIdentifierType,
 };
 
-/// A test of a text that is not blank, and the phrase for one that fails it.
+/// What a text that is not blank must be, and the phrase for one that is not.
 pub(super) struct Rule {
-    pub(super) holds: fn(&str) -> bool,
+    form: Form,
     pub(super) expected: &'static str,
+}
+
+enum Form {
+    Holds(fn(&str) -> bool),
+    /// Written in any spelling, kept in the canonical one.
+    Identifier(SubjectIdentifierType),
+}
+
+impl Rule {
+    /// The text as it is kept, or `None` if it is not what it must be.
+    pub(super) fn kept<'a>(&self, text: &'a str) -> Option<Cow<'a, str>> {
+        match self.form {
+            Form::Holds(holds) => holds(text).then_some(Cow::Borrowed(text)),
+            Form::Identifier(kind) => Identifier::parse(kind, text)
+                .ok()
+                .map(|identifier| Cow::Owned(identifier.canonical().to_owned())),
+        }
+    }
+
+    fn identifier(kind: SubjectIdentifierType) -> Self {
+        Self {
+            form: Form::Identifier(kind),
+            expected: identifier::expected(kind),
+        }
+    }
+}
+
+/// Of the member of a group that another member makes an identifier of this type; its code is `kind`.
+pub(super) fn identifier_rule(field: &Field, member: &str, kind: Option<&str>) -> Option<Rule> {
+    let kind = match (field.path, member) {
+        ("subject.identity_document", "number") => identifier::document_type(kind?),
+        ("suspects.identifiers", "value") => match kind? {
+            "CNIC" => Some(SubjectIdentifierType::Cnic),
+            "PASSPORT" => Some(SubjectIdentifierType::Passport),
+            "PHONE" => Some(SubjectIdentifierType::Phone),
+            _ => None,
+        },
+        _ => None,
+    };
+    kind.map(Rule::identifier)
 }
 
 pub(super) fn rule(field: &Field) -> Rule {
@@ -33,11 +77,8 @@ pub(super) fn rule(field: &Field) -> Rule {
             "a country code of ISO 3166-1 alpha-2, such as PK",
         ),
         FieldFormat::Language => (is_language, "a language code of ISO 639, such as ur or skr"),
-        FieldFormat::Phone => (
-            is_phone,
-            "a phone number, + and 8 to 15 digits; after +923 there are 9 digits",
-        ),
-        FieldFormat::Cnic => (|text| is_digits(text, 13), "13 digits without separators"),
+        FieldFormat::Phone => return Rule::identifier(SubjectIdentifierType::Phone),
+        FieldFormat::Cnic => return Rule::identifier(SubjectIdentifierType::Cnic),
         FieldFormat::Sha256 => (
             is_sha256,
             "a SHA-256 digest, 64 lower-case hexadecimal digits",
@@ -52,7 +93,10 @@ pub(super) fn rule(field: &Field) -> Rule {
             "an agency id, 32 lower-case hexadecimal digits",
         ),
     };
-    Rule { holds, expected }
+    Rule {
+        form: Form::Holds(holds),
+        expected,
+    }
 }
 
 /// A day of the Gregorian calendar.
@@ -93,16 +137,6 @@ fn is_country(text: &str) -> bool {
 
 fn is_language(text: &str) -> bool {
     matches!(text.len(), 2 | 3) && text.bytes().all(|b| b.is_ascii_lowercase())
-}
-
-fn is_phone(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix('+') else {
-        return false;
-    };
-    // No country code begins with 0.
-    (8..=15).any(|count| is_digits(digits, count))
-        && !digits.starts_with('0')
-        && (!digits.starts_with("923") || digits.len() == 12)
 }
 
 fn is_sha256(text: &str) -> bool {
@@ -151,10 +185,10 @@ mod tests {
     fn check(path: &str, good: &[&str], bad: &[&str]) {
         let rule = rule(by_path(path).unwrap());
         for text in good {
-            assert!((rule.holds)(text), "{path} takes {text:?}");
+            assert_eq!(rule.kept(text).as_deref(), Some(*text), "{path} takes it");
         }
         for text in bad {
-            assert!(!(rule.holds)(text), "{path} refuses {text:?}");
+            assert_eq!(rule.kept(text), None, "{path} refuses {text:?}");
         }
     }
 
@@ -235,14 +269,13 @@ mod tests {
                 "+924235000000",
             ],
             &[
-                "03000000001",
+                "0300000001",
                 "+92300000001",
                 "+9230000000012",
                 "+1234567",
                 "+1234567890123456",
                 "+0123456789",
-                "+92 300 0000001",
-                "00923000000001",
+                "3000000001",
                 "+",
                 "++12345678",
             ],
@@ -254,14 +287,20 @@ mod tests {
         check(
             "subject.cnic",
             &["0000012345678"],
-            &[
-                "00000-1234567-8",
-                "000001234567",
-                "00000123456789",
-                "٠٠٠٠٠١٢٣٤٥٦٧٨",
-                "000001234567x",
-            ],
+            &["000001234567", "00000123456789", "000001234567x"],
         );
+    }
+
+    #[test]
+    fn an_identifier_in_any_spelling_is_kept_in_the_canonical_one() {
+        for (path, text, kept) in [
+            ("subject.cnic", "00000-1234567-8", "0000012345678"),
+            ("subject.cnic", "۰۰۰۰۰-۱۲۳۴۵۶۷-۸", "0000012345678"),
+            ("subject.mobile_phone", "0300 0000001", "+923000000001"),
+        ] {
+            let rule = rule(by_path(path).unwrap());
+            assert_eq!(rule.kept(text).as_deref(), Some(kept), "{text}");
+        }
     }
 
     #[test]

@@ -44,6 +44,10 @@ fn section(name: &'static str) -> BoxedStrategy<(String, Json)> {
 
 fn leaf(field: &'static Field) -> BoxedStrategy<(String, Json)> {
     let content = match (&field.value, field.repeated) {
+        _ if field.path == "subject.identity_document" => identifier("number", &DOCUMENTS),
+        _ if field.path == "suspects.identifiers" => vec(identifier("value", &OF_SUSPECTS), 1..=3)
+            .prop_map(Json::Array)
+            .boxed(),
         (Value::Code(codes), true) => subsequence(*codes, 1..=codes.len())
             .prop_shuffle()
             .prop_map(|codes| codes.iter().map(|(_, name)| *name).collect())
@@ -54,6 +58,35 @@ fn leaf(field: &'static Field) -> BoxedStrategy<(String, Json)> {
     content
         .prop_map(|content| (field.name.to_owned(), content))
         .boxed()
+}
+
+/// Types, each with its canonical numbers.
+type Numbers = [(&'static str, &'static str)];
+
+const DOCUMENTS: [(&str, &str); 6] = [
+    ("CNIC", "[0-9]{13}"),
+    ("B_FORM", "[0-9]{13}"),
+    ("PASSPORT", "[A-Z]{2}[0-9]{7}"),
+    ("AFGHAN_POR", "[A-Z0-9]{3,23}[0-9]"),
+    ("AFGHAN_ACC", "[A-Z0-9]{3,23}[0-9]"),
+    ("NONE", "[a-z ]{0,10}x"),
+];
+
+const OF_SUSPECTS: [(&str, &str); 4] = [
+    ("CNIC", "[0-9]{13}"),
+    ("PASSPORT", "[A-Z]{2}[0-9]{7}"),
+    ("PHONE", "\\+923[0-9]{9}"),
+    ("OTHER", "[a-z ]{0,10}x"),
+];
+
+/// A number of its type, or a type without one, or some text without a type.
+fn identifier(number: &'static str, numbers: &'static Numbers) -> BoxedStrategy<Json> {
+    let typed = prop::sample::select(numbers).prop_flat_map(move |(kind, form)| {
+        form.prop_map(move |text| json!({ "type": kind, number: text }))
+    });
+    let alone = prop::sample::select(numbers).prop_map(|(kind, _)| json!({ "type": kind }));
+    let untyped = "[a-z ]{0,10}x".prop_map(move |text| json!({ number: text }));
+    prop_oneof![4 => typed, 1 => alone, 1 => untyped].boxed()
 }
 
 fn value(field: &'static Field, kind: &'static Value) -> BoxedStrategy<Json> {

@@ -22,7 +22,7 @@ fn refused(file: Json, violation: &str) {
 fn every_violation_is_told_at_once_with_its_path() {
     let file = json!({
         "subject": {
-            "cnic": "00000-1234567-8",
+            "cnic": "00000-1234567-89",
             "gender": "female",
             "minor_band": "ADULT",
             "guardian": {"relation": "STEPFATHER", "conflict_checked": "yes"},
@@ -37,7 +37,7 @@ fn every_violation_is_told_at_once_with_its_path() {
             "subject.minor_band: expected no value: it is derived by the connector; leave it out",
             "subject.aliases[1]: expected text on one line, without control characters",
             "subject.gender: expected one of MALE, FEMALE, TRANSGENDER_OR_NON_CONFORMING, UNKNOWN",
-            "subject.cnic: expected 13 digits without separators",
+            "subject.cnic: expected 13 digits",
             "subject.guardian.relation: expected one of FATHER, MOTHER, BROTHER, SISTER, HUSBAND, GRANDPARENT, \
          UNCLE_OR_AUNT, COURT_APPOINTED, OTHER",
             "subject.guardian.conflict_checked: expected true or false",

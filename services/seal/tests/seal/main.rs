@@ -4,6 +4,8 @@
 
 mod fixture;
 mod header;
+mod oprf;
+mod pseudonym;
 mod record;
 mod statement;
 mod vectors;

@@ -1,8 +1,22 @@
 //! Known answers, computed by another implementation (Python's hmac, hashlib and cryptography) from the
 //! table in the crate's documentation. A change here changes what stored records mean.
 
-use amanat_schema::{audit::Opening, record::RoutingValue, statement::RecordHeader};
-use amanat_seal::{FieldKey, Header, RecordKey, SealError, sha256, statement::pae};
+use amanat_schema::{
+    AgencyId,
+    audit::Opening,
+    identifier::Identifier,
+    record::RoutingValue,
+    statement::RecordHeader,
+    subject::{IdentifierDomain, SubjectIdentifierType},
+};
+use amanat_seal::{
+    FieldKey, Header, RecordKey, SealError,
+    oprf::{Blinding, OprfInput, OprfKey},
+    pseudonym::{HandleKey, Peppers, PseudonymKey},
+    sha256,
+    statement::pae,
+};
+use zeroize::Zeroizing;
 
 use crate::fixture::{BINDING, Sealed, full, leaf};
 
@@ -107,4 +121,49 @@ fn the_pre_authentication_encoding_is_that_of_dsse() {
         encoded,
         b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
     );
+}
+
+#[test]
+fn tokens_subjects_and_officers_are_hidden_as_documented() {
+    let token = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let peppers = |count| {
+        let keys = (1..=count).map(|byte| Zeroizing::new([byte; 32]));
+        Peppers::from_keys(keys.collect()).unwrap()
+    };
+    let under_one = "7627b2fc879161cbd70bb72a89a114d6f0e872d51634dac0664ef30e88c73623";
+    let under_two = "f7190d4a1dc165ae61e58186c88094aa9f18469770d2c53229a1502fb1844977";
+    assert_eq!(peppers(1).stored(&token).as_slice(), bytes(under_one));
+    assert_eq!(peppers(2).stored(&token).as_slice(), bytes(under_two));
+
+    let key: Vec<u8> = (0..32).collect();
+    let agency = AgencyId::new([0xa9; 16]);
+    let subject = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let pseudonym = PseudonymKey::from_bytes(&key)
+        .unwrap()
+        .pseudonym(agency, &subject);
+    assert_eq!(pseudonym.to_string(), "5CS50JNP511137Q4ZECDK714KMP");
+    let handle = HandleKey::from_bytes(&key)
+        .unwrap()
+        .handle(agency, "officer-7");
+    assert_eq!(handle.as_slice(), bytes("47744eba0d740942669bd60fd1e9c6c0"));
+}
+
+/// Of the seed of 32 bytes of 7, and of a victim's CNIC 0000012345678 under it; by libsodium's group.
+const OPRF_PUBLIC_KEY: &str = "a20e4de0e143120d2019ddab68d4ab6086f45ba65e7b1d1ef533bc287c63df23";
+const OPRF_TOKEN: &str = "94abaa571c84a76c6fe2f3ff4d8b40e754e4eedf072d4a9b5d17a02c7542d870\
+    c7413d4bcfb905979a608d0abcbc17bd08ef444461885da422abb939c0ca6144";
+
+#[test]
+fn an_identifier_makes_the_token_that_it_always_made() {
+    let key = OprfKey::from_seed(&[7; 32]).unwrap();
+    assert_eq!(key.public_key().as_slice(), bytes(OPRF_PUBLIC_KEY));
+
+    let identifier = Identifier::parse(SubjectIdentifierType::Cnic, "00000-1234567-8").unwrap();
+    let input = OprfInput::new(IdentifierDomain::Victim, &identifier);
+    let blinding = Blinding::new(vec![input.unwrap()]).unwrap();
+    let evaluated = key.evaluate(&[blinding.elements()[0].to_vec()]).unwrap();
+    let elements = [evaluated.elements[0].to_vec()];
+    let tokens = blinding.finalize(&elements, &evaluated.proof, &key.public_key());
+    let token = tokens.unwrap().pop().unwrap();
+    assert_eq!(token.as_bytes().as_slice(), bytes(OPRF_TOKEN));
 }

@@ -146,7 +146,7 @@ async fn a_bad_or_missing_token_is_refused_without_a_hint_and_counted_for_its_ag
 async fn the_custodian_is_a_peer_and_no_agency() {
     let running = Running::start().await;
     let exchange = &running.exchange;
-    let uri = running.guard.directory.custodian_uri();
+    let uri = running.guard.directory().custodian_uri();
     let own = exchange.custodian.authority.issue(&client_params(&[&uri]));
     let channel = running.connect(&own).await;
     assert_eq!(ask(&channel, "peer", None).await.unwrap(), "Custodian");

@@ -9,6 +9,7 @@
 
 mod callers;
 mod files;
+mod live;
 mod refusals;
 mod running;
 mod stopping;

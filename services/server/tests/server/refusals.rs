@@ -119,6 +119,17 @@ fn each_has_its_code_its_published_reason_and_whether_to_come_back() {
 }
 
 #[test]
+fn a_used_up_budget_says_when_to_come_back() {
+    let retry_after = Duration::from_secs(3600);
+    let refusal = Refusal::quota(retry_after);
+    assert_eq!(refusal.reason(), "QUOTA_EXCEEDED");
+    let (status, details) = told(refusal);
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let told = details.retry_info().unwrap().retry_delay;
+    assert_eq!(told, Some(retry_after));
+}
+
+#[test]
 fn violations_name_field_and_expectation() {
     let violations: Vec<_> = ["a", "b"]
         .map(|path| Violation {

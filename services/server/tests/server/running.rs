@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use amanat_identity::{TokenVerifier, tls::server_config, token::Audience};
+use amanat_identity::{
+    Directory, RevocationFolder, TokenVerifier, Trust, Trusted, tls::server_config, token::Audience,
+};
 use amanat_schema::{
     Time,
     audit::WithheldField,
@@ -21,6 +23,7 @@ use amanat_schema::{
     statement::Envelope,
 };
 use amanat_server::{Guard, Refusal, ServeError, Served, listen, peer, serve};
+use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
     Request, Response, Status,
@@ -81,20 +84,24 @@ pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<Served, ServeError>>,
     time: Arc<Mutex<Time>>,
+    /// The revocation lists, one of each authority.
+    pub(crate) lists: TempDir,
 }
 
 impl Running {
     pub(crate) async fn start() -> Self {
         let exchange = Exchange::new();
-        let directory = Arc::new(exchange.directory());
+        let lists = TempDir::new().unwrap();
+        exchange.put_lists(lists.path());
+        let trusted = Trusted::new(exchange.trust(lists.path()));
         let leaf = &exchange.gateway.leaf;
-        let tls = server_config(leaf.chain(), leaf.key(), &directory).unwrap();
         let time = Arc::new(Mutex::new(now()));
         let clock: Clock = {
             let time = Arc::clone(&time);
             Arc::new(move || *time.lock().unwrap())
         };
-        let guard = Guard::new(directory, TokenVerifier::new(Audience::Gateway), clock);
+        let tls = server_config(leaf.chain(), leaf.key(), trusted.clone(), &clock).unwrap();
+        let guard = Guard::new(trusted, TokenVerifier::new(Audience::Gateway), clock);
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -116,7 +123,15 @@ impl Running {
             stop,
             served,
             time,
+            lists,
         }
+    }
+
+    /// Takes a directory and the lists as they lie there into use.
+    pub(crate) fn swap(&self, directory: Directory) {
+        let lists = RevocationFolder::new(self.lists.path());
+        self.guard
+            .replace(Trust::new(Arc::new(directory), &lists).unwrap());
     }
 
     pub(crate) fn set_time(&self, time: Time) {

@@ -43,6 +43,7 @@ impl ReferralFacts {
                 Call::Refused(_)
                 | Call::Consent(_)
                 | Call::Audit(_)
+                | Call::Subject(_)
                 | Call::Put(_)
                 | Call::Read(_)
                 | Call::Versions(_) => {}
@@ -164,7 +165,18 @@ async fn page(
     connection: &mut SqliteConnection,
     call: &ListReferrals,
 ) -> Result<Vec<ReferralRow>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    listing(call)
+        .build()
+        .fetch_all(connection)
+        .await?
+        .iter()
+        .map(parse)
+        .collect()
+}
+
+/// What the caller sent or received, as far as the filters go.
+pub(in crate::store) fn listing(call: &ListReferrals) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(COLUMNS);
     query.push(match call.direction {
         Direction::Sent => " WHERE sender = ",
         Direction::Received | Direction::Unspecified => " WHERE recipient = ",
@@ -174,14 +186,29 @@ async fn page(
     if let Some(state) = call.state {
         query.push(" AND state = ").push_bind(i32::from(state));
     }
+    if let Some(case) = call.case {
+        query.push(" AND case_id = ").push_bind(case.to_vec());
+    }
+    if let Some(now) = call.overdue_at {
+        query.push(" AND state IN (");
+        states(&mut query, amanat_policy::UNANSWERED);
+        query
+            .push(") AND respond_by_time < ")
+            .push_bind(now.millis());
+    }
     query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
     query
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(parse)
-        .collect()
+}
+
+/// The numbers of some states, to stand between brackets.
+pub(in crate::store) fn states(
+    query: &mut QueryBuilder<Sqlite>,
+    states: impl IntoIterator<Item = ReferralState>,
+) {
+    let mut list = query.separated(", ");
+    for state in states {
+        list.push_bind(i32::from(state));
+    }
 }
 
 fn parse(row: &SqliteRow) -> Result<ReferralRow, sqlx::Error> {

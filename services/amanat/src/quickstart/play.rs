@@ -1,8 +1,6 @@
-//! Scenario 1: domestic servitude in Lahore, an adult. The police refer her to a Dar-ul-Aman: it gets
-//! her needs, not the FIR. The Dar-ul-Aman shares what she told with the police: they never get the
-//! address. The prosecution gets the case without her name.
+//! What the scenarios are made of: acts of agencies, each printed as a line and checked as it is played.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use amanat_connector::{
     Acting, Connector, ConnectorError, ConsentFile, Delivery, NewReferral, Profile, Read,
@@ -23,214 +21,89 @@ use crate::{
     output::{Printer, Report},
 };
 
-const POLICE: &str = "police-lahore";
-const FIA: &str = "fia-ahtc-lahore";
-const PROSECUTION: &str = "prosecution-lahore";
-const SHELTER: &str = "darul-aman-lahore";
-const NGO: &str = "ngo-shelter";
-const OVERSIGHT: &str = "oversight";
-
-const POLICE_CASE: &str = include_str!("../../../../deploy/quickstart/police-case.json");
-const SHELTER_CASE: &str = include_str!("../../../../deploy/quickstart/shelter-case.json");
-const POLICE_TO_SHELTER: &str =
-    include_str!("../../../../deploy/quickstart/consent-police-to-shelter.json");
-const SHELTER_TO_POLICE: &str =
-    include_str!("../../../../deploy/quickstart/consent-shelter-to-police.json");
-const POLICE_TO_PROSECUTION: &str =
-    include_str!("../../../../deploy/quickstart/consent-police-to-prosecution.json");
-
-/// The connectors of the six agencies.
-pub(super) struct Scenario {
-    agencies: BTreeMap<&'static str, Connector>,
+/// The agencies' connectors, and how far the play is.
+pub(super) struct Play {
+    agencies: BTreeMap<String, Connector>,
+    folder: PathBuf,
+    clock: Clock,
     printer: Printer,
+    scenario: u32,
     step: u32,
 }
 
-/// Ids to go on with.
-pub(super) struct Played {
-    pub(super) case: CaseId,
-    pub(super) consent: ConsentId,
-    pub(super) referral: ReferralId,
-}
-
 /// One line of the play.
-struct Line<'a> {
-    agency: &'static str,
-    action: &'static str,
-    decision: &'static str,
-    text: String,
-    released: Vec<&'a str>,
-    withheld: Vec<(&'a str, &'a str)>,
-    audit_index: Option<u64>,
-    custodian_audit_index: Option<u64>,
+pub(super) struct Line<'a> {
+    pub(super) agency: &'static str,
+    pub(super) action: &'static str,
+    pub(super) decision: &'static str,
+    pub(super) text: String,
+    pub(super) released: Vec<&'a str>,
+    pub(super) withheld: Vec<(&'a str, &'a str)>,
+    pub(super) audit_index: Option<u64>,
+    pub(super) custodian_audit_index: Option<u64>,
 }
 
-impl Scenario {
+impl Line<'_> {
+    /// An allowed act without an entry to show.
+    pub(super) fn allowed(agency: &'static str, action: &'static str) -> Self {
+        Self {
+            agency,
+            action,
+            decision: "ALLOW",
+            text: String::new(),
+            released: Vec::new(),
+            withheld: Vec::new(),
+            audit_index: None,
+            custodian_audit_index: None,
+        }
+    }
+}
+
+impl Play {
     pub(super) async fn open(
         stage: &Stage,
         clock: Clock,
         printer: Printer,
     ) -> Result<Self, CommandError> {
-        let mut agencies = BTreeMap::new();
-        for name in [POLICE, FIA, PROSECUTION, SHELTER, NGO, OVERSIGHT] {
-            let folder = stage.exchange.folder.join("agencies").join(name);
-            let profile = Profile::load(&folder).map_err(ConnectorError::from)?;
-            let acting = Acting::Officer("default".to_owned());
-            agencies.insert(name, Connector::open(profile, acting, clock.clone()).await?);
-        }
-        Ok(Self {
-            agencies,
+        let mut play = Self {
+            agencies: BTreeMap::new(),
+            folder: stage.exchange.folder.join("agencies"),
+            clock,
             printer,
+            scenario: 0,
             step: 0,
-        })
+        };
+        for name in stage.exchange.agencies.keys() {
+            let connector = play.connect(name, "default").await?;
+            play.agencies.insert(name.clone(), connector);
+        }
+        Ok(play)
     }
 
-    /// Plays it to the end.
-    pub(super) async fn play(mut self) -> Result<Played, CommandError> {
-        let police = self.submit(POLICE, POLICE_CASE, None).await?;
-        let case = police.case;
-        let police_record = (police.record, self.id(POLICE)?);
-
-        let consent = self.grant(POLICE, case, POLICE_TO_SHELTER).await?;
-        self.denied_read(
-            SHELTER,
-            case,
-            police_record,
-            Purpose::Shelter,
-            &["needs.needs"],
-            "ACCESS_DENIED",
-        )
-        .await?;
-        let needs = [Need::Safehouse, Need::LegalAid];
-        self.refer(
-            POLICE,
-            SHELTER,
-            case,
-            Purpose::Shelter,
-            &needs,
-            POLICE_TO_SHELTER,
-        )
-        .await?;
-        let asked = [
-            "subject.given_name",
-            "trafficking.exploitation_types",
-            "trafficking.narrative",
-            "needs.needs",
-            "needs.narrative",
-            "case.urgency",
-            "case.fir_number",
-        ];
-        let closed = [
-            ("trafficking.narrative", "NOT_ALLOWED_FOR_ROLE"),
-            ("case.fir_number", "NOT_ALLOWED_FOR_ROLE"),
-        ];
-        self.read(
-            SHELTER,
-            case,
-            police_record,
-            Purpose::Shelter,
-            &asked,
-            &closed,
-        )
-        .await?;
-
-        let shelter = self.submit(SHELTER, SHELTER_CASE, Some(case)).await?;
-        let shelter_record = (shelter.record, self.id(SHELTER)?);
-        let to_police = self.grant(SHELTER, case, SHELTER_TO_POLICE).await?;
-        let purpose = Purpose::Investigation;
-        let needs = [Need::LegalAid];
-        let referral = self
-            .refer(SHELTER, POLICE, case, purpose, &needs, SHELTER_TO_POLICE)
-            .await?;
-        let asked = [
-            "trafficking.status",
-            "trafficking.methods_of_control",
-            "trafficking.narrative",
-            "subject.safe_contact",
-            "placement.address",
-        ];
-        let closed = [
-            ("subject.safe_contact", "NOT_ALLOWED_FOR_ROLE"),
-            ("placement.address", "NOT_ALLOWED_FOR_ROLE"),
-        ];
-        self.read(POLICE, case, shelter_record, purpose, &asked, &closed)
-            .await?;
-
-        self.grant(POLICE, case, POLICE_TO_PROSECUTION).await?;
-        let prosecution = Purpose::Prosecution;
-        self.refer(
-            POLICE,
-            PROSECUTION,
-            case,
-            prosecution,
-            &needs,
-            POLICE_TO_PROSECUTION,
-        )
-        .await?;
-        let read_by_prosecution = [
-            "subject.given_name",
-            "trafficking.exploitation_types",
-            "suspects.role",
-            "suspects.identifiers",
-            "case.fir_number",
-            "case.offence_sections",
-        ];
-        let closed = [("subject.given_name", "NOT_ALLOWED_FOR_ROLE")];
-        self.read(
-            PROSECUTION,
-            case,
-            police_record,
-            prosecution,
-            &read_by_prosecution,
-            &closed,
-        )
-        .await?;
-
-        // Nobody referred her to the FIA or to the NGO; deportation is no purpose at all.
-        let name = ["subject.given_name"];
-        self.denied_read(FIA, case, police_record, purpose, &name, "ACCESS_DENIED")
-            .await?;
-        self.denied_read(
-            NGO,
-            case,
-            police_record,
-            Purpose::Shelter,
-            &name,
-            "ACCESS_DENIED",
-        )
-        .await?;
-        let deport = Purpose::ImmigrationEnforcement;
-        self.denied_read(
-            POLICE,
-            case,
-            shelter_record,
-            deport,
-            &name,
-            "PURPOSE_NOT_ALLOWED",
-        )
-        .await?;
-
-        self.withdraw(SHELTER, to_police).await?;
-        let told = ["trafficking.narrative"];
-        self.denied_read(
-            POLICE,
-            case,
-            shelter_record,
-            purpose,
-            &told,
-            "CONSENT_NOT_IN_FORCE",
-        )
-        .await?;
-
-        self.verify().await?;
-        Ok(Played {
-            case,
-            consent,
-            referral,
-        })
+    /// A connector of its own for one of an agency's officers.
+    pub(super) async fn connect(
+        &self,
+        agency: &str,
+        officer: &str,
+    ) -> Result<Connector, CommandError> {
+        let profile = Profile::load(&self.folder.join(agency)).map_err(ConnectorError::from)?;
+        let acting = Acting::Officer(officer.to_owned());
+        Ok(Connector::open(profile, acting, self.clock.clone()).await?)
     }
 
-    async fn submit(
+    /// Begins a scenario; its lines carry its number.
+    pub(super) fn begin(&mut self, scenario: u32, title: &str) -> Result<(), CommandError> {
+        self.scenario = scenario;
+        match self.printer {
+            Printer::Human => {
+                let heading = Report::new(format!("\nScenario {scenario}: {title}"), json!({}));
+                self.printer.print(&heading).map_err(CommandError::Output)
+            }
+            Printer::Json => Ok(()),
+        }
+    }
+
+    pub(super) async fn submit(
         &mut self,
         agency: &'static str,
         file: &str,
@@ -239,6 +112,7 @@ impl Scenario {
         let json: Value = serde_json::from_str(file).map_err(|_| QuickstartError::CaseFile)?;
         let file = case_file::parse(&json).map_err(ConnectorError::Invalid)?;
         let submitted = self.connector(agency)?.submit_case(file, case).await?;
+        let submitted = submitted.delivered()?;
         let text = format!(
             "seals a record and deposits its key: case {}",
             submitted.case
@@ -247,7 +121,7 @@ impl Scenario {
         Ok(submitted)
     }
 
-    async fn grant(
+    pub(super) async fn grant(
         &mut self,
         agency: &'static str,
         case: CaseId,
@@ -265,15 +139,15 @@ impl Scenario {
         Ok(granted.consent)
     }
 
-    /// Submits a referral for the paths of a consent; the recipient acknowledges and accepts it.
-    async fn refer(
+    /// Submits a referral for some paths; the recipient acknowledges and accepts it.
+    pub(super) async fn refer(
         &mut self,
         from: &'static str,
         to: &'static str,
         case: CaseId,
         purpose: Purpose,
         services: &[Need],
-        consent: &str,
+        paths: Vec<String>,
     ) -> Result<ReferralId, CommandError> {
         let new = NewReferral {
             case,
@@ -282,7 +156,7 @@ impl Scenario {
             services: services.to_vec(),
             urgency: Urgency::Urgent,
             minor_band: MinorBand::Adult,
-            paths: consent_file(consent)?.paths,
+            paths,
         };
         let referred = self.connector(from)?.submit_referral(&new).await?;
         let text = format!("refers her to {to}");
@@ -307,7 +181,7 @@ impl Scenario {
     }
 
     /// A read that must release everything asked but what is named as closed.
-    async fn read(
+    pub(super) async fn read(
         &mut self,
         agency: &'static str,
         case: CaseId,
@@ -373,7 +247,7 @@ impl Scenario {
     }
 
     /// A read that must be refused, with this reason for the call or for every field.
-    async fn denied_read(
+    pub(super) async fn denied_read(
         &mut self,
         agency: &'static str,
         case: CaseId,
@@ -417,7 +291,7 @@ impl Scenario {
         self.say(&line)
     }
 
-    async fn withdraw(
+    pub(super) async fn withdraw(
         &mut self,
         agency: &'static str,
         consent: ConsentId,
@@ -428,8 +302,8 @@ impl Scenario {
     }
 
     /// The oversight desk verifies both logs; the last line tells of the gateway's.
-    async fn verify(&mut self) -> Result<(), CommandError> {
-        let oversight = self.connector(OVERSIGHT)?;
+    pub(super) async fn verify(&mut self) -> Result<(), CommandError> {
+        let oversight = self.connector("oversight")?;
         let custodian = oversight.verify_log(Server::Custodian, |_, _| {}).await?;
         let gateway = oversight.verify_log(Server::Gateway, |_, _| {}).await?;
         let text = format!(
@@ -445,7 +319,7 @@ impl Scenario {
             .map_err(CommandError::Output)
     }
 
-    fn allowed(
+    pub(super) fn allowed(
         &mut self,
         agency: &'static str,
         action: &'static str,
@@ -472,7 +346,7 @@ impl Scenario {
         self.say(&line)
     }
 
-    fn say(&mut self, line: &Line<'_>) -> Result<(), CommandError> {
+    pub(super) fn say(&mut self, line: &Line<'_>) -> Result<(), CommandError> {
         self.step += 1;
         let mut text = format!("{:>2}  {:<18} {}", self.step, line.agency, line.text);
         if !line.released.is_empty() {
@@ -496,7 +370,7 @@ impl Scenario {
             .map(|(path, reason)| json!({ "path": path, "reason": reason }))
             .collect();
         let json = json!({
-            "step": self.step, "agency": line.agency, "action": line.action,
+            "scenario": self.scenario, "step": self.step, "agency": line.agency, "action": line.action,
             "decision": line.decision, "released": line.released, "withheld": withheld,
             "audit_index": line.audit_index,
             "custodian_audit_index": line.custodian_audit_index,
@@ -506,17 +380,17 @@ impl Scenario {
             .map_err(CommandError::Output)
     }
 
-    fn connector(&self, agency: &'static str) -> Result<&Connector, QuickstartError> {
+    pub(super) fn connector(&self, agency: &'static str) -> Result<&Connector, QuickstartError> {
         self.agencies
             .get(agency)
             .ok_or_else(|| self.surprise(format!("{agency} is not of this exchange")))
     }
 
-    fn id(&self, agency: &'static str) -> Result<AgencyId, QuickstartError> {
+    pub(super) fn id(&self, agency: &'static str) -> Result<AgencyId, QuickstartError> {
         Ok(self.connector(agency)?.agency())
     }
 
-    fn surprise(&self, what: String) -> QuickstartError {
+    pub(super) fn surprise(&self, what: String) -> QuickstartError {
         QuickstartError::Surprise {
             step: self.step + 1,
             what,
@@ -539,6 +413,11 @@ fn read_request(
         fields,
         purpose,
     }
+}
+
+/// The paths that a consent file opens.
+pub(super) fn paths(consent: &str) -> Result<Vec<String>, QuickstartError> {
+    Ok(consent_file(consent)?.paths)
 }
 
 fn consent_file(text: &str) -> Result<ConsentFile, QuickstartError> {

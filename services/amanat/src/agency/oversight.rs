@@ -1,0 +1,116 @@
+//! `amanat oversight`.
+
+use std::path::PathBuf;
+
+use amanat_connector::{CanaryHitSeen, Connector, ConnectorError, UnusedSeen};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{codes::evaluation_reason_name, entries};
+use crate::{CommandError, output::Report};
+
+const CANARY: &str = "\
+Example:
+  amanat --profile DIR oversight canary --file canary.json --label \"ledger 7\"
+
+The file names one identifier of an invented person, as in { \"cnic\": \"00000-7654321-0\" }; `-` reads standard
+input. Whoever asks for it raises an alarm, and is not told. The label is for your own list.";
+
+const EVALUATIONS: &str = "\
+Examples:
+  amanat --profile DIR oversight evaluations
+  amanat --profile DIR oversight evaluations --running --agency police-lahore
+
+The officer is a code: the same for the same officer. Ask the agency which officer it is.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Plants an invented person's identifier, to catch who walks identifiers
+    #[command(after_help = CANARY)]
+    Canary {
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// At most 64 bytes
+        #[arg(long)]
+        label: String,
+    },
+    /// Lists who asked for a canary
+    #[command(after_help = "Example:\n  amanat --profile DIR oversight hits")]
+    Hits,
+    /// Lists identifiers that were evaluated and became no record in time
+    #[command(after_help = EVALUATIONS)]
+    Evaluations {
+        /// Also those whose time still runs
+        #[arg(long)]
+        running: bool,
+        /// Only this one; a name of the profile or an id
+        #[arg(long)]
+        agency: Option<String>,
+    },
+}
+
+pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
+    match verb {
+        Verb::Canary { file, label } => canary(connector, file, &label).await,
+        Verb::Hits => {
+            let hits = connector.canary_hits().await?;
+            let reports = hits.iter().map(|hit| render_hit(connector, hit)).collect();
+            Ok(Report::list(reports, "nobody asked for a canary"))
+        }
+        Verb::Evaluations { running, agency } => {
+            let agency = agency
+                .map(|name| connector.agency_named(&name))
+                .transpose()?;
+            let unused = connector.unused_evaluations(running, agency).await?;
+            let reports = unused
+                .iter()
+                .map(|unused| render_unused(connector, unused))
+                .collect();
+            Ok(Report::list(reports, "every evaluation became a record"))
+        }
+    }
+}
+
+async fn canary(connector: &Connector, path: PathBuf, label: &str) -> Result<Report, CommandError> {
+    let mut identifiers = super::identifier_file(&path)?.identifiers()?;
+    let (Some(identifier), true) = (identifiers.pop(), identifiers.is_empty()) else {
+        let one = "a canary is exactly one identifier".to_owned();
+        return Err(ConnectorError::Input(one).into());
+    };
+    let delivery = connector.plant_canary(identifier, label).await?;
+    let (text, entries) = entries(&delivery);
+    Ok(Report::new(
+        format!("planted {label}\n{text}"),
+        json!({ "label": label, "entries": entries }),
+    ))
+}
+
+fn render_hit(connector: &Connector, hit: &CanaryHitSeen) -> Report {
+    let agency = connector.name_of(hit.agency);
+    Report::new(
+        format!(
+            "{}  {agency}  officer {}  {}",
+            hit.hit, hit.officer, hit.label
+        ),
+        json!({
+            "label": hit.label, "agency": agency, "officer": hit.officer,
+            "hit_time": hit.hit.to_string(),
+        }),
+    )
+}
+
+fn render_unused(connector: &Connector, unused: &UnusedSeen) -> Report {
+    let agency = connector.name_of(unused.agency);
+    let reason = evaluation_reason_name(unused.reason);
+    Report::new(
+        format!(
+            "{}  {agency}  officer {}  {reason}  {} unaccounted for  deposit by {}",
+            unused.evaluated, unused.officer, unused.count, unused.deposit_by,
+        ),
+        json!({
+            "agency": agency, "officer": unused.officer, "reason": reason, "count": unused.count,
+            "evaluate_time": unused.evaluated.to_string(),
+            "deposit_by_time": unused.deposit_by.to_string(),
+        }),
+    )
+}

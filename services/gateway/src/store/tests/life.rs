@@ -1,0 +1,198 @@
+//! A referral from its submission to its end, and the one that takes it up again.
+
+use super::*;
+
+const NEXT: ReferralId = ReferralId::new([0x4f; 16]);
+const PURPOSE: Purpose = Purpose::Investigation;
+/// What brings a new referral of the police's to each state, and the state.
+const WAYS: [(&[Step], ReferralState); 6] = [
+    (&[], ReferralState::Submitted),
+    (&[Step::Acknowledge], ReferralState::Acknowledged),
+    (&[Step::Acknowledge, Step::Reject], ReferralState::Rejected),
+    (&[Step::Acknowledge, Step::Accept], ReferralState::Accepted),
+    (
+        &[Step::Acknowledge, Step::Accept, Step::Start],
+        ReferralState::InService,
+    ),
+    (
+        &[Step::Acknowledge, Step::Accept, Step::Start, Step::Complete],
+        ReferralState::Completed,
+    ),
+];
+
+#[tokio::test]
+async fn a_service_begins_after_acceptance_and_ends_once() {
+    let mut gateway = Gateway::new().await;
+    let first = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+        .await
+        .unwrap();
+    let early = gateway.step(POLICE, REFERRAL, Step::Start, first).await;
+    assert_eq!(early, Err("STATE_CONFLICT"));
+    let accepted = gateway
+        .walk(REFERRAL, first, &[Step::Acknowledge, Step::Accept])
+        .await;
+    let unstarted = gateway
+        .step(POLICE, REFERRAL, Step::Complete, accepted)
+        .await;
+    assert_eq!(unstarted, Err("STATE_CONFLICT"));
+    let by_sender = gateway.step(SHELTER, REFERRAL, Step::Start, accepted).await;
+    assert_eq!(by_sender, Err("STATE_CONFLICT"));
+    let stranger = gateway
+        .step(STRANGER, REFERRAL, Step::Start, accepted)
+        .await;
+    assert_eq!(stranger, Err("ACCESS_DENIED"));
+    let newest = gateway
+        .walk(REFERRAL, accepted, &[Step::Start, Step::Complete])
+        .await;
+    assert_eq!(
+        gateway.state(SHELTER, REFERRAL).await,
+        Ok((ReferralState::Completed, 4))
+    );
+    for (party, step) in [(POLICE, Step::Complete), (SHELTER, Step::Revoke)] {
+        let again = gateway.step(party, REFERRAL, step, newest).await;
+        assert_eq!(again, Err("STATE_CONFLICT"));
+    }
+}
+
+#[tokio::test]
+async fn its_sender_takes_back_what_is_open_and_nobody_else_does() {
+    for (way, state) in WAYS {
+        let mut gateway = Gateway::new().await;
+        let first = gateway
+            .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+            .await
+            .unwrap();
+        let newest = gateway.walk(REFERRAL, first, way).await;
+        let by_recipient = gateway.step(POLICE, REFERRAL, Step::Revoke, newest).await;
+        assert_eq!(by_recipient, Err("STATE_CONFLICT"), "{state:?}");
+        let by_sender = gateway.step(SHELTER, REFERRAL, Step::Revoke, newest).await;
+        if amanat_policy::is_open(state) {
+            let follows = gateway
+                .step(POLICE, REFERRAL, Step::Acknowledge, by_sender.unwrap())
+                .await;
+            assert_eq!(follows, Err("STATE_CONFLICT"), "{state:?}");
+            let seen = gateway.state(POLICE, REFERRAL).await;
+            assert_eq!(seen, Ok((ReferralState::Revoked, way.len() + 1)));
+        } else {
+            assert_eq!(by_sender, Err("STATE_CONFLICT"), "{state:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_suspends_a_service_too_and_its_sender_may_still_take_it_back() {
+    let mut gateway = Gateway::new().await;
+    gateway.consent(SHELTER, 1, PURPOSE).await;
+    let first = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE)
+        .await
+        .unwrap();
+    let newest = gateway
+        .walk(
+            REFERRAL,
+            first,
+            &[Step::Acknowledge, Step::Accept, Step::Start],
+        )
+        .await;
+    gateway.withdraw(SHELTER, 1).await;
+    assert_eq!(
+        gateway.state(POLICE, REFERRAL).await,
+        Ok((ReferralState::Suspended, 3))
+    );
+    let done = gateway.step(POLICE, REFERRAL, Step::Complete, newest).await;
+    assert_eq!(done, Err("STATE_CONFLICT"));
+    gateway
+        .step(SHELTER, REFERRAL, Step::Revoke, newest)
+        .await
+        .unwrap();
+    assert_eq!(
+        gateway.state(POLICE, REFERRAL).await,
+        Ok((ReferralState::Revoked, 4))
+    );
+}
+
+#[tokio::test]
+async fn what_is_closed_can_be_taken_up_and_what_is_open_cannot() {
+    for (way, state) in WAYS {
+        let mut gateway = Gateway::new().await;
+        let first = gateway
+            .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+            .await
+            .unwrap();
+        gateway.walk(REFERRAL, first, way).await;
+        let previous = Some((REFERRAL, first));
+        let next = gateway
+            .submit_after(SHELTER, NEXT, PURPOSE, STATUS, previous)
+            .await;
+        if amanat_policy::is_open(state) {
+            assert_eq!(next, Err("STATE_CONFLICT"), "{state:?}");
+            assert_eq!(gateway.state(SHELTER, NEXT).await, Err("ACCESS_DENIED"));
+        } else {
+            next.unwrap();
+            let (seen, _) = gateway.state(POLICE, NEXT).await.unwrap();
+            assert_eq!(seen, ReferralState::Submitted);
+        }
+        let unchanged = gateway.state(POLICE, REFERRAL).await;
+        assert_eq!(unchanged, Ok((state, way.len())));
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_taken_back_or_suspended_can_be_taken_up_more_than_once() {
+    let mut gateway = Gateway::new().await;
+    gateway.consent(SHELTER, 1, PURPOSE).await;
+    let suspended = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE)
+        .await
+        .unwrap();
+    gateway.withdraw(SHELTER, 1).await;
+    let again = Some((REFERRAL, suspended));
+    let other = gateway
+        .submit_after(SHELTER, NEXT, PURPOSE, NARRATIVE, again)
+        .await;
+    assert_eq!(other, Err("NOTHING_RELEASABLE"), "a basis is needed anew");
+    let next = gateway
+        .submit_after(SHELTER, NEXT, PURPOSE, STATUS, again)
+        .await
+        .unwrap();
+    gateway
+        .step(SHELTER, NEXT, Step::Revoke, next)
+        .await
+        .unwrap();
+    for (id, previous) in [(1, again), (2, Some((NEXT, next)))] {
+        let id = ReferralId::new([id; 16]);
+        let taken = gateway
+            .submit_after(SHELTER, id, PURPOSE, STATUS, previous)
+            .await;
+        assert!(taken.is_ok(), "{taken:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_ones_own_of_the_same_case_is_taken_up_and_by_its_own_bytes() {
+    let mut gateway = Gateway::new().await;
+    let own = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+        .await
+        .unwrap();
+    gateway
+        .step(SHELTER, REFERRAL, Step::Revoke, own)
+        .await
+        .unwrap();
+    let mut take_up = async |sender, case, previous| {
+        gateway.case = case;
+        gateway
+            .submit_after(sender, NEXT, PURPOSE, STATUS, Some(previous))
+            .await
+            .map(drop)
+    };
+    let (absent, elsewhere) = (ReferralId::new([9; 16]), CaseId::new([9; 16]));
+    let denied = Err("ACCESS_DENIED");
+    assert_eq!(take_up(SHELTER, CASE, (absent, own)).await, denied);
+    assert_eq!(take_up(STRANGER, CASE, (REFERRAL, own)).await, denied);
+    assert_eq!(take_up(SHELTER, elsewhere, (REFERRAL, own)).await, denied);
+    let other_bytes = take_up(SHELTER, CASE, (REFERRAL, [7; 32])).await;
+    assert_eq!(other_bytes, Err("FIELD_INVALID"));
+    assert_eq!(take_up(SHELTER, CASE, (REFERRAL, own)).await, Ok(()));
+}

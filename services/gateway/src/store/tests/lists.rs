@@ -1,0 +1,310 @@
+//! Lists of referrals and record versions: filters, pages, and that each page is looked up anew.
+
+use amanat_desk::Page;
+use amanat_schema::referral::Direction;
+use prost::Message as _;
+use sqlx::Row as _;
+
+use super::*;
+use record::ListVersions;
+
+const PURPOSE: Purpose = Purpose::Investigation;
+
+fn referral(n: u8) -> ReferralId {
+    ReferralId::new([n; 16])
+}
+
+fn page(size: u32, after: i64) -> Page {
+    Page::new(size, after).unwrap()
+}
+
+impl Gateway {
+    /// A referral of the shelter's to the police, which the police moved on.
+    async fn refer(&mut self, n: u8, steps: &[Step]) -> [u8; 32] {
+        let first = self
+            .submit(SHELTER, referral(n), PURPOSE, STATUS)
+            .await
+            .unwrap();
+        self.walk(referral(n), first, steps).await
+    }
+
+    fn listing(&self, reader: Party, direction: Direction, page: Page) -> ListReferrals {
+        ListReferrals {
+            act: self.act(reader),
+            direction,
+            state: None,
+            case: None,
+            overdue_at: None,
+            page,
+        }
+    }
+
+    /// The numbers of the referrals in a list, and where its next page begins.
+    async fn listed(&mut self, list: ListReferrals) -> (Vec<u8>, Option<i64>) {
+        let ruled = self.decide(Call::Referrals(list)).await;
+        let Ok(Reply::Referrals { referrals, next }) = ruled.answer else {
+            panic!("a list is answered with a list");
+        };
+        let number = |view: &ReferralView| {
+            let wire = Referral::decode(view.submission.payload.as_slice()).unwrap();
+            wire.referral_id[0]
+        };
+        (referrals.iter().map(number).collect(), next)
+    }
+
+    /// A version of a record as the list sees it.
+    async fn put(&mut self, source: Party, record: u8, version: u32) {
+        let source = self.id(source).to_vec();
+        sqlx::query(
+            "INSERT INTO records (case_id, record_id, version, source, header, header_sha256, \
+             sealed, routing, put_time) VALUES ($1, $2, $3, $4, x'', zeroblob(32), x'', x'', 0)",
+        )
+        .bind(self.case.to_vec())
+        .bind(vec![record; 16])
+        .bind(version)
+        .bind(source)
+        .execute(&mut self.connection)
+        .await
+        .unwrap();
+    }
+
+    fn versions(&self, reader: Party, page: Page) -> ListVersions {
+        ListVersions {
+            act: self.act(reader),
+            case: None,
+            record: None,
+            source: None,
+            page,
+        }
+    }
+
+    /// Record and version of each row in a list, and where its next page begins.
+    async fn versions_listed(&mut self, list: ListVersions) -> (Vec<(u8, u32)>, Option<i64>) {
+        let ruled = self.decide(Call::Versions(list)).await;
+        let Ok(Reply::Versions { rows, next }) = ruled.answer else {
+            panic!("a list is answered with a list");
+        };
+        let name = |row: &VersionRow| (row.record.as_bytes()[0], row.version);
+        (rows.iter().map(name).collect(), next)
+    }
+
+    /// How the database would answer a list.
+    async fn plan(&mut self, sql: &str) -> Vec<String> {
+        let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(sql).fetch_all(&mut self.connection).await;
+        rows.unwrap().iter().map(|row| row.get("detail")).collect()
+    }
+}
+
+#[tokio::test]
+async fn referrals_are_listed_by_direction_state_case_and_delay() {
+    let mut gateway = Gateway::new().await;
+    gateway.refer(1, &[]).await;
+    gateway.refer(2, &[Step::Acknowledge]).await;
+    gateway.refer(3, &[Step::Acknowledge, Step::Accept]).await;
+    gateway.case = CaseId::new([7; 16]);
+    gateway.refer(4, &[Step::Acknowledge, Step::Reject]).await;
+    gateway.refer(5, &[]).await;
+    gateway
+        .submit(STRANGER, referral(6), PURPOSE, STATUS)
+        .await
+        .unwrap();
+
+    let all = |gateway: &Gateway, reader, direction| gateway.listing(reader, direction, page(0, 0));
+    let sent = all(&gateway, SHELTER, Direction::Sent);
+    assert_eq!(gateway.listed(sent).await.0, [1, 2, 3, 4, 5]);
+    let received = all(&gateway, SHELTER, Direction::Received);
+    assert_eq!(gateway.listed(received).await.0, [0_u8; 0]);
+    let received = all(&gateway, POLICE, Direction::Received);
+    assert_eq!(gateway.listed(received).await.0, [1, 2, 3, 4, 5, 6]);
+
+    let mut accepted = all(&gateway, POLICE, Direction::Received);
+    accepted.state = Some(ReferralState::Accepted);
+    assert_eq!(gateway.listed(accepted).await.0, [3]);
+    let mut of_case = all(&gateway, SHELTER, Direction::Sent);
+    of_case.case = Some(CASE);
+    assert_eq!(gateway.listed(of_case).await.0, [1, 2, 3]);
+
+    // Routine: three days to answer.
+    let due = now() + std::time::Duration::from_secs(72 * 3600);
+    for (moment, late) in [
+        (due, vec![]),
+        (due + std::time::Duration::from_millis(1), vec![1, 2, 5]),
+    ] {
+        let mut overdue = all(&gateway, SHELTER, Direction::Sent);
+        overdue.overdue_at = Some(moment);
+        assert_eq!(gateway.listed(overdue).await.0, late);
+    }
+}
+
+#[tokio::test]
+async fn what_changes_between_two_pages_is_on_the_second_as_it_is_then() {
+    let mut gateway = Gateway::new().await;
+    let mut newest = Vec::new();
+    for n in 1..=4 {
+        newest.push(gateway.refer(n, &[]).await);
+    }
+    let submitted = |gateway: &Gateway, after| ListReferrals {
+        state: Some(ReferralState::Submitted),
+        ..gateway.listing(POLICE, Direction::Received, page(2, after))
+    };
+    let (first, next) = {
+        let list = submitted(&gateway, 0);
+        gateway.listed(list).await
+    };
+    assert_eq!(first, [1, 2]);
+    gateway
+        .step(SHELTER, referral(3), Step::Revoke, newest[2])
+        .await
+        .unwrap();
+    let list = submitted(&gateway, next.unwrap());
+    assert_eq!(gateway.listed(list).await, (vec![4], None));
+}
+
+#[tokio::test]
+async fn versions_of_another_are_seen_while_its_referral_is_accepted_or_in_service() {
+    let mut gateway = Gateway::new().await;
+    gateway.put(SHELTER, 1, 1).await;
+    gateway.put(POLICE, 2, 1).await;
+    let seen = async |gateway: &mut Gateway| {
+        let list = gateway.versions(POLICE, page(0, 0));
+        gateway.versions_listed(list).await.0
+    };
+    let (own, both) = (vec![(2, 1)], vec![(1, 1), (2, 1)]);
+    let mut newest = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+        .await
+        .unwrap();
+    assert_eq!(seen(&mut gateway).await, own);
+    for (step, visible) in [
+        (Step::Acknowledge, &own),
+        (Step::Accept, &both),
+        (Step::Start, &both),
+        (Step::Complete, &own),
+    ] {
+        newest = gateway.walk(REFERRAL, newest, &[step]).await;
+        assert_eq!(&seen(&mut gateway).await, visible, "{step:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_versions_is_full_however_many_referrals_open_a_case() {
+    let mut gateway = Gateway::new().await;
+    for n in 1..=3 {
+        gateway.refer(n, &[Step::Acknowledge, Step::Accept]).await;
+    }
+    for version in 1..=4 {
+        gateway.put(SHELTER, 1, version).await;
+    }
+    let (mut after, mut versions) = (0, Vec::new());
+    loop {
+        let list = gateway.versions(POLICE, page(2, after));
+        let (rows, next) = gateway.versions_listed(list).await;
+        versions.extend(rows.into_iter().map(|(_, version)| version));
+        match next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(versions, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_referral_that_closes_between_two_pages_takes_the_second_away() {
+    let mut gateway = Gateway::new().await;
+    let newest = gateway.refer(1, &[Step::Acknowledge, Step::Accept]).await;
+    for version in 1..=3 {
+        gateway.put(SHELTER, 1, version).await;
+    }
+    let list = gateway.versions(POLICE, page(2, 0));
+    let (first, next) = gateway.versions_listed(list).await;
+    assert_eq!(first, [(1, 1), (1, 2)]);
+    gateway
+        .step(SHELTER, referral(1), Step::Revoke, newest)
+        .await
+        .unwrap();
+    let list = gateway.versions(POLICE, page(2, next.unwrap()));
+    assert_eq!(gateway.versions_listed(list).await, (vec![], None));
+}
+
+#[tokio::test]
+async fn versions_are_listed_by_case_record_and_source() {
+    let mut gateway = Gateway::new().await;
+    gateway.refer(1, &[Step::Acknowledge, Step::Accept]).await;
+    gateway.put(SHELTER, 1, 1).await;
+    gateway.put(SHELTER, 1, 2).await;
+    gateway.put(SHELTER, 2, 1).await;
+    gateway.put(POLICE, 1, 1).await;
+    gateway.case = CaseId::new([7; 16]);
+    gateway.put(POLICE, 3, 1).await;
+    gateway.put(SHELTER, 4, 1).await;
+
+    let list = |gateway: &Gateway| gateway.versions(POLICE, page(0, 0));
+    let every = list(&gateway);
+    let seen = gateway.versions_listed(every).await.0;
+    assert_eq!(seen, [(1, 1), (1, 2), (2, 1), (1, 1), (3, 1)]);
+    let mut of_case = list(&gateway);
+    of_case.case = Some(gateway.case);
+    assert_eq!(gateway.versions_listed(of_case).await.0, [(3, 1)]);
+    let mut of_record = list(&gateway);
+    of_record.record = Some(RecordId::new([1; 16]));
+    let seen = gateway.versions_listed(of_record).await.0;
+    assert_eq!(seen, [(1, 1), (1, 2), (1, 1)]);
+    let mut of_source = list(&gateway);
+    of_source.record = Some(RecordId::new([1; 16]));
+    of_source.source = Some(gateway.id(SHELTER));
+    assert_eq!(gateway.versions_listed(of_source).await.0, [(1, 1), (1, 2)]);
+    let mut hidden = list(&gateway);
+    hidden.record = Some(RecordId::new([4; 16]));
+    assert_eq!(gateway.versions_listed(hidden).await, (vec![], None));
+}
+
+#[tokio::test]
+async fn no_list_walks_a_whole_table() {
+    let mut gateway = Gateway::new().await;
+    let mut statements = Vec::new();
+    for direction in [Direction::Sent, Direction::Received] {
+        for (state, case, overdue_at) in [
+            (None, None, None),
+            (Some(ReferralState::Accepted), None, None),
+            (None, Some(CASE), None),
+            (None, None, Some(now())),
+            (Some(ReferralState::Submitted), Some(CASE), Some(now())),
+        ] {
+            let list = ListReferrals {
+                state,
+                case,
+                overdue_at,
+                ..gateway.listing(POLICE, direction, page(0, 0))
+            };
+            statements.push(referral::tables::listing(&list).sql().as_str().to_owned());
+        }
+    }
+    for (case, record, source) in [
+        (None, None, None),
+        (Some(CASE), None, None),
+        (None, Some(RecordId::new([1; 16])), None),
+        (None, None, Some(gateway.id(SHELTER))),
+        (
+            Some(CASE),
+            Some(RecordId::new([1; 16])),
+            Some(gateway.id(SHELTER)),
+        ),
+    ] {
+        let list = ListVersions {
+            case,
+            record,
+            source,
+            ..gateway.versions(POLICE, page(0, 0))
+        };
+        statements.push(record::versions::listing(&list).sql().as_str().to_owned());
+    }
+    for sql in statements {
+        let plan = gateway.plan(&sql).await;
+        let whole = |step: &&String| {
+            let table = step.strip_prefix("SCAN ").unwrap_or_default();
+            ["referrals", "records", "r", "f"].contains(&table.split(' ').next().unwrap_or(""))
+        };
+        assert_eq!(plan.iter().find(whole), None, "{sql}\n{plan:#?}");
+    }
+}
