@@ -240,6 +240,7 @@ fn referral(sender: &Party, case: CaseId, id: ReferralId, recipient: &Party) -> 
         urgency: Urgency::Urgent.into(),
         minor_band: MinorBand::Adult.into(),
         paths: PERMITTED.map(str::to_owned).to_vec(),
+        previous_referral_id: Vec::new(),
     };
     sender.sign(case, &[], terms).envelope.unwrap()
 }

@@ -26,21 +26,18 @@ use amanat_desk::{
     consent::{ConsentDesk, Evidence},
     setup::{Setup, SetupError, certificates},
 };
-use amanat_identity::{Directory, token::Audience};
+use amanat_identity::{Directory, RevocationFolder, token::Audience};
 use amanat_journal::{JournalError, note_file};
 use amanat_schema::{
     audit::audit_service_server::AuditServiceServer, clock::Clock,
     consent::consent_service_server::ConsentServiceServer,
-    key::key_service_server::KeyServiceServer,
-    subject::oprf_service_server::OprfServiceServer,
+    key::key_service_server::KeyServiceServer, subject::oprf_service_server::OprfServiceServer,
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
 use amanat_server::{
-    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, read_file,
-    secret_hex,
+    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, secret_hex,
 };
 use tokio::net::TcpListener;
-use zeroize::Zeroizing;
 
 pub use amanat_desk::setup::ConfigError;
 pub use config::{Config, Custody, Domain, Oprf, OprfKeyFile};

@@ -42,11 +42,13 @@ use record::RecordDesk;
 use referral::ReferralDesk;
 use store::{
     Call, Exchange, Reply,
-    subject::{Keys, SubjectCall, SubjectReply},
+    subject::{Asked, Keys, SubjectCall, SubjectReply},
 };
 use subject::SubjectDesk;
 
 const EACH_MINUTE: Duration = Duration::from_secs(60);
+/// How long answers about subjects gather before canaries are looked for among them.
+const GATHERING: Duration = Duration::from_secs(3);
 /// For all the tasks that write the last word to their files.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -119,8 +121,8 @@ pub async fn serve(
     };
     let reloading = tokio::spawn(reload.run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
-    let asked = Arc::new(Notify::new());
-    let canaries = tokio::spawn(watch_canaries(desk.journal.clone(), Arc::clone(&asked)));
+    let answered = Arc::new(Notify::new());
+    let canaries = tokio::spawn(watch_canaries(desk.journal.clone(), Arc::clone(&answered)));
     let served = amanat_server::serve(
         listener,
         tls,
@@ -139,7 +141,7 @@ pub async fn serve(
                 desk: desk.clone(),
                 peppers,
                 handles,
-                asked,
+                answered,
             };
             let audit = AuditDesk { desk };
             routes
@@ -228,19 +230,19 @@ async fn advance_peppers(journal: &Journal<Exchange>) -> Result<(), GatewayError
     }
 }
 
-/// Raises the alarm for canaries that were asked for: after every answer, whatever it was about, and once a
-/// minute for what was left when a process ended.
-async fn watch_canaries(journal: Journal<Exchange>, asked: Arc<Notify>) {
-    let mut ticks = tokio::time::interval(EACH_MINUTE);
+/// Looks for canaries that were asked for: at the start, for what was left when a process ended; then some time
+/// after an answer, whatever it was about, once for all that were given meanwhile.
+async fn watch_canaries(journal: Journal<Exchange>, answered: Arc<Notify>) {
+    let mut asked = Asked::NotSince;
     loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = asked.notified() => {}
-        }
-        let call = SubjectCall::AlarmCanaries;
+        let call = SubjectCall::CheckCanaries(asked);
         if journal.call(Call::Subject(Box::new(call))).await.is_err() {
             tracing::error!("canaries that were asked for could not be looked for");
+            answered.notify_one();
         }
+        answered.notified().await;
+        tokio::time::sleep(GATHERING).await;
+        asked = Asked::SinceTheLast;
     }
 }
 

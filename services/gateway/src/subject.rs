@@ -36,7 +36,7 @@ pub(crate) struct SubjectDesk {
     pub(crate) peppers: Arc<Peppers>,
     pub(crate) handles: HandleKey,
     /// Woken by every answer to FindSubject, whatever it asked for, so that no answer waits for an alarm.
-    pub(crate) asked: Arc<Notify>,
+    pub(crate) answered: Arc<Notify>,
 }
 
 const WORKERS: [Right; 1] = [Right::CaseWorker];
@@ -63,7 +63,7 @@ impl SubjectService for SubjectDesk {
         let find = self.parse_find(act, request.get_ref(), &tokens)?;
         drop(tokens);
         let answered = self.answer(SubjectCall::Find(find)).await;
-        self.asked.notify_one();
+        self.answered.notify_one();
         let (Reply::Subject(SubjectReply::Found(pseudonym)), receipt) = answered? else {
             // A find is answered with a pseudonym.
             return Err(Refusal::audit_unavailable().into());
@@ -293,7 +293,7 @@ impl SubjectDesk {
         path: &str,
         wrong: &mut Wrong,
     ) -> Identifier {
-        let kind = wire.r#type();
+        let kind = strength(wire.r#type());
         let domain = domain(kind);
         let expected = "a type of identifier";
         wrong.that(domain.is_some(), &format!("{path}.type"), expected);
@@ -314,6 +314,20 @@ impl SubjectDesk {
             wrong.that(fits, &format!("{path}.tokens"), expected);
         }
         Identifier { kind, tokens }
+    }
+}
+
+/// A B-form's number is the card's that follows it, and its token the same: it weighs as much.
+fn strength(kind: SubjectIdentifierType) -> SubjectIdentifierType {
+    match kind {
+        SubjectIdentifierType::BForm => SubjectIdentifierType::Cnic,
+        SubjectIdentifierType::Unspecified
+        | SubjectIdentifierType::Cnic
+        | SubjectIdentifierType::Passport
+        | SubjectIdentifierType::AfghanPor
+        | SubjectIdentifierType::AfghanAcc
+        | SubjectIdentifierType::Phone
+        | SubjectIdentifierType::Composite => kind,
     }
 }
 

@@ -159,16 +159,13 @@ impl CaseFile {
             self.text("subject.mobile_phone")
                 .map(|number| (Phone, number)),
         ];
-        let mut identifiers: Vec<_> = numbers
+        let identifiers = numbers
             .into_iter()
             .flatten()
             // A value of a case file is canonical already.
             .filter_map(|(kind, number)| Identifier::parse(kind, &number).ok())
-            .chain(self.composite())
-            .collect();
-        identifiers.sort_by_key(Identifier::kind);
-        identifiers.dedup_by(|a, b| a.kind == b.kind && a.canonical == b.canonical);
-        identifiers
+            .chain(self.composite());
+        distinct(identifiers.collect())
     }
 
     fn document(&self) -> Option<(SubjectIdentifierType, String)> {
@@ -184,6 +181,24 @@ impl CaseFile {
         let year = self.text("subject.birth_date")?.get(..4)?.parse().ok()?;
         Identifier::composite(&name.join(" "), &father, year).ok()
     }
+}
+
+/// The strongest first, each once: the number of a B-form is the card's that follows it.
+pub fn distinct(mut identifiers: Vec<Identifier>) -> Vec<Identifier> {
+    use SubjectIdentifierType::{BForm, Cnic};
+
+    identifiers.sort_by_key(Identifier::kind);
+    let mut kept: Vec<Identifier> = Vec::new();
+    for one in identifiers {
+        let is_same = |other: &Identifier| {
+            let kinds = (other.kind, one.kind);
+            (kinds.0 == kinds.1 || kinds == (Cnic, BForm)) && other.canonical == one.canonical
+        };
+        if !kept.iter().any(is_same) {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 /// Of a document, by its code in a case file; NONE has no number that identifies.

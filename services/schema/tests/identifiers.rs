@@ -149,14 +149,17 @@ fn a_case_file_gives_the_survivors_identifiers_the_strongest_first() {
 
 #[test]
 fn a_number_given_twice_is_one_identifier_and_two_numbers_are_two() {
-    let file = |number| {
+    let file = |kind, number| {
         json!({"subject": {
             "cnic": "00000-1234567-8",
-            "identity_document": {"type": "CNIC", "number": number},
+            "identity_document": {"type": kind, "number": number},
         }})
     };
-    assert_eq!(of_case_file(&file("0000012345678")).len(), 1);
-    assert_eq!(of_case_file(&file("0000012345679")).len(), 2);
+    // A B-form's number becomes the card's.
+    for kind in ["CNIC", "B_FORM"] {
+        assert_eq!(of_case_file(&file(kind, "0000012345678")).len(), 1);
+        assert_eq!(of_case_file(&file(kind, "0000012345679")).len(), 2);
+    }
 }
 
 #[test]
@@ -292,6 +295,28 @@ fn first_part(canonical: &str) -> (&str, &str) {
     rest.split_at(length.parse().unwrap())
 }
 
+#[test]
+fn only_a_canonical_form_is_taken_back_as_one() {
+    let taken = |kind, text| Identifier::from_canonical(kind, text).is_ok();
+    assert!(taken(Type::Cnic, "0000012345678"));
+    assert!(taken(Type::Composite, "4:noor5:karim1994"));
+    for (kind, text) in [
+        (Type::Cnic, "00000-1234567-8"),
+        (Type::Phone, "03000000123"),
+        (Type::Composite, "4:Noor5:karim1994"),
+        (Type::Composite, "5:noor5:karim1994"),
+        (Type::Composite, "4:noor99:karim1994"),
+        (Type::Composite, "4:noor5:karim01994"),
+        (Type::Composite, "04:noor5:karim1994"),
+        (Type::Composite, "2:نور5:karim1994"),
+        (Type::Composite, "0:5:karim1994"),
+        (Type::Composite, ""),
+        (Type::Unspecified, "0000012345678"),
+    ] {
+        assert!(!taken(kind, text), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_mixture_of_digits_and_separators_is_the_same_cnic((number, text) in spelled("[0-9]{13}")) {
@@ -341,6 +366,8 @@ proptest! {
             prop_assert_eq!(year, "2000");
             let again = Identifier::composite(name, father, 2000).unwrap();
             prop_assert_eq!(again.canonical(), once.canonical());
+            let kept = Identifier::from_canonical(Type::Composite, once.canonical()).unwrap();
+            prop_assert_eq!(kept.canonical(), once.canonical());
         }
     }
 

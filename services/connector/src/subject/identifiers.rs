@@ -2,7 +2,7 @@
 
 use amanat_schema::{
     Violation,
-    identifier::{Identifier, IdentifierError},
+    identifier::{Identifier, IdentifierError, distinct},
     subject::SubjectIdentifierType,
 };
 use serde::Deserialize;
@@ -68,8 +68,7 @@ impl IdentifierFile {
             _ => found.wrong("name", "name, father and birth_year together"),
         }
         if found.violations.is_empty() {
-            found.identifiers.sort_by_key(Identifier::kind);
-            Ok(found.identifiers)
+            Ok(distinct(found.identifiers))
         } else {
             Err(ConnectorError::Invalid(found.violations))
         }

@@ -265,17 +265,17 @@ fn has_our_rules(body: &EntryBody, rules: &Rules, now: Time) -> Result<(), Objec
     if is_decided_by(body, &rules.superseded()) {
         return Ok(());
     }
-    // The two servers do not take a new directory into use in the same moment. What was in use before this
-    // process started, it does not know.
-    let was_in_use = rules
-        .previous
-        .is_none_or(|previous| is_decided_by(body, &previous));
-    if was_in_use && rules.since.distance(now) <= RECENT {
-        let truth = "decided by the directory or table before";
-        Err(Objection::quiet(Refusal::rules_changing(), truth))
-    } else {
-        let truth = "decided by another directory or table";
-        Err(Objection::alarm(Refusal::access(), truth))
+    let other = "decided by another directory or table";
+    // The two servers do not take a new directory into use in the same moment.
+    let recent = rules.since.distance(now) <= RECENT;
+    match rules.previous {
+        Some(previous) if recent && is_decided_by(body, &previous) => {
+            let truth = "decided by the directory or table before";
+            Err(Objection::quiet(Refusal::rules_changing(), truth))
+        }
+        // What was in use before this process started, it does not know.
+        None if recent => Err(Objection::quiet(Refusal::access(), other)),
+        _ => Err(Objection::alarm(Refusal::access(), other)),
     }
 }
 

@@ -27,7 +27,7 @@ use kinship::{Conflict, Kinship, Pair};
 use peppers::PepperFacts;
 use resolve::{Clue, resolve};
 
-pub(crate) use canary::{ListCanaryHits, PlantCanary, SeenHit};
+pub(crate) use canary::{Asked, ListCanaryHits, PlantCanary, SeenHit};
 pub use peppers::PepperError;
 
 /// Of the one pseudonym key there is.
@@ -55,8 +55,8 @@ pub(crate) enum SubjectCall {
     Judge(JudgePair),
     Plant(PlantCanary),
     Hits(ListCanaryHits),
-    /// Raises the alarm for canaries that were asked for.
-    AlarmCanaries,
+    /// Raises the alarm if a canary was asked for.
+    CheckCanaries(Asked),
     /// Puts what is stored under the peppers that were added, before anything is served.
     AdvancePeppers,
 }
@@ -171,7 +171,7 @@ impl SubjectCall {
                 request: None,
             },
             Self::Plant(call) => call.access(),
-            Self::Hits(_) | Self::AlarmCanaries | Self::AdvancePeppers => Access::default(),
+            Self::Hits(_) | Self::CheckCanaries(_) | Self::AdvancePeppers => Access::default(),
         }
     }
 
@@ -189,7 +189,7 @@ impl SubjectCall {
             | Self::List(_)
             | Self::Plant(_)
             | Self::Hits(_)
-            | Self::AlarmCanaries
+            | Self::CheckCanaries(_)
             | Self::AdvancePeppers => Ok(Reply::Done),
         }
     }
@@ -240,7 +240,9 @@ pub(super) fn decide(
         SubjectCall::Judge(call) => judge(facts, rules, call, now),
         SubjectCall::Plant(call) => canary::plant(&mut facts.canaries, rules, call, now),
         SubjectCall::Hits(call) => canary::hits(&facts.canaries, rules, call),
-        SubjectCall::AlarmCanaries => canary::alarm(&mut facts.canaries, rules, now),
+        SubjectCall::CheckCanaries(asked) => {
+            canary::check(&mut facts.canaries, rules, *asked, now)
+        }
         SubjectCall::AdvancePeppers => peppers::advance(&mut facts.peppers, keys),
     }
 }

@@ -177,10 +177,17 @@ async fn page(
 /// What the caller sent or received, as far as the filters go.
 pub(in crate::store) fn listing(call: &ListReferrals) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::new(COLUMNS);
-    query.push(match call.direction {
-        Direction::Sent => " WHERE sender = ",
-        Direction::Received | Direction::Unspecified => " WHERE recipient = ",
-    });
+    let (party, by_state) = match call.direction {
+        Direction::Sent => ("sender", " INDEXED BY referrals_by_sender_and_state"),
+        Direction::Received | Direction::Unspecified => {
+            ("recipient", " INDEXED BY referrals_by_recipient_and_state")
+        }
+    };
+    if call.overdue_at.is_some() {
+        // Few wait for an answer among the many that had it: they are not to be looked for in order.
+        query.push(by_state);
+    }
+    query.push(" WHERE ").push(party).push(" = ");
     query.push_bind(call.act.agency.to_vec());
     query.push(" AND seq > ").push_bind(call.page.after);
     if let Some(state) = call.state {

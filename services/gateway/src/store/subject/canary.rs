@@ -25,6 +25,14 @@ pub(crate) struct ListCanaryHits {
     pub(crate) page: Page,
 }
 
+/// Whether anybody was answered since canaries were looked for last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    SinceTheLast,
+    /// As far as this process knows.
+    NotSince,
+}
+
 /// As oversight sees it.
 #[derive(Clone)]
 pub(crate) struct SeenHit {
@@ -112,15 +120,21 @@ pub(super) fn hits(facts: &CanaryFacts, rules: &Rules, call: &ListCanaryHits) ->
     }
 }
 
-/// One entry for all that were asked for since the last; none if none was. It names no agency, or the agency
-/// would find it among its own entries.
-pub(super) fn alarm(facts: &mut CanaryFacts, rules: &Rules, now: Time) -> Ruled {
+/// One entry for all that were asked for since the last, ALARM if a canary was among them. It names no
+/// agency, or the agency would find it among its own entries; and there is one after answers without a
+/// canary too, or whoever asks would see by the log's growth what he ran into.
+pub(super) fn check(facts: &mut CanaryFacts, rules: &Rules, asked: Asked, now: Time) -> Ruled {
     let hits = std::mem::take(&mut facts.waiting);
-    let draft = (!hits.is_empty()).then(|| {
-        let (why, count) = ("a canary was asked for", hits.len());
-        tracing::error!(why, count, "ALARM: somebody walks identifiers");
+    let draft = (!hits.is_empty() || asked == Asked::SinceTheLast).then(|| {
+        let count = hits.len();
+        let (action, why) = if hits.is_empty() {
+            (Action::CheckCanaries, "no canary was asked for")
+        } else {
+            tracing::error!(count, "ALARM: somebody walks identifiers");
+            (Action::Alarm, "a canary was asked for")
+        };
         let body = EntryBody {
-            action: Action::Alarm.into(),
+            action: action.into(),
             // It was answered like any other.
             decision: Decision::Allow.into(),
             directory_sha256: rules.directory.sha256().to_vec(),

@@ -70,7 +70,7 @@ impl SubjectFacts {
                 SubjectCall::AdvancePeppers => {
                     facts.peppers = Some(PepperFacts::load(connection, keys).await?);
                 }
-                SubjectCall::Plant(_) | SubjectCall::Hits(_) | SubjectCall::AlarmCanaries => {}
+                SubjectCall::Plant(_) | SubjectCall::Hits(_) | SubjectCall::CheckCanaries(_) => {}
             }
         }
         facts.load_known(connection, &tokens).await?;

@@ -36,7 +36,7 @@ impl CanaryFacts {
                         .lists
                         .insert((call.act.agency, call.act.request_sha256), rows);
                 }
-                SubjectCall::AlarmCanaries => alarming = true,
+                SubjectCall::CheckCanaries(_) => alarming = true,
                 SubjectCall::List(_)
                 | SubjectCall::Judge(_)
                 | SubjectCall::Plant(_)

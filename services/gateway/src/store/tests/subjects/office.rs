@@ -171,8 +171,8 @@ impl House {
         };
         let opened = amanat_journal::open(&self.config(), keys, book, Arc::new(now)).await?;
         advance_peppers(&opened.journal).await?;
-        let asked = Arc::new(Notify::new());
-        let watch = watch_canaries(opened.journal.clone(), Arc::clone(&asked));
+        let answered = Arc::new(Notify::new());
+        let watch = watch_canaries(opened.journal.clone(), Arc::clone(&answered));
         let guard = Guard::new(
             self.parties.trusted_without_lists(),
             TokenVerifier::new(Audience::Gateway),
@@ -190,7 +190,7 @@ impl House {
                 desk,
                 peppers,
                 handles: HandleKey::from_bytes(&[7; 32]).unwrap(),
-                asked,
+                answered,
             },
             parties: &self.parties,
             epochs: setting.epochs,
