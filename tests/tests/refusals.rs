@@ -264,8 +264,12 @@ fn request(method: &str, asker: &Asker) -> Vec<u8> {
             }
             .encode_to_vec()
         }
-        "AcknowledgeReferral" | "AcceptReferral" | "RejectReferral" | "StartService"
-        | "CompleteReferral" | "RevokeReferral" => {
+        "AcknowledgeReferral"
+        | "AcceptReferral"
+        | "RejectReferral"
+        | "StartService"
+        | "CompleteReferral"
+        | "RevokeReferral" => {
             let transition = signed!(ReferralTransition);
             TransitionReferralRequest {
                 request_id,

@@ -15,9 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_connector::{
-    Acting, Connector, ConnectorError, Delivery, IdentifierFile, Profile,
-};
+use amanat_connector::{Acting, Connector, ConnectorError, Delivery, IdentifierFile, Profile};
 use amanat_schema::CaseId;
 use clap::{Args, Subcommand};
 use serde_json::json;

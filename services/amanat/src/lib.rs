@@ -28,7 +28,8 @@ Examples:
   amanat --profile DIR case submit case.json       seal a record and submit it
   amanat --profile DIR audit verify                verify both logs
 
-Exit codes: 0 done, 1 failed or refused (standard error says why), 2 the arguments are not understood.";
+Exit codes: 0 done, 1 failed or refused (standard error says why), 2 the arguments are not
+understood.";
 
 /// Shares sealed case records of trafficking survivors between agencies, by consent and on the record
 #[derive(Debug, Parser)]

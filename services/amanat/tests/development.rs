@@ -32,7 +32,7 @@ struct Made {
     _folder: TempDir,
 }
 
-fn lahore() -> Made {
+fn pilot() -> Made {
     let folder = TempDir::new().unwrap();
     let exchange = make(folder.path(), &system_clock(), &Blueprint::pilot()).unwrap();
     Made {
@@ -72,11 +72,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn the_directory_holds_under_both_registrars_and_under_no_one_of_them() {
-    let made = lahore();
+    let made = pilot();
     let signed = envelope(&made.exchange);
     let directory = Directory::verify(&signed, &made.exchange.registrars).unwrap();
     assert!(directory.in_force(system_clock()()));
-    assert_eq!(directory.agencies().count(), 6);
+    assert_eq!(directory.agencies().count(), 8);
 
     let mut by_one = signed.clone();
     by_one.signatures.truncate(1);
@@ -92,7 +92,7 @@ fn the_directory_holds_under_both_registrars_and_under_no_one_of_them() {
 
 #[test]
 fn an_agency_that_takes_referrals_offers_something_and_a_shelter_is_not_shown() {
-    let made = lahore();
+    let made = pilot();
     for agency in directory(&made.exchange).agencies() {
         assert_eq!(
             agency.services.is_empty(),
@@ -105,7 +105,7 @@ fn an_agency_that_takes_referrals_offers_something_and_a_shelter_is_not_shown() 
 
 #[test]
 fn every_private_file_is_its_owners_alone() {
-    let made = lahore();
+    let made = pilot();
     let mut private = 0;
     for file in files(&made.exchange.folder) {
         let text = fs::read(&file).unwrap();
@@ -124,7 +124,7 @@ fn every_private_file_is_its_owners_alone() {
 
 #[test]
 fn each_connectors_certificate_names_its_agency_and_chains_to_that_agencys_authority() {
-    let made = lahore();
+    let made = pilot();
     let directory = directory(&made.exchange);
     for member in made.exchange.agencies.values() {
         let leaf = certificate(&member.folder.join("keys/connector.pem"));
@@ -141,7 +141,7 @@ fn each_connectors_certificate_names_its_agency_and_chains_to_that_agencys_autho
 
 #[test]
 fn the_servers_certificates_carry_the_names_of_the_directory() {
-    let made = lahore();
+    let made = pilot();
     let directory = directory(&made.exchange);
     let servers = [
         (&made.exchange.gateway, directory.gateway()),
@@ -192,7 +192,7 @@ fn chains(leaf: &CertificateDer<'_>, authority: &CertificateDer<'_>, usage: KeyU
 
 #[test]
 fn every_profile_is_one_that_the_connector_reads() {
-    let made = lahore();
+    let made = pilot();
     for (name, member) in &made.exchange.agencies {
         let profile = Profile::load(&member.folder).unwrap();
         assert_eq!((&profile.name, profile.agency), (name, member.id));
@@ -204,7 +204,7 @@ fn every_profile_is_one_that_the_connector_reads() {
             profile.custodian,
             format!("https://{}", made.exchange.custodian.address)
         );
-        assert_eq!(profile.agencies.len(), 6);
+        assert_eq!(profile.agencies.len(), 8);
         assert_eq!(profile.directory.threshold, 2);
         let rights = &profile.officers["default"].rights;
         assert_eq!(rights.contains(&"AUDITOR".to_owned()), name == "oversight");
@@ -219,7 +219,7 @@ fn every_profile_is_one_that_the_connector_reads() {
 
 #[test]
 fn a_token_of_the_development_issuer_is_accepted_for_its_own_agency_only() {
-    let made = lahore();
+    let made = pilot();
     let directory = directory(&made.exchange);
     let now = system_clock()();
     let [shelter, police] =
@@ -267,7 +267,7 @@ fn the_clock_that_is_handed_in_decides_when_the_directory_is_in_force() {
 
 #[tokio::test]
 async fn the_gateway_starts_from_what_was_made() {
-    let made = lahore();
+    let made = pilot();
     let config = amanat_gateway::Config::load(&made.exchange.gateway.config).unwrap();
     assert_eq!(config.server.listen, made.exchange.gateway.address);
     amanat_gateway::init(&config).await.unwrap();
@@ -278,7 +278,7 @@ async fn the_gateway_starts_from_what_was_made() {
 
 #[tokio::test]
 async fn the_custodian_starts_from_what_was_made() {
-    let made = lahore();
+    let made = pilot();
     let config = amanat_custodian::Config::load(&made.exchange.custodian.config).unwrap();
     assert_eq!(config.server.listen, made.exchange.custodian.address);
     amanat_custodian::init(&config).await.unwrap();

@@ -229,7 +229,9 @@ impl Connector {
         };
         let mut delivery = Delivery::default();
         for seq in self.hand_in(vec![job]).await? {
-            delivery.entries.extend(self.deliver_job(seq).await?.entries);
+            delivery
+                .entries
+                .extend(self.deliver_job(seq).await?.entries);
         }
         Ok(delivery)
     }

@@ -79,7 +79,10 @@ impl Keep {
     }
 
     /// All of them durable when it returns, or none; only then may the first call be made.
-    pub(crate) async fn add_jobs(&self, jobs: &[SealedJob<'_>]) -> Result<Vec<i64>, ConnectorError> {
+    pub(crate) async fn add_jobs(
+        &self,
+        jobs: &[SealedJob<'_>],
+    ) -> Result<Vec<i64>, ConnectorError> {
         let mut transaction = self.pool.begin().await?;
         let mut numbers = Vec::with_capacity(jobs.len());
         for job in jobs {

@@ -39,6 +39,7 @@ use release::{ReleaseKeys, Released};
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     amanat_desk::MIGRATIONS[0],
     ("custody", include_str!("../migrations/0003_custody.sql")),
+    amanat_journal::ENTRY_TIMES,
     (
         "evaluations",
         include_str!("../migrations/0004_evaluations.sql"),

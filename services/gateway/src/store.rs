@@ -27,6 +27,7 @@ use subject::{SubjectCall, SubjectFacts, SubjectReply};
 pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     amanat_desk::MIGRATIONS[0],
     ("exchange", include_str!("../migrations/0003_exchange.sql")),
+    amanat_journal::ENTRY_TIMES,
     (
         "list-indexes",
         include_str!("../migrations/0005_list_indexes.sql"),

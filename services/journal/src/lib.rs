@@ -18,7 +18,7 @@ mod store;
 mod writer;
 
 pub use book::{Access, Book, Committed, ConflictKey, Draft, RequestKey, Ruling, Touch};
-pub use open::{Config, Keys, Opened, init, open};
+pub use open::{Config, ENTRY_TIMES, Keys, Opened, init, open};
 pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
 pub use store::id_set;
 pub use writer::{Journal, Writer};

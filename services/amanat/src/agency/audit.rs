@@ -18,9 +18,9 @@ Examples:
   amanat --profile DIR audit verify
   amanat --profile DIR --json audit verify --log custodian
 
-Recomputes the tree from every entry, re-hashes every body that this officer may read, and compares with
-the checkpoints seen before and with the head that the custodian observed. Ends with exit code 1 and the
-first bad index if the log does not hold.";
+Recomputes the tree from every entry, re-hashes every body that this officer may read, and
+compares with the checkpoints seen before and with the head that the custodian observed. Ends
+with exit code 1 and the first bad index if the log does not hold.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

@@ -26,26 +26,30 @@ Examples:
   amanat --profile DIR case submit police-case.json
   amanat --profile DIR case submit shelter-case.json --case 0123456789abcdef0123456789abcdef
 
-A case file is JSON: sections with snake_case names, codes by their names. Every mistake is reported at
-once, with its path. Identifiers in it make this agency's pseudonym of the person; one without any works.
+A case file is JSON: sections with snake_case names, codes by their names. Every mistake is
+reported at once, with its path. Identifiers in it make this agency's pseudonym of the person;
+one without any works.
 
-What is submitted is kept in the outbox until both servers have answered. If one cannot answer now, the
-command still names the case and the record, and ends with exit code 1: `amanat outbox deliver` sends it.";
+What is submitted is kept in the outbox until both servers have answered. If one cannot answer
+now, the command still names the case and the record, and ends with exit code 1: `amanat
+outbox deliver` sends it.";
 
 const CORRECT: &str = "\
 Example:
   amanat --profile DIR case correct RECORD corrected-case.json
 
-The file is the whole record as it should be: what it leaves out is gone from the new version. Readers see the
-newest version only; consents and referrals stay as they are. If somebody else corrected the record meanwhile,
-the command ends with VERSION_MISMATCH and nothing was changed: read the newest version and correct that.";
+The file is the whole record as it should be: what it leaves out is gone from the new version.
+Readers see the newest version only; consents and referrals stay as they are. If somebody else
+corrected the record meanwhile, the command ends with VERSION_MISMATCH and nothing was
+changed: read the newest version and correct that.";
 
 const HISTORY: &str = "\
 Example:
   amanat --profile DIR case history CASE
 
-Shows what this agency may know of a case, in the order of time: record versions, consents, referrals with each
-signed step, and this agency's own pseudonym of the person. Every signature is checked.";
+Shows what this agency may know of a case, in the order of time: record versions, consents,
+referrals with each signed step, and this agency's own pseudonym of the person. Every
+signature is checked.";
 
 const LIST: &str = "\
 Examples:

@@ -13,8 +13,9 @@ const CANARY: &str = "\
 Example:
   amanat --profile DIR oversight canary --file canary.json --label \"ledger 7\"
 
-The file names one identifier of an invented person, as in { \"cnic\": \"00000-7654321-0\" }; `-` reads standard
-input. Whoever asks for it raises an alarm, and is not told. The label is for your own list.";
+The file names one identifier of an invented person, as in { \"cnic\": \"00000-7654321-0\" };
+`-` reads standard input. Whoever asks for it raises an alarm, and is not told. The label is
+for your own list.";
 
 const EVALUATIONS: &str = "\
 Examples:

@@ -21,13 +21,15 @@ Examples:
   amanat --profile DIR subject find --cnic 00000-1234567-8 --phone 03000000123
   amanat --profile DIR subject find --name \"Noor Example\" --father \"Karim Example\" --birth-year 1994
 
-Prefer standard input: what stands on a command line is kept in the shell's history, and whoever is on this
-machine can see it while the command runs. The file names one person, in any spelling:
+Prefer standard input: what stands on a command line is kept in the shell's history, and
+whoever is on this machine can see it while the command runs. The file names one person, in
+any spelling:
   { \"cnic\": \"00000-1234567-8\", \"document\": { \"type\": \"PASSPORT\", \"number\": \"ZZ0000000\" },
     \"phone\": \"0300 0000123\", \"name\": \"Noor Example\", \"father\": \"Karim Example\", \"birth_year\": 1994 }
 
-A pseudonym does not tell whether anybody knew the person. A search counts against your budget of the day,
-and oversight sees one that no record follows: submit the record with --case and the case that is printed.";
+A pseudonym does not tell whether anybody knew the person. A search counts against your
+budget of the day, and oversight sees one that no record follows: submit the record with
+--case and the case that is printed.";
 
 const MERGES: &str = "\
 Examples:

@@ -2,7 +2,7 @@
 //! her needs, not the FIR. The Dar-ul-Aman shares what she told with the police: they never get the
 //! address. The prosecution gets the case without her name.
 
-use amanat_schema::{CaseId, ConsentId, ReferralId, policy::Purpose, record::Need};
+use amanat_schema::{CaseId, ConsentId, RecordId, ReferralId, policy::Purpose, record::Need};
 
 use super::play::{Play, paths};
 use crate::CommandError;
@@ -25,6 +25,8 @@ const POLICE_TO_PROSECUTION: &str =
 /// Ids to go on with.
 pub(crate) struct Played {
     pub(crate) case: CaseId,
+    /// The police's.
+    pub(crate) record: RecordId,
     pub(crate) consent: ConsentId,
     pub(crate) referral: ReferralId,
 }
@@ -176,6 +178,7 @@ pub(super) async fn play(play: &mut Play) -> Result<Played, CommandError> {
 
     Ok(Played {
         case,
+        record: police_record.0,
         consent,
         referral,
     })

@@ -110,6 +110,7 @@ impl Stage {
         ];
         if let Some(played) = played {
             writeln!(tour, "CASE={}", played.case)?;
+            writeln!(tour, "RECORD={}", played.record)?;
             writeln!(tour, "CONSENT={}", played.consent)?;
             writeln!(tour, "REFERRAL={}", played.referral)?;
             commands.splice(..0, OF_THE_CASE);

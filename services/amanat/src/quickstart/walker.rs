@@ -29,8 +29,8 @@ const LABEL: &str = "a number that nobody has";
 /// More than a day's budget.
 const MOST: u64 = 100;
 /// How often, and how long, oversight looks for the alarm.
-const LOOKS: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Plays it to its end.
 pub(super) async fn play(play: &mut Play) -> Result<(), CommandError> {

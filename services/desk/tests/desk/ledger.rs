@@ -56,7 +56,11 @@ pub(crate) async fn database() -> (TempDir, SqliteConnection) {
     let config = Config {
         database: folder.path().join("desk.db"),
         checkpoint_file: folder.path().join("checkpoint"),
-        migrations: &amanat_desk::MIGRATIONS,
+        migrations: &[
+            amanat_desk::MIGRATIONS[0],
+            amanat_journal::ENTRY_TIMES,
+            amanat_desk::MIGRATIONS[1],
+        ],
     };
     amanat_journal::init(&config).await.unwrap();
     let options = SqliteConnectOptions::new().filename(&config.database);

@@ -85,7 +85,11 @@ async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
     let config = Config {
         database: folder.path().join("desk.db"),
         checkpoint_file: folder.path().join("checkpoint"),
-        migrations: &amanat_desk::MIGRATIONS,
+        migrations: &[
+            amanat_desk::MIGRATIONS[0],
+            amanat_journal::ENTRY_TIMES,
+            amanat_desk::MIGRATIONS[1],
+        ],
     };
     let keys = Keys {
         signer: exchange.gateway.log_signer(),

@@ -240,9 +240,7 @@ pub(super) fn decide(
         SubjectCall::Judge(call) => judge(facts, rules, call, now),
         SubjectCall::Plant(call) => canary::plant(&mut facts.canaries, rules, call, now),
         SubjectCall::Hits(call) => canary::hits(&facts.canaries, rules, call),
-        SubjectCall::CheckCanaries(asked) => {
-            canary::check(&mut facts.canaries, rules, *asked, now)
-        }
+        SubjectCall::CheckCanaries(asked) => canary::check(&mut facts.canaries, rules, *asked, now),
         SubjectCall::AdvancePeppers => peppers::advance(&mut facts.peppers, keys),
     }
 }

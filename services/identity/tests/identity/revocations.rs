@@ -204,7 +204,10 @@ fn a_client_refuses_a_server_by_its_authoritys_list_and_knows_why() {
     assert_eq!(lists.of_gateway(), None);
     let path = lists.path("gateway");
     for (list, fault) in [
-        (gateway.authority.list_until(&[], (2026, 1, 1)), CrlFault::Stale),
+        (
+            gateway.authority.list_until(&[], (2026, 1, 1)),
+            CrlFault::Stale,
+        ),
         (Authority::new().list(&[]), CrlFault::Foreign),
         (b"not a list".to_vec(), CrlFault::Malformed),
     ] {

@@ -26,15 +26,18 @@ use tempfile::TempDir;
 
 pub(crate) const AGENCY: AgencyId = AgencyId::new([0xa9; 16]);
 pub(crate) const ORIGIN: &str = "toy.example/log";
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "marks",
-    "CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
-     CREATE TABLE marks (
-         case_id BLOB NOT NULL,
-         parent  INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED,
-         word    TEXT NOT NULL CHECK (word <> 'unwritable')
-     ) STRICT;",
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "marks",
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
+         CREATE TABLE marks (
+             case_id BLOB NOT NULL,
+             parent  INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED,
+             word    TEXT NOT NULL CHECK (word <> 'unwritable')
+         ) STRICT;",
+    ),
+    amanat_journal::ENTRY_TIMES,
+];
 
 /// One verb: mark a case, or look at its marks.
 #[derive(Clone)]
