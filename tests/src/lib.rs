@@ -15,10 +15,12 @@ pub mod forge;
 pub mod load;
 pub mod markers;
 pub mod needles;
+pub mod oprf;
 pub mod party;
 pub mod rogue;
 pub mod sharing;
 pub mod story;
+pub mod tables;
 
 use std::{
     fs::{self, File},

@@ -139,6 +139,9 @@ async fn the_log_is_listed_by_filter_and_each_entry_proves_itself() {
     assert_eq!(list(POLICE, &["--limit", "1"]).len(), 1);
     let released = list(POLICE, &["--log", "custodian", "--action", "RELEASE_KEYS"]);
     assert_eq!(released.len(), 1);
+    let asked = &["--log", "custodian", "--action", "EVALUATE_IDENTIFIERS"];
+    assert_eq!(list("oversight", asked)[0]["count"], 3);
+    assert_eq!(put[1]["count"], Value::Null);
     let last = put[1]["audit_index"].as_u64().unwrap();
     let after = list(
         "oversight",

@@ -9,7 +9,7 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use amanat_connector::Server;
 use amanat_ledger::body;
@@ -17,7 +17,7 @@ use amanat_schema::{
     ConsentId, RecordId, Time,
     audit::Action,
     policy::{BasisKind, Decision, Purpose, ReferralState},
-    statement::Consent,
+    statement::{Consent, Envelope},
 };
 use amanat_tests::{
     Running,
@@ -26,6 +26,7 @@ use amanat_tests::{
         Stage, alarms, an_hour_passes, on_consent,
     },
     party::{Party, ask, id, now, reason},
+    pause,
     rogue::Forged,
     story::{
         HOUR, NGO, PERMITTED, POLICE, SHELTER, Sealed, Story, activate, consent, record_consent,
@@ -159,6 +160,7 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
             forged.body.set_action(Action::ListVersions);
         })
         .await;
+    // It has just started, and what was in use before that it does not know.
     stage
         .refuses_entry("another directory", denied, Quiet, |forged| {
             forged.body.directory_sha256 = vec![9; 32];
@@ -185,6 +187,52 @@ async fn an_entry_that_the_custodian_would_not_have_written_releases_no_key() {
         .await;
 
     stage.is_released().await;
+    stage.ends_in_discovery(honest).await;
+}
+
+#[tokio::test]
+async fn only_the_directory_of_a_moment_ago_is_refused_without_an_alarm() {
+    let running = running();
+    let story = Story::tell(&running).await;
+    let stage = Stage::set(running, story).await;
+    let honest = stage.rogue.size();
+    stage.running.exchange.publish(now(), |_| {}).unwrap();
+    let log = || fs::read_to_string(&stage.running.custodian.log).unwrap();
+    for _ in 0..1200 {
+        if log().contains("version=2") {
+            break;
+        }
+        pause().await;
+    }
+    let published = fs::read(&stage.running.exchange.directory).unwrap();
+    let published = Envelope::decode(published.as_slice()).unwrap();
+    let newest = amanat_seal::sha256(&published.payload);
+
+    stage
+        .refuses_entry("the directory before", "LEDGER_BEHIND", Quiet, |_| {})
+        .await;
+    stage
+        .refuses_entry(
+            "a directory never seen",
+            "ACCESS_DENIED",
+            Raised,
+            |forged| {
+                forged.body.directory_sha256 = vec![9; 32];
+            },
+        )
+        .await;
+    stage
+        .refuses_entry(
+            "another table under the directory before",
+            "ACCESS_DENIED",
+            Raised,
+            |forged| forged.body.table_sha256 = vec![9; 32],
+        )
+        .await;
+    let (receipt, officer) = stage.forge(|forged| forged.body.directory_sha256 = newest.to_vec());
+    let by_the_newest = ask(receipt, officer, stage.referral());
+    let token = stage.shelter.token();
+    stage.shelter.release(&token, by_the_newest).await.unwrap();
     stage.ends_in_discovery(honest).await;
 }
 

@@ -20,7 +20,7 @@ use std::{
 use amanat::development::{self, Blueprint};
 use amanat_connector::{Acting, Connector, ConsentFile, EntryQuery, Profile, ReadRequest, Server};
 use amanat_schema::{
-    AgencyId, CaseId, RecordId,
+    AgencyId, CaseId, RecordId, case_file,
     catalogue::{self, FIELDS},
     policy::Purpose,
     record::SealedFields,
@@ -75,6 +75,16 @@ impl Worked {
                     personal.add(&text, text.as_bytes());
                     personal.add(&text, text.trim_start_matches('+').as_bytes());
                 }
+            }
+        }
+
+        for file in [sharing::file("police-case"), markers::every_leaf()] {
+            let file = case_file::parse(&file).map_err(|_| "valid").unwrap();
+            let identifiers = file.identifiers();
+            assert!(!identifiers.is_empty());
+            for identifier in identifiers {
+                let name = format!("canonical {}", identifier.kind().as_str_name());
+                personal.add(&name, identifier.canonical().as_bytes());
             }
         }
 

@@ -288,6 +288,33 @@ async fn a_filter_that_nobody_understands_is_refused_and_not_taken_for_any() {
 }
 
 #[tokio::test]
+async fn an_agency_that_asks_for_anothers_entries_is_listed_none_and_not_its_own() {
+    let running = running();
+    story::submit(&running).await;
+    let agencies = &running.exchange.agencies;
+    let (ours, theirs) = (agencies[POLICE].id, agencies[SHELTER].id);
+    let police = Party::open(&running, POLICE);
+    let token = police.token();
+    for server in [Server::Gateway, Server::Custodian] {
+        for (agency, own) in [
+            (Vec::new(), true),
+            (ours.to_vec(), true),
+            (theirs.to_vec(), false),
+        ] {
+            let request = ListEntriesRequest {
+                agency_id: agency,
+                ..ListEntriesRequest::default()
+            };
+            let mut audit = police.audit(server);
+            let answer = audit.list_entries(asked(request, &token)).await.unwrap();
+            let answer = answer.into_inner();
+            assert_ne!(answer.entries.is_empty(), own);
+            assert_eq!(answer.next_page_token, "");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_referral_that_closes_between_two_pages_takes_its_records_off_the_second() {
     let running = running();
     let case = story::submit(&running).await.case;

@@ -58,6 +58,13 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     assert_eq!(kept.len(), 2);
     assert_nothing_of_the_case_is_readable(&running.exchange.agencies[POLICE].folder);
 
+    let waits = waiting[0]["job"].to_string();
+    let told = running.tell(POLICE, &["outbox", "drop", &waits]);
+    assert!(
+        told.code == 1 && told.err.contains("waits; only what a server refused"),
+        "{}",
+        told.err
+    );
     for _ in 0..3 {
         let told = running.tell(POLICE, &["outbox", "deliver"]);
         assert_eq!(told.code, 1, "nothing was delivered");
@@ -73,7 +80,9 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     running.custodian.start();
     let told = running.tell(POLICE, &["outbox", "deliver"]);
     assert_eq!(told.code, 0, "{}", told.err);
-    assert!(told.out.contains("delivered"), "{}", told.out);
+    for word in ["delivered", "pseudonym ", "no other case of this agency"] {
+        assert!(told.out.contains(word), "{}", told.out);
+    }
     let told = running.tell(POLICE, &["outbox", "deliver"]);
     assert_eq!((told.code, told.out.as_str()), (0, "nothing waits\n"));
 
@@ -216,7 +225,22 @@ async fn a_refused_job_leaves_the_queue_with_its_reason_and_holds_up_nothing() {
         (0, "nothing waits\n"),
         "it is not tried again"
     );
+    drop_it(&running, listed[0]["job"].as_i64().unwrap()).await;
     running.verify().await;
+}
+
+/// What was refused is dropped by its number, once, and nothing else is.
+async fn drop_it(running: &Running, job: i64) {
+    let drop = |job: i64| running.tell(POLICE, &["outbox", "drop", &job.to_string()]);
+    for other in [job + 1, job + 1000, -1] {
+        assert_ne!(drop(other).code, 0, "it was not refused");
+    }
+    assert_eq!(Kept::of(running, POLICE).await.len(), 1);
+    assert_eq!(drop(job).code, 0);
+    assert_eq!(running.tell_json(POLICE, &["outbox", "list"]), json!([]));
+    assert!(Kept::of(running, POLICE).await.is_empty(), "it is gone");
+    let told = drop(job);
+    assert!(told.code == 1 && told.err.contains("was refused"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

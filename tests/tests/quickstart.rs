@@ -9,6 +9,7 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader, Read as _},
     net::TcpStream,
@@ -16,16 +17,19 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use amanat_tests::cli::Told;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const AGENCIES: [&str; 6] = [
+const AGENCIES: [&str; 8] = [
     "police-lahore",
     "fia-ahtc-lahore",
     "prosecution-lahore",
     "darul-aman-lahore",
     "ngo-shelter",
+    "police-karachi",
+    "prosecution-karachi",
     "oversight",
 ];
 
@@ -148,23 +152,43 @@ fn succeeds(tour: &Path, command: &str) {
     assert!(!ran.stdout.is_empty(), "{command} says something");
 }
 
-#[test]
-fn every_line_for_a_program_is_one_object_and_the_last_is_the_verification() {
-    let played = quickstart(&["--exit", "--json"]).output().unwrap();
-    assert_eq!(played.status.code(), Some(0), "{}", text(&played.stderr));
-    let mut lines: Vec<Value> = text(&played.stdout)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-
+/// Plays scenarios to their end; the lines for a program, all in order, without the verification.
+fn played(scenario: &str) -> Vec<Value> {
+    let ran = quickstart(&["--scenario", scenario, "--exit", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    let mut lines = objects(text(&ran.stdout));
     let verified = lines.pop().unwrap();
-    assert_eq!(verified["verified"], true);
-    let root = verified["root"].as_str().unwrap();
-    assert_eq!(hex::decode(root).unwrap().len(), 32);
+    are_in_order(&lines, &verified);
+    lines
+}
 
-    let mut next_index = 0;
-    for (step, line) in (1_u64..).zip(&lines) {
+/// What was printed, an object a line.
+fn objects(printed: &str) -> Vec<Value> {
+    let lines = printed.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
         assert!(line.is_object(), "{line}");
+        line
+    });
+    lines.collect()
+}
+
+fn are_in_order(lines: &[Value], verified: &Value) {
+    assert_eq!(verified["verified"], true);
+    for (key, log) in [
+        ("audit_index", verified),
+        ("custodian_audit_index", &verified["custodian"]),
+    ] {
+        let root = log["root"].as_str().unwrap();
+        assert_eq!(hex::decode(root).unwrap().len(), 32);
+        // Some acts are recorded at one server only.
+        let recorded = lines.iter().filter(|line| !line[key].is_null());
+        let indexes: Vec<_> = recorded.map(|line| line[key].as_u64().unwrap()).collect();
+        assert!(indexes.is_sorted_by(|before, after| before < after));
+        assert!(indexes.last().unwrap() < &log["entries"].as_u64().unwrap());
+    }
+    for (step, line) in (1_u64..).zip(lines) {
         assert_eq!(line["step"], step);
         assert!(
             AGENCIES.contains(&line["agency"].as_str().unwrap()),
@@ -182,26 +206,34 @@ fn every_line_for_a_program_is_one_object_and_the_last_is_the_verification() {
             "DENY" => assert!(released.is_empty(), "{line}"),
             other => panic!("{other}"),
         }
-        let index = line["audit_index"].as_u64().unwrap();
-        assert!(index >= next_index, "{line}");
-        next_index = index + 1;
     }
-    assert!(verified["entries"].as_u64().unwrap() >= next_index);
+}
+
+/// An agency's lines of one kind.
+fn acts<'a>(lines: &'a [Value], agency: &str, action: &str) -> Vec<&'a Value> {
+    let of = |line: &&Value| line["agency"] == agency && line["action"] == action;
+    lines.iter().filter(of).collect()
 }
 
 #[test]
-fn the_play_shows_what_each_agency_gets_and_never_gets() {
-    let played = quickstart(&["--exit", "--json"]).output().unwrap();
-    let lines = text(&played.stdout).lines();
-    let lines: Vec<Value> = lines
-        .map(|line| serde_json::from_str(line).unwrap())
+fn all_scenarios_play_one_after_the_other_and_each_makes_its_point() {
+    let lines = played("all");
+    let scenarios: Vec<_> = lines
+        .chunk_by(|a, b| a["scenario"] == b["scenario"])
         .collect();
-    let reads = |agency: &str| {
-        lines
-            .iter()
-            .filter(move |line| line["agency"] == agency && line["action"] == "READ_RECORD")
-            .collect::<Vec<_>>()
+    let [servitude, prosecution, walker] = scenarios[..] else {
+        panic!("{} scenarios", scenarios.len());
     };
+    for (number, lines) in [(1, servitude), (5, prosecution), (6, walker)] {
+        assert_eq!(lines[0]["scenario"], number);
+    }
+    each_agency_gets_its_part(servitude);
+    health_closes_in_mid_file(prosecution);
+    the_walk_is_stopped_and_seen(walker);
+}
+
+fn each_agency_gets_its_part(lines: &[Value]) {
+    let reads = |agency| acts(lines, agency, "READ_RECORD");
     let got = |agency, path: &str| {
         let reads = reads(agency);
         let mut paths = reads
@@ -224,6 +256,106 @@ fn the_play_shows_what_each_agency_gets_and_never_gets() {
     let withheld = &last["withheld"][0];
     assert_eq!(withheld["path"], "trafficking.narrative");
     assert_eq!(withheld["reason"], "CONSENT_NOT_IN_FORCE");
+}
+
+/// The prosecutor's second read has all that the first had, but what she no longer consents to.
+fn health_closes_in_mid_file(lines: &[Value]) {
+    const HEALTH: &str = "needs.disability";
+    let reads = acts(lines, "prosecution-karachi", "READ_RECORD");
+    let [first, second] = reads[..] else {
+        panic!("{} reads", reads.len());
+    };
+    let withdrawn = acts(lines, "police-karachi", "WITHDRAW_CONSENT");
+    let between = first["step"].as_u64()..second["step"].as_u64();
+    assert!(between.contains(&withdrawn[0]["step"].as_u64()));
+
+    assert_eq!(first["withheld"], json!([]));
+    let mut rest = first["released"].as_array().unwrap().clone();
+    rest.retain(|path| path != HEALTH);
+    assert!(rest.len() < first["released"].as_array().unwrap().len());
+    assert!(rest.len() >= 3, "{first}");
+    assert_eq!(second["released"], Value::from(rest));
+    let withheld = json!([{ "path": HEALTH, "reason": "CONSENT_NOT_IN_FORCE" }]);
+    assert_eq!(second["withheld"], withheld);
+    assert_eq!([first, second].map(|read| &read["decision"]), ["ALLOW"; 2]);
+}
+
+/// The officer asks until he is refused; then oversight looks.
+fn the_walk_is_stopped_and_seen(lines: &[Value]) {
+    let mut acts: Vec<_> = lines
+        .iter()
+        .map(|line| ["agency", "action", "decision"].map(|key| line[key].as_str().unwrap()))
+        .collect();
+    // Two officers of oversight plant it.
+    acts.dedup();
+    let expected = [
+        ["oversight", "PLANT_CANARY", "ALLOW"],
+        ["darul-aman-lahore", "FIND_SUBJECT", "ALLOW"],
+        ["police-lahore", "FIND_SUBJECT", "ALLOW"],
+        ["police-lahore", "EVALUATE_IDENTIFIERS", "DENY"],
+        ["oversight", "LIST_CANARY_HITS", "ALLOW"],
+        ["oversight", "LIST_EVALUATIONS", "ALLOW"],
+    ];
+    assert_eq!(acts, expected);
+}
+
+#[test]
+fn a_consent_withdrawn_between_two_reads_closes_its_fields_and_no_others() {
+    let lines = played("5");
+    assert!(lines.iter().all(|line| line["scenario"] == 5));
+    health_closes_in_mid_file(&lines);
+}
+
+#[test]
+fn the_officer_who_walked_is_found_by_oversight_in_what_both_servers_kept() {
+    let mut stage = Stage::start(&["--scenario", "6", "--json"]);
+    let mut lines = objects(&stage.read_until("tour.env"));
+    lines.pop();
+    let verified = lines.pop().unwrap();
+    are_in_order(&lines, &verified);
+    assert!(lines.iter().all(|line| line["scenario"] == 6));
+    the_walk_is_stopped_and_seen(&lines);
+
+    let oversight = stage.own_folder().join("agencies/oversight");
+    let ask = |arguments: &[&str]| -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amanat"));
+        command.arg("--profile").arg(&oversight).arg("--json");
+        let told = Told::by(command.args(arguments));
+        assert_eq!(told.code, 0, "{}", told.err);
+        serde_json::from_str(&told.out).unwrap()
+    };
+    let refused = ask(&["audit", "list", "--log", "custodian", "--decision", "DENY"]);
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["reason"], "QUOTA_EXCEEDED");
+    assert_eq!(refused[0]["agency"], "police-lahore");
+    assert_eq!(
+        refused[0]["audit_index"],
+        lines[lines.len() - 3]["custodian_audit_index"]
+    );
+    let alarms = ask(&["audit", "list", "--action", "ALARM"]);
+    assert_eq!(alarms.len(), 1);
+    assert_eq!(
+        alarms[0]["audit_index"],
+        lines[lines.len() - 2]["audit_index"]
+    );
+    assert_eq!(
+        alarms[0]["agency"], "-",
+        "the agency does not find it among its own"
+    );
+    let hits = ask(&["oversight", "hits"]);
+    assert_eq!(
+        (hits.len(), &hits[0]["agency"]),
+        (1, &json!("police-lahore"))
+    );
+    let mut unused = ask(&["oversight", "evaluations", "--running"]);
+    unused.retain(|row| row["agency"] == "police-lahore");
+    let counts: u64 = unused
+        .iter()
+        .map(|row| row["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!(counts, 60, "as many as the budget of a day");
+    let officers: BTreeSet<_> = unused.iter().map(|row| row["officer"].as_str()).collect();
+    assert_eq!(officers.len(), 1);
 }
 
 #[test]

@@ -271,6 +271,18 @@ async fn a_rejected_referral_is_taken_up_by_a_new_one_and_stays_as_it_was() {
 
     let told = running.tell_json(POLICE, &["refer", "resubmit", first, "--to", NGO]);
     let second = told["referral"].as_str().unwrap();
+    let told = running.tell(POLICE, &["refer", "resubmit", first, "--to", NGO]);
+    let still = format!("still open: {second}");
+    assert!(
+        told.code == 0 && told.out.contains(&still),
+        "{}",
+        told.shown()
+    );
+    let listed = running.tell(POLICE, &["refer", "list", "--sent"]).out;
+    assert_eq!(listed.matches(&format!("takes up {first}")).count(), 2);
+    let told = running.tell(POLICE, &["case", "history", &case]);
+    let link = format!("taking up referral {first}");
+    assert!(told.out.contains(&link), "{}", told.out);
     for step in [
         &["refer", "acknowledge", second][..],
         &["refer", "accept", second],

@@ -15,9 +15,11 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use amanat_connector::Server;
+use amanat_identity::Officer;
 use amanat_schema::{
     CaseId,
     audit::{Entry, GetEntryRequest, ListEntriesRequest},
@@ -27,9 +29,11 @@ use amanat_schema::{
     record::PutRecordRequest,
     referral::{SubmitReferralRequest, TransitionReferralRequest},
     statement::{Consent, RecordHeader, Referral, ReferralTransition, Statement, Withdrawal},
+    subject::{EvaluationReason, IdentifierDomain},
 };
 use amanat_tests::{
     Running,
+    oprf::{blind, evaluation, phone},
     party::{Party, asked, channel, id, reason},
     story::{OVERSIGHT, POLICE, SHELTER},
 };
@@ -44,7 +48,10 @@ use tonic::{
     codegen::http::uri::PathAndQuery,
     transport::{Channel, Identity},
 };
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 const LEGEND: &str = "\
 # Every call at both servers, asked by an officer of the police with one right alone, by an auditor of the
@@ -67,6 +74,25 @@ const PUBLIC: [&str; 6] = [
     "DirectoryService/GetDirectory",
     "KeyService/GetObservedHead",
 ];
+
+/// Who may have a point evaluated, for INTAKE, SEARCH and CANARY. The one whose budget is spent is told so
+/// only where he might ask at all.
+const EVALUATIONS: [(&str, [&str; 3]); 11] = [
+    ("no token", ["credential"; 3]),
+    ("CASE_WORKER", ["ok", "ok", "denied"]),
+    ("ACCEPTER", ["denied"; 3]),
+    ("SUPERVISOR", ["denied"; 3]),
+    ("BREAK_GLASS", ["denied"; 3]),
+    ("EVIDENCE", ["denied"; 3]),
+    ("AUDITOR", ["denied"; 3]),
+    ("oversight", ["denied", "denied", "ok"]),
+    ("custodian", ["credential"; 3]),
+    ("oversight's worker", ["denied"; 3]),
+    ("spent", ["quota", "quota", "denied"]),
+];
+const EVALUATE: &str = "/amanat.subject.v1.OprfService/EvaluateIdentifiers";
+/// An officer's budget of the day, in the development configuration.
+const BUDGET: usize = 60;
 
 /// A call, as `proto/` names it.
 struct Rpc {
@@ -124,6 +150,57 @@ async fn every_call_is_open_to_exactly_the_rights_that_the_table_lists() {
     }
     assert_eq!(open, PUBLIC.map(str::to_owned).into());
     is_golden(&table);
+    running.verify().await;
+}
+
+#[tokio::test]
+async fn identifiers_are_evaluated_for_whoever_may_ask_so_and_until_his_budget_is_spent() {
+    let running = Running::start(env!("CARGO_BIN_EXE_amanat"), "info");
+    let mut askers = askers(&running);
+    for (name, agency, right) in [
+        ("oversight's worker", OVERSIGHT, Right::CaseWorker),
+        ("spent", POLICE, Right::CaseWorker),
+    ] {
+        let signer = Party::open(&running, agency);
+        let officer = Officer {
+            rights: [right].into(),
+            ..signer.colleague()
+        };
+        askers.push(Asker {
+            name,
+            channels: [Server::Gateway, Server::Custodian].map(|server| signer.channel(server)),
+            token: Some(signer.token_of(&officer)),
+            signer,
+        });
+    }
+    let ask = async |asker: &Asker, reason, points: &[[u8; 32]]| {
+        let request = evaluation(IdentifierDomain::Victim, reason, points);
+        call(&asker.channels[1], EVALUATE, asker, request.encode_to_vec()).await
+    };
+    let point = blind(IdentifierDomain::Victim, &[&phone("+923000000117")]).elements()[0];
+
+    // When one is left, two do not fit, and are not counted.
+    let spent = askers.last().unwrap();
+    let first = EvaluationReason::Search;
+    assert_eq!(ask(spent, first, &vec![point; BUDGET - 1]).await, "ok");
+    assert_eq!(ask(spent, first, &[point; 2]).await, "quota");
+    assert_eq!(ask(spent, first, &[point]).await, "ok");
+
+    let reasons = [
+        EvaluationReason::Intake,
+        EvaluationReason::Search,
+        EvaluationReason::Canary,
+    ];
+    for (asker, (name, expected)) in askers.iter().zip(EVALUATIONS) {
+        assert_eq!(asker.name, name);
+        for (reason, expected) in reasons.into_iter().zip(expected) {
+            assert_eq!(
+                ask(asker, reason, &[point]).await,
+                expected,
+                "{name}, {reason:?}"
+            );
+        }
+    }
     running.verify().await;
 }
 
@@ -303,9 +380,18 @@ fn word(status: &Status) -> String {
         (Some("FIELD_INVALID"), Code::InvalidArgument) => "invalid".to_owned(),
         (Some("ACCESS_DENIED"), Code::PermissionDenied) => "denied".to_owned(),
         (Some("CREDENTIAL_INVALID"), Code::Unauthenticated) => "credential".to_owned(),
+        (Some("QUOTA_EXCEEDED"), Code::ResourceExhausted) if is_of_today(&details) => {
+            "quota".to_owned()
+        }
         (None, Code::Unimplemented) => "-".to_owned(),
         other => format!("{other:?}"),
     }
+}
+
+/// Whether it says to come back within a day.
+fn is_of_today(details: &ErrorDetails) -> bool {
+    let retry = details.retry_info().and_then(|retry| retry.retry_delay);
+    retry.is_some_and(|delay| (SECOND..=DAY).contains(&delay))
 }
 
 /// Every call that the files of `proto/` declare, in their order.

@@ -28,7 +28,7 @@ use amanat_tests::{
     attack::alarms,
     party::{Party, asked, honest_ask, now, reason},
     pause,
-    story::{self, HOUR, PERMITTED, POLICE, SHELTER},
+    story::{self, HOUR, NGO, PERMITTED, POLICE, SHELTER},
 };
 use tonic_types::StatusExt as _;
 
@@ -269,8 +269,21 @@ async fn one_registrar_suspends_an_agency_and_then_one_of_its_keys() {
         .unwrap();
     until_told(&police, Told::Refused).await;
     is_served(&shelter).await;
+    // A file that is gone lifts nothing; a directory that two registrars signed does.
     fs::remove_file(whole).unwrap();
+    exchange
+        .publish_list(Certifier::Agency(SHELTER), &[], now(), now() - HOUR)
+        .unwrap();
+    until_told(&shelter, Told::Refused).await;
+    for server in SERVERS {
+        assert_ne!(call(&police, server).await, Told::Served);
+    }
+    exchange
+        .publish_list(Certifier::Agency(SHELTER), &[], now(), now() + DAY)
+        .unwrap();
+    exchange.publish(now() - HOUR, |_| {}).unwrap();
     until_told(&police, Told::Served).await;
+    until_told(&shelter, Told::Served).await;
 
     let recipient = shelter.agency;
     let consent = || {
@@ -314,6 +327,34 @@ async fn one_registrar_suspends_an_agency_and_then_one_of_its_keys() {
             .await
             .unwrap();
     }
+    running.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_does_not_count_keeps_out_no_revocation_and_no_suspension() {
+    let running = running();
+    let exchange = &running.exchange;
+    let [police, shelter, ngo] = [POLICE, SHELTER, NGO].map(|name| Party::open(&running, name));
+    for party in [&police, &shelter, &ngo] {
+        is_served(party).await;
+    }
+    let in_force = fs::read(&exchange.directory).unwrap();
+
+    // Staged for tomorrow.
+    exchange.publish(now() + DAY, |_| {}).unwrap();
+    until_logged(&running, "the directory is not in force before ").await;
+    exchange.revoke(Certifier::Agency(POLICE), now()).unwrap();
+    until_told(&police, Told::Refused).await;
+
+    is_served(&ngo).await;
+    exchange
+        .suspend(Registrar::One, shelter.agency, None, now())
+        .unwrap();
+    fs::write(&exchange.directory, [0xff; 40]).unwrap();
+    until_logged(&running, "is not a signed directory; fetch it again").await;
+    until_told(&shelter, Told::Refused).await;
+    is_served(&ngo).await;
+    fs::write(&exchange.directory, in_force).unwrap();
     running.verify().await;
 }
 

@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use amanat_connector::{Acting, Connector, ConnectorError, Profile, ReadRequest};
+use amanat_connector::{Acting, Connector, ConnectorError, Profile, ReadRequest, SamePerson};
 use amanat_schema::{
     CaseId, RecordId,
     case_file::{self, CaseFile},
@@ -134,13 +134,17 @@ async fn the_second_of_two_corrections_made_at_once_is_told_to_look_again() {
     // Both correct version 1, and neither reaches the custodian.
     running.custodian.stop();
     let file = running.write(&corrected("Nur"));
-    let told = running.tell(POLICE, &["case", "correct", &record, &file]);
+    let correct = ["case", "correct", &record, &file, "--person-checked"];
+    let told = running.tell(POLICE, &correct);
     assert!(
         told.code == 1 && told.err.contains("version 2"),
         "{}",
         told.err
     );
-    let waits = other.correct_case(id, parsed("Nour")).await.unwrap();
+    let waits = other
+        .correct_case(id, parsed("Nour"), SamePerson::Compare)
+        .await
+        .unwrap();
     assert_eq!(waits.version, 2);
     // A third on top of one that waits is refused at once: it could only lose.
     let told = running.tell(POLICE, &["case", "correct", &record, &file]);
@@ -163,7 +167,10 @@ async fn the_second_of_two_corrections_made_at_once_is_told_to_look_again() {
     assert_eq!(other.refused().await.unwrap().len(), 1);
 
     // Having looked, it goes on top of what came first.
-    let again = other.correct_case(id, parsed("Nour")).await.unwrap();
+    let again = other
+        .correct_case(id, parsed("Nour"), SamePerson::Compare)
+        .await
+        .unwrap();
     assert_eq!(again.delivered().unwrap().version, 3);
     let own = [
         "case",
@@ -189,10 +196,14 @@ async fn only_its_source_corrects_a_record() {
     grant(&running, &case, &json!({ "paths": ["needs.needs"] }));
     share(&running, &case, "needs.needs");
     let file = running.write(&corrected("Nur"));
-    for agency in [SHELTER, NGO] {
+    for (agency, why) in [
+        (SHELTER, "only police-lahore corrects it"),
+        (NGO, "put no such record"),
+    ] {
         let told = running.tell(agency, &["case", "correct", &record, &file]);
         assert_eq!(told.code, 1);
-        assert!(told.err.contains("put no such record"), "{}", told.err);
+        assert!(told.err.contains(why), "{}", told.err);
+        assert!(!told.err.contains("--help"), "{}", told.err);
     }
     let police = running.connector(POLICE).await;
     assert_eq!(police.list_versions(None).await.unwrap().len(), 1);
@@ -204,7 +215,8 @@ async fn a_correction_handed_in_while_the_custodian_is_away_is_readable_once_it_
     let (case, record) = submit(&running);
     running.custodian.stop();
     let file = running.write(&corrected("Nur"));
-    let told = running.tell(POLICE, &["case", "correct", &record, &file]);
+    let correct = ["case", "correct", &record, &file, "--person-checked"];
+    let told = running.tell(POLICE, &correct);
     assert_eq!(told.code, 1);
     for word in [
         case.as_str(),
@@ -344,7 +356,7 @@ async fn a_gateway_that_hides_a_correction_is_not_believed() {
         record.parse::<RecordId>().unwrap(),
     );
     police
-        .correct_case(record, parsed("Nur"))
+        .correct_case(record, parsed("Nur"), SamePerson::Compare)
         .await
         .unwrap()
         .delivered()
@@ -353,7 +365,9 @@ async fn a_gateway_that_hides_a_correction_is_not_believed() {
     forget_corrections(&running.exchange.gateway.folder).await;
     running.gateway.start();
 
-    let told = police.correct_case(record, parsed("Nur")).await;
+    let told = police
+        .correct_case(record, parsed("Nur"), SamePerson::Compare)
+        .await;
     assert!(
         matches!(told, Err(ConnectorError::Untrustworthy { .. })),
         "it would follow a version that is not the newest"

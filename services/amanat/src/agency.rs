@@ -6,9 +6,11 @@ mod case;
 mod codes;
 mod consent;
 mod history;
+mod outbox;
 mod oversight;
 mod refer;
 mod subject;
+mod submitted;
 
 use std::{
     fs, io,
@@ -19,6 +21,7 @@ use amanat_connector::{Acting, Connector, ConnectorError, Delivery, IdentifierFi
 use amanat_schema::CaseId;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 pub(crate) use codes::{purpose_name, withheld_name};
 
@@ -61,9 +64,9 @@ pub(crate) enum Verb {
     /// Officer tokens
     #[command(subcommand)]
     Token(TokenVerb),
-    /// What was handed in and is not delivered yet
+    /// What was handed in and is not delivered, or was refused
     #[command(subcommand)]
-    Outbox(OutboxVerb),
+    Outbox(outbox::Verb),
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,16 +74,6 @@ pub(crate) enum TokenVerb {
     /// Issues a token for 15 minutes with the profile's development issuer
     #[command(after_help = "Example:\n  amanat --profile DIR token issue --officer default")]
     Issue,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum OutboxVerb {
-    /// Lists what waits, and what a server refused
-    #[command(after_help = "Example:\n  amanat --profile DIR outbox list")]
-    List,
-    /// Delivers what waits; ends with exit code 1 if something still waits or was refused
-    #[command(after_help = "Example:\n  amanat --profile DIR outbox deliver")]
-    Deliver,
 }
 
 /// Opens the profile and does what was asked.
@@ -97,8 +90,7 @@ pub(crate) async fn run(verb: Verb, acting: As) -> Result<Report, CommandError> 
             let token = connector.token()?;
             Ok(Report::new(token.clone(), json!({ "token": token })))
         }
-        Verb::Outbox(OutboxVerb::List) => list_outbox(&connector).await,
-        Verb::Outbox(OutboxVerb::Deliver) => deliver_outbox(&connector).await,
+        Verb::Outbox(verb) => outbox::run(verb, &connector).await,
     }
 }
 
@@ -115,61 +107,6 @@ async fn open(acting: As) -> Result<Connector, CommandError> {
         ),
     };
     Ok(Connector::open(profile, officer, system_clock()).await?)
-}
-
-async fn list_outbox(connector: &Connector) -> Result<Report, CommandError> {
-    let waiting = connector.pending().await?.into_iter().map(|job| {
-        Report::new(
-            format!(
-                "{:>6}  {}  {}  {} answered",
-                job.seq, job.kind, job.subject, job.progress
-            ),
-            json!({
-                "job": job.seq, "kind": job.kind, "subject": job.subject, "answered": job.progress,
-            }),
-        )
-    });
-    let refused = connector.refused().await?.into_iter().map(|job| {
-        Report::new(
-            format!(
-                "{:>6}  {}  {}  refused: {}",
-                job.seq, job.kind, job.subject, job.reason
-            ),
-            json!({
-                "job": job.seq, "kind": job.kind, "subject": job.subject, "refused": job.reason,
-            }),
-        )
-    });
-    Ok(Report::list(
-        waiting.chain(refused).collect(),
-        "nothing waits",
-    ))
-}
-
-async fn deliver_outbox(connector: &Connector) -> Result<Report, CommandError> {
-    let mut failed = false;
-    let mut reports = Vec::new();
-    for (job, outcome) in connector.deliver_pending().await? {
-        failed |= outcome.is_err();
-        let state = match &outcome {
-            Ok(_) => "delivered".to_owned(),
-            Err(error) => format!("{}: {error}; {}", error.reason(), error.next_step()),
-        };
-        let reason = outcome.as_ref().err().map(ConnectorError::reason);
-        reports.push(Report::new(
-            format!("{:>6}  {}  {}  {state}", job.seq, job.kind, job.subject),
-            json!({
-                "job": job.seq, "kind": job.kind, "subject": job.subject,
-                "delivered": outcome.is_ok(), "reason": reason,
-            }),
-        ));
-    }
-    let report = Report::list(reports, "nothing waits");
-    if failed {
-        Err(CommandError::Undelivered(Box::new(report)))
-    } else {
-        Ok(report)
-    }
 }
 
 /// The entries that a delivery made, as every report shows them.
@@ -189,13 +126,21 @@ pub(crate) fn entries(delivery: &Delivery) -> (String, serde_json::Value) {
 }
 
 /// This agency's other cases of a person, as every report shows them.
-pub(crate) fn own_cases(cases: &[CaseId]) -> String {
+pub(crate) fn own_cases(cases: &[CaseId], by_phone_alone: bool) -> String {
     if cases.is_empty() {
-        "no other case of this agency is known here to be hers".to_owned()
-    } else {
-        let cases: Vec<_> = cases.iter().map(CaseId::to_string).collect();
-        format!("also in this agency's case {}", cases.join(", "))
+        return "no other case of this agency is known here to be hers".to_owned();
     }
+    let doubt = if by_phone_alone {
+        "; by a phone alone: it may be another person's"
+    } else {
+        ""
+    };
+    format!("also in this agency's case {}{doubt}", joined(cases))
+}
+
+fn joined(cases: &[CaseId]) -> String {
+    let cases: Vec<_> = cases.iter().map(CaseId::to_string).collect();
+    cases.join(", ")
 }
 
 /// A person's identifiers, from a file or, for `-`, from standard input.
@@ -205,6 +150,7 @@ fn identifier_file(path: &Path) -> Result<IdentifierFile, CommandError> {
     } else {
         fs::read_to_string(path)
     };
+    let text = text.map(Zeroizing::new);
     let text = text.map_err(|source| CommandError::File {
         path: path.to_owned(),
         source,

@@ -3,9 +3,10 @@
 use std::{io, path::PathBuf};
 
 use amanat_connector::ConnectorError;
+use amanat_schema::Time;
 use serde_json::{Value, json};
 
-use crate::{output::Report, quickstart::QuickstartError, serve::ServerError};
+use crate::{clock::system_clock, output::Report, quickstart::QuickstartError, serve::ServerError};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -47,24 +48,36 @@ impl CommandError {
     }
 }
 
+/// What happened, beside its reason, and from when the same works again if the budget of a day is used up.
+pub(crate) fn in_words(error: &ConnectorError) -> String {
+    let message = error.message();
+    match works_from(error) {
+        Some(from) => format!("{message}; it works again from {from}"),
+        None => message,
+    }
+}
+
+/// Other refusals pass within moments, or the server cannot tell.
+fn works_from(error: &ConnectorError) -> Option<Time> {
+    let refusal = error.refusal()?;
+    let spent = refusal.reason == "QUOTA_EXCEEDED";
+    let after = refusal.retry_after.filter(|_| spent)?;
+    Some(system_clock()() + after)
+}
+
 fn connector(error: &ConnectorError) -> Report {
     let (reason, next) = (error.reason(), error.next_step());
-    let refusal = if let ConnectorError::Refused(refusal) = error {
-        Some(refusal)
-    } else {
-        None
-    };
+    let refusal = error.refusal();
     let violations = match (error, refusal) {
         (ConnectorError::Invalid(violations), _) => violations.as_slice(),
         (_, Some(refusal)) => refusal.violations.as_slice(),
         (_, None) => &[],
     };
-    let message = match (violations, refusal) {
+    let message = match violations {
         // Each is shown in full below.
-        ([_], _) => "one field is not valid".to_owned(),
-        ([_, _, ..], _) => format!("{} fields are not valid", violations.len()),
-        ([], Some(refusal)) => refusal.message.clone(),
-        ([], None) => error.to_string(),
+        [_] => "one field is not valid".to_owned(),
+        [_, _, ..] => format!("{} fields are not valid", violations.len()),
+        [] => in_words(error),
     };
     let mut text = format!("amanat: {reason}: {message}");
     let mut json = json!({ "error": reason, "message": message, "next": next });

@@ -13,7 +13,10 @@ mod serve;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub use clock::system_clock;
 
@@ -64,7 +67,7 @@ pub fn main() -> ExitCode {
         json,
         acting,
         command,
-    } = Cli::parse();
+    } = Cli::try_parse().unwrap_or_else(|error| without_values(error).exit());
     let printer = if json { Printer::Json } else { Printer::Human };
     match run(command, acting, printer) {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,6 +76,23 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A value on the command line can be anybody's number or pseudonym: what is wrong with it is said without it.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    let mut hide = |kind, is_value: fn(&str) -> bool| {
+        if matches!(error.get(kind), Some(ContextValue::String(text)) if is_value(text)) {
+            error.insert(kind, ContextValue::String("(not shown)".to_owned()));
+        }
+    };
+    // An empty one is told as such.
+    hide(ContextKind::InvalidValue, |text| !text.is_empty());
+    // What stands where no argument was expected is a value too, unless it is a flag.
+    if is_unknown {
+        hide(ContextKind::InvalidArg, |text| !text.starts_with('-'));
+    }
+    error
 }
 
 fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), CommandError> {

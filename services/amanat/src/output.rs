@@ -24,6 +24,16 @@ impl Report {
         }
     }
 
+    /// With one more line for a person, and one more value for a program.
+    pub(crate) fn with(mut self, text: &str, key: &str, value: Value) -> Self {
+        self.text.push('\n');
+        self.text.push_str(text);
+        if let Some(object) = self.json.as_object_mut() {
+            object.insert(key.to_owned(), value);
+        }
+        self
+    }
+
     /// Several results: one after the other for a person; a program gets one as it is, else a list.
     pub(crate) fn all(mut reports: Vec<Self>) -> Self {
         match reports.len() {

@@ -29,7 +29,7 @@ use crate::{
     pages::{self, Pages},
 };
 
-pub use submit::{Submitted, Undelivered};
+pub use submit::{SamePerson, Submitted, Undelivered};
 
 /// How often and how long a release waits for the custodian to catch up.
 const TRIES: u32 = 10;

@@ -19,9 +19,10 @@ use tonic::{
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
+use tower::util::MapErr;
 
 use crate::{
-    ConnectorError, Profile,
+    ConnectorError, Profile, Server,
     transport::{self, Client},
 };
 
@@ -33,8 +34,19 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// Connections are made with the first call and made again when they break.
 #[derive(Clone)]
 pub(crate) struct Servers {
-    gateway: Channel,
-    custodian: Channel,
+    gateway: Link,
+    custodian: Link,
+}
+
+/// A channel whose failures name its server.
+type Link = MapErr<Channel, fn(tonic::transport::Error) -> CallError>;
+
+/// A call that failed below gRPC.
+#[derive(Debug, thiserror::Error)]
+#[error("a call of the {} failed", .server.name())]
+pub(crate) struct CallError {
+    pub(crate) server: Server,
+    source: tonic::transport::Error,
 }
 
 impl Servers {
@@ -54,48 +66,48 @@ impl Servers {
             })
         };
         Ok(Self {
-            gateway: channel(&profile.gateway, client(crate::Server::Gateway)?)?,
-            custodian: channel(&profile.custodian, client(crate::Server::Custodian)?)?,
+            gateway: link(&profile.gateway, client(Server::Gateway)?)?,
+            custodian: link(&profile.custodian, client(Server::Custodian)?)?,
         })
     }
 
-    pub(crate) fn records(&self) -> RecordServiceClient<Channel> {
+    pub(crate) fn records(&self) -> RecordServiceClient<Link> {
         RecordServiceClient::new(self.gateway.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn referrals(&self) -> ReferralServiceClient<Channel> {
+    pub(crate) fn referrals(&self) -> ReferralServiceClient<Link> {
         ReferralServiceClient::new(self.gateway.clone()).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn subjects(&self) -> SubjectServiceClient<Channel> {
+    pub(crate) fn subjects(&self) -> SubjectServiceClient<Link> {
         SubjectServiceClient::new(self.gateway.clone())
     }
 
-    pub(crate) fn oprf(&self) -> OprfServiceClient<Channel> {
+    pub(crate) fn oprf(&self) -> OprfServiceClient<Link> {
         OprfServiceClient::new(self.custodian.clone())
     }
 
-    pub(crate) fn keys(&self) -> KeyServiceClient<Channel> {
+    pub(crate) fn keys(&self) -> KeyServiceClient<Link> {
         KeyServiceClient::new(self.custodian.clone())
     }
 
-    pub(crate) fn consents(&self, server: crate::Server) -> ConsentServiceClient<Channel> {
+    pub(crate) fn consents(&self, server: Server) -> ConsentServiceClient<Link> {
         ConsentServiceClient::new(self.channel(server)).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    pub(crate) fn audit(&self, server: crate::Server) -> AuditServiceClient<Channel> {
+    pub(crate) fn audit(&self, server: Server) -> AuditServiceClient<Link> {
         AuditServiceClient::new(self.channel(server)).max_decoding_message_size(LARGEST_ANSWER)
     }
 
-    fn channel(&self, server: crate::Server) -> Channel {
+    fn channel(&self, server: Server) -> Link {
         match server {
-            crate::Server::Gateway => self.gateway.clone(),
-            crate::Server::Custodian => self.custodian.clone(),
+            Server::Gateway => self.gateway.clone(),
+            Server::Custodian => self.custodian.clone(),
         }
     }
 }
 
-fn channel(url: &str, client: Client) -> Result<Channel, ConnectorError> {
+fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
     let invalid = || ConnectorError::Input("gateway and custodian are https:// addresses".into());
     let address = url.strip_prefix("https://").ok_or_else(invalid)?;
     // The transport brings its own TLS, so that gRPC sees a plain connection of an https origin.
@@ -104,7 +116,17 @@ fn channel(url: &str, client: Client) -> Result<Channel, ConnectorError> {
         .origin(url.parse().map_err(|_| invalid())?)
         .connect_timeout(CONNECT)
         .timeout(REQUEST);
-    transport::channel(endpoint, client)
+    let failed: fn(_) -> _ = match client.server {
+        Server::Gateway => |source| CallError {
+            server: Server::Gateway,
+            source,
+        },
+        Server::Custodian => |source| CallError {
+            server: Server::Custodian,
+            source,
+        },
+    };
+    Ok(MapErr::new(transport::channel(endpoint, client)?, failed))
 }
 
 /// A request that an officer asks with a token.

@@ -112,7 +112,7 @@ pub struct ConsentSeen {
     /// When the server recorded it.
     pub recorded: Time,
     pub status: ConsentStatus,
-    /// False if the source is gone from the directory: its signature can no longer be checked.
+    /// False if the directory lists the source or its key no more: the signature can no longer be checked.
     pub verified: bool,
 }
 
@@ -221,26 +221,39 @@ impl Connector {
         Ok(Delivery { entries })
     }
 
-    /// The case that a withdrawal must name: one that names another would close nothing.
+    /// The case that a withdrawal must name: one that names another would close nothing. So no server alone is
+    /// believed what it is.
     async fn case_of_consent(&self, consent: ConsentId) -> Result<CaseId, ConnectorError> {
         if let Some(case) = self.keep.case_of(consent).await? {
             return Ok(case);
         }
+        let mut unverified = Vec::new();
         for server in [Server::Gateway, Server::Custodian] {
             match self.list_consents(server, None).await {
-                Ok(consents) => {
-                    if let Some(seen) = consents.iter().find(|seen| seen.consent == consent) {
-                        return Ok(seen.case);
-                    }
-                }
+                Ok(consents) => match consents.iter().find(|seen| seen.consent == consent) {
+                    Some(seen) if seen.verified => return Ok(seen.case),
+                    Some(seen) => unverified.push(seen.case),
+                    None => {}
+                },
                 // The other one may still answer.
-                Err(ConnectorError::Unreachable) => {}
+                Err(ConnectorError::Unreachable(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        let unknown = "this agency neither granted nor received a consent of that id, as far as can be \
-                       told now; see `consent list`";
-        Err(ConnectorError::Input(unknown.to_owned()))
+        let (what, next) = match unverified.as_slice() {
+            [one, other] if one == other => return Ok(*one),
+            [] => (
+                "this agency neither granted nor received a consent of that id, as far as can be told now",
+                "see `amanat consent list`",
+            ),
+            _ => (
+                "the signature of that consent can no longer be checked, and not both servers say now which \
+                 case it is of",
+                "try again when both can be reached",
+            ),
+        };
+        let what = what.to_owned();
+        Err(ConnectorError::Unfit { what, next })
     }
 
     /// The consents that this agency signed or is the recipient of, at one server, oldest first.

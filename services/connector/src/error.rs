@@ -1,15 +1,15 @@
 //! What can go wrong, as an officer reads it: the reason, the field, what to do next.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use amanat_identity::{CrlError, DirectoryError, SignedError, TokenError};
 use amanat_ledger::ReceiptError;
 use amanat_schema::Violation;
-use amanat_seal::SealError;
+use amanat_seal::{SealError, pseudonym::Pseudonym};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{ProfileError, VerifyError, transport::ConnectError};
+use crate::{ProfileError, Server, VerifyError, client::CallError, transport::ConnectError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
@@ -26,6 +26,17 @@ pub enum ConnectorError {
     Token(#[from] TokenError),
     #[error("{0}")]
     Input(String),
+    /// What was asked for is well said, and cannot be done as things stand.
+    #[error("{what}")]
+    Unfit { what: String, next: &'static str },
+    /// A correction with the file of somebody else: her data would open by the first one's consents.
+    #[error(
+        "the person of this record would change from {known} to {found}; nothing was handed in"
+    )]
+    AnotherPerson { known: Pseudonym, found: Pseudonym },
+    /// Why it is not known whether a correction is of the same person.
+    #[error("{}; so whose record it is could not be checked, and nothing was handed in", .0.message())]
+    PersonUnchecked(Box<Self>),
     /// A file of the officer's, with every violation.
     #[error("{} fields are not valid", .0.len())]
     Invalid(Vec<Violation>),
@@ -40,8 +51,9 @@ pub enum ConnectorError {
     /// By the server's own authority.
     #[error("the certificate of {server} is revoked, so whoever shows it is not that server")]
     ServerRevoked { server: String },
-    #[error("the server cannot be reached")]
-    Unreachable,
+    /// `None` where the connection does not tell which.
+    #[error("the {} cannot be reached", .0.map_or("server", Server::name))]
+    Unreachable(Option<Server>),
     /// A server's answer does not hold what it must prove.
     #[error("the answer is not what the {server} must prove: {what}")]
     Untrustworthy { server: &'static str, what: String },
@@ -65,6 +77,8 @@ pub struct Refusal {
     pub audit_index: Option<u64>,
     /// Whether the same call may succeed later.
     pub retry: bool,
+    /// How long until then, if the server tells.
+    pub retry_after: Option<Duration>,
 }
 
 impl ConnectorError {
@@ -77,7 +91,33 @@ impl ConnectorError {
 
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unreachable) || matches!(self, Self::Refused(refusal) if refusal.retry)
+        match self {
+            Self::PersonUnchecked(cause) => cause.is_retryable(),
+            error => {
+                matches!(error, Self::Unreachable(_))
+                    || error.refusal().is_some_and(|refusal| refusal.retry)
+            }
+        }
+    }
+
+    /// The server's refusal that it is, or comes of.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        if let Self::PersonUnchecked(cause) = self {
+            cause.refusal()
+        } else if let Self::Refused(refusal) = self {
+            Some(refusal)
+        } else {
+            None
+        }
+    }
+
+    /// What happened, without [`ConnectorError::reason`].
+    pub fn message(&self) -> String {
+        if let Self::Refused(refusal) = self {
+            refusal.message.clone()
+        } else {
+            self.to_string()
+        }
     }
 
     /// The published reason, or a name of the same form.
@@ -87,12 +127,14 @@ impl ConnectorError {
             Self::Directory(_) | Self::NoOprfKey => "DIRECTORY_INVALID",
             Self::Keep(_) => "OUTBOX_UNUSABLE",
             Self::Token(_) | Self::Credential => "CREDENTIAL_INVALID",
-            Self::Input(_) => "INPUT_INVALID",
+            Self::Input(_) | Self::Unfit { .. } => "INPUT_INVALID",
+            Self::AnotherPerson { .. } => "ANOTHER_PERSON",
+            Self::PersonUnchecked(cause) => cause.reason(),
             Self::Invalid(_) => "FIELD_INVALID",
             Self::Refused(refusal) => &refusal.reason,
             Self::Revocation(_) => "REVOCATION_UNKNOWN",
             Self::ServerRevoked { .. } => "SERVER_REVOKED",
-            Self::Unreachable => "UNREACHABLE",
+            Self::Unreachable(_) => "UNREACHABLE",
             Self::Untrustworthy { .. } | Self::Sealing(_) => "ANSWER_UNTRUSTWORTHY",
             Self::Verify(_) => "LOG_INCONSISTENT",
         }
@@ -100,6 +142,15 @@ impl ConnectorError {
 
     /// What to do next.
     pub fn next_step(&self) -> &'static str {
+        if let Self::Unfit { next, .. } = self {
+            return next;
+        }
+        if let Self::PersonUnchecked(cause) = self
+            && cause.is_retryable()
+        {
+            return "correct it again later; or, once you have checked yourself that it is the same person, \
+                    with --person-checked";
+        }
         match self.reason() {
             "PROFILE_INVALID" => "mend the file that is named, or choose another --profile",
             "DIRECTORY_INVALID" => {
@@ -110,20 +161,26 @@ impl ConnectorError {
                 "check the certificate, the clock and the officer's token with your administrator"
             }
             "REVOCATION_UNKNOWN" => {
-                "put the list there that the message names, and try again; what was handed in is kept"
+                "put the list there that the message names; then `amanat outbox deliver` sends what \
+                 `amanat outbox list` shows; run anything else again"
             }
             "SERVER_REVOKED" => {
                 "send nothing to this server; call the duty contact, and ask the registrars for the newest \
                  directory"
             }
             "INPUT_INVALID" => "see --help",
+            "ANOTHER_PERSON" => {
+                "if she really is one person, merge the two with `amanat subject merge`, or pass \
+                 --person-checked once you have checked it yourself; if not, her file is another record's"
+            }
             "FIELD_INVALID" => "correct the fields and send it again; nothing was recorded",
             "TOO_LARGE" => "shorten the narratives; 512 KiB is the limit of one submission",
             "ACCESS_DENIED" => {
                 "check the id; if it is right, your officer or agency has no right to it"
             }
             "NOTHING_RELEASABLE" => {
-                "ask the record's source for a consent or an accepted referral; do not retry unchanged"
+                "the record's source records a consent, and the recipient accepts the referral; do not retry \
+                 unchanged"
             }
             "STATE_CONFLICT" => "look at the present state with a list command, then decide",
             "REQUEST_ID_REUSED" => "run the command again; it takes a new id",
@@ -132,7 +189,8 @@ impl ConnectorError {
                  correct it again"
             }
             "AUDIT_UNAVAILABLE" | "UNREACHABLE" | "QUOTA_EXCEEDED" => {
-                "try again later; what was handed in is kept: `amanat outbox deliver` sends it"
+                "try again later: what `amanat outbox list` shows is kept, and `amanat outbox deliver` sends \
+                 it; run anything else again"
             }
             "LEDGER_BEHIND" => "one server is a little behind the other; try again in a moment",
             "LOG_INCONSISTENT" => "stop and call the duty contact: a log contradicts itself",
@@ -180,6 +238,7 @@ impl From<Status> for ConnectorError {
                 .get("audit_index")
                 .and_then(|index| index.parse().ok()),
             retry: details.retry_info().is_some(),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
         }))
     }
 }
@@ -193,6 +252,7 @@ impl ConnectorError {
             withheld: BTreeMap::new(),
             audit_index: None,
             retry: false,
+            retry_after: None,
         }))
     }
 }
@@ -200,7 +260,11 @@ impl ConnectorError {
 /// A refused handshake shows as a TLS alert somewhere down the chain of causes.
 fn transport(status: &Status) -> ConnectorError {
     let mut cause = std::error::Error::source(status);
+    let mut server = None;
     while let Some(error) = cause {
+        if let Some(call) = error.downcast_ref::<CallError>() {
+            server = Some(call.server);
+        }
         match error.downcast_ref() {
             Some(ConnectError::Revocation(error)) => {
                 return ConnectorError::Revocation(error.clone());
@@ -219,7 +283,7 @@ fn transport(status: &Status) -> ConnectorError {
         }
         cause = error.source();
     }
-    ConnectorError::Unreachable
+    ConnectorError::Unreachable(server)
 }
 
 impl From<SignedError> for ConnectorError {

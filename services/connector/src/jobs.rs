@@ -1,6 +1,8 @@
 //! Deliveries: what an officer hands in is durable, as the very bytes that will be sent, before the first
 //! call is made. A repeat sends the same bytes under the same request ids, so it is done once.
 
+mod listed;
+
 use amanat_ledger::Proven;
 use amanat_schema::{
     audit::{Action, Receipt},
@@ -20,33 +22,13 @@ use crate::{
     referral::Move,
 };
 
+pub use listed::{PendingJob, RefusedJob};
+
 /// What a delivery came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Delivery {
     /// The index of the entry that each answered call made, in order.
     pub entries: Vec<(Server, u64)>,
-}
-
-/// A delivery that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingJob {
-    pub seq: i64,
-    pub kind: String,
-    /// The id of the record, consent or referral.
-    pub subject: String,
-    /// How many of its calls were answered.
-    pub progress: u32,
-}
-
-/// A delivery that a server refused: it is not tried again, and what was handed in is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedJob {
-    pub seq: i64,
-    pub kind: String,
-    /// The id of the record, consent or referral.
-    pub subject: String,
-    /// The published reason.
-    pub reason: String,
 }
 
 /// A delivery to hand in: the requests of its kind's steps.
@@ -244,38 +226,6 @@ impl Connector {
             // Another process of this profile delivered it meanwhile.
             None => Ok(Delivery::default()),
         }
-    }
-
-    /// What waits in the outbox, oldest first.
-    ///
-    /// # Errors
-    /// [`ConnectorError::Keep`].
-    pub async fn pending(&self) -> Result<Vec<PendingJob>, ConnectorError> {
-        let jobs = self.keep.open_jobs().await?;
-        Ok(jobs
-            .into_iter()
-            .map(|job| PendingJob {
-                seq: job.seq,
-                kind: job.kind,
-                subject: job.subject,
-                progress: job.progress,
-            })
-            .collect())
-    }
-
-    /// What a server refused, oldest first.
-    ///
-    /// # Errors
-    /// [`ConnectorError::Keep`].
-    pub async fn refused(&self) -> Result<Vec<RefusedJob>, ConnectorError> {
-        let jobs = self.keep.refused_jobs().await?;
-        let job = |(seq, kind, subject, reason)| RefusedJob {
-            seq,
-            kind,
-            subject,
-            reason,
-        };
-        Ok(jobs.into_iter().map(job).collect())
     }
 
     /// Tries everything that waits, oldest first; each with what it came to.

@@ -180,6 +180,28 @@ impl Keep {
         Ok(())
     }
 
+    /// Forgets a refused job, and answers whether there was one. Its number stays taken, for a pseudonym may
+    /// rest on it.
+    pub(crate) async fn drop_refused(&self, seq: i64) -> Result<bool, ConnectorError> {
+        let mut transaction = self.pool.begin().await?;
+        let dropped = sqlx::query(
+            "UPDATE jobs SET job = x'', progress = steps, refused = '' \
+             WHERE seq = $1 AND refused <> ''",
+        )
+        .bind(seq)
+        .execute(&mut *transaction)
+        .await?;
+        let was_refused = dropped.rows_affected() > 0;
+        if was_refused {
+            sqlx::query("DELETE FROM answers WHERE seq = $1")
+                .bind(seq)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(was_refused)
+    }
+
     /// Keeps a verified receipt and the largest checkpoint. Answers what it contradicts of what was kept
     /// before, if anything: the same place in the log with another entry, or the same size with another root.
     pub(crate) async fn receipt(

@@ -27,7 +27,7 @@ use amanat_schema::{AgencyId, Time, clock::Clock};
 use amanat_seal::WrapKey;
 
 pub use audit::{EntryQuery, LogReport, SeenEntry, Server, VerifyError};
-pub use case::{Read, ReadRequest, Submitted, Undelivered, VersionQuery, VersionSeen};
+pub use case::{Read, ReadRequest, SamePerson, Submitted, Undelivered, VersionQuery, VersionSeen};
 pub use consent::{ConsentFile, ConsentQuery, ConsentSeen, Granted};
 pub use error::{ConnectorError, Refusal};
 pub use history::{CaseEvent, CaseHistory, Happened};
@@ -35,7 +35,9 @@ pub use jobs::{Delivery, PendingJob, RefusedJob};
 pub use profile::{OfficerProfile, Profile, ProfileError};
 pub use referral::{Changes, NewReferral, ReferralQuery, ReferralSeen, Referred, StepSeen};
 pub use signer::Acting;
-pub use subject::{CanaryHitSeen, DocumentFile, Found, IdentifierFile, MergeSeen, UnusedSeen};
+pub use subject::{
+    CanaryHitSeen, DocumentFile, Found, IdentifierFile, MergeSeen, Recognised, UnusedSeen,
+};
 
 use client::Servers;
 use keep::Keep;

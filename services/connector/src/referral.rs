@@ -45,6 +45,8 @@ pub struct NewReferral {
 pub struct Referred {
     pub referral: ReferralId,
     pub delivery: Delivery,
+    /// Of a resubmission: the open ones that took the same referral up before, oldest first.
+    pub also_open: Vec<ReferralId>,
 }
 
 /// What differs when a closed referral is taken up again; the rest is as it was.
@@ -164,7 +166,8 @@ impl Connector {
     /// but for `changes`. The closed one stays as it is.
     ///
     /// # Errors
-    /// [`ConnectorError::Input`] if another agency sent it; otherwise as for any delivery.
+    /// [`ConnectorError::Input`] if another agency sent it, or its signature can no longer be checked;
+    /// otherwise as for any delivery.
     pub async fn resubmit_referral(
         &self,
         id: ReferralId,
@@ -172,9 +175,19 @@ impl Connector {
     ) -> Result<Referred, ConnectorError> {
         let seen = self.get_referral(id).await?;
         if seen.sender != self.profile.agency {
-            let what = "only its sender takes a referral up again";
-            return Err(ConnectorError::Input(what.to_owned()));
+            return Err(ConnectorError::Unfit {
+                what: "only its sender takes a referral up again".to_owned(),
+                next: "ask its sender to, or submit one of your own with `amanat refer submit`",
+            });
         }
+        if !seen.verified {
+            // Or the gateway could put terms into this agency's mouth, to be signed by a key that counts.
+            return Err(ConnectorError::Unfit {
+                what: "its signature can no longer be checked".to_owned(),
+                next: "submit a new one with `amanat refer submit`",
+            });
+        }
+        let also_open = self.taken_up(&seen).await?;
         let new = NewReferral {
             case: seen.case,
             recipient: changes.recipient.unwrap_or(seen.recipient),
@@ -184,7 +197,24 @@ impl Connector {
             minor_band: seen.minor_band,
             paths: changes.paths.clone().unwrap_or(seen.paths),
         };
-        self.submit_after(&new, Some((id, seen.submission))).await
+        let referred = self.submit_after(&new, Some((id, seen.submission)));
+        Ok(Referred {
+            also_open,
+            ..referred.await?
+        })
+    }
+
+    /// The open referrals that take up a closed one, oldest first.
+    async fn taken_up(&self, closed: &ReferralSeen) -> Result<Vec<ReferralId>, ConnectorError> {
+        let query = ReferralQuery {
+            case: Some(closed.case),
+            ..ReferralQuery::from(Direction::Sent)
+        };
+        let sent = self.list_referrals(query).await?.into_iter();
+        let open = sent.filter(|sent| {
+            sent.previous == Some(closed.referral) && amanat_policy::is_open(sent.state)
+        });
+        Ok(open.map(|sent| sent.referral).collect())
     }
 
     async fn submit_after(
@@ -224,7 +254,11 @@ impl Connector {
         let delivery = self
             .deliver_now(Kind::Referral, &referral.to_string(), requests)
             .await?;
-        Ok(Referred { referral, delivery })
+        Ok(Referred {
+            referral,
+            delivery,
+            also_open: Vec::new(),
+        })
     }
 
     /// Tells the sender that the referral was seen.
@@ -358,7 +392,9 @@ impl Connector {
     ) -> Result<Delivery, ConnectorError> {
         let seen = self.get_referral(id).await?;
         if step == Move::Accept && !seen.verified {
-            return Err(untrustworthy("a submission of nobody in the directory"));
+            return Err(untrustworthy(
+                "its sender's signature can no longer be checked; ask the sender to submit it again",
+            ));
         }
         let newest = Some(seen.newest);
         let statement = self

@@ -4,11 +4,12 @@
 mod identifiers;
 mod merge;
 mod oversight;
+mod recognise;
 
 use amanat_schema::{
-    CaseId, RecordId,
+    CaseId, RecordId, Violation,
     audit::Action,
-    identifier::Identifier,
+    identifier::{Identifier, second_document},
     subject::{
         BlindedBatch, EpochToken, EvaluateIdentifiersRequest, EvaluationReason, FindSubjectRequest,
         IdentifierDomain, IdentifierTokens, SubjectIdentifierType,
@@ -33,6 +34,8 @@ use crate::{
 pub use identifiers::{DocumentFile, IdentifierFile};
 pub use merge::MergeSeen;
 pub use oversight::{CanaryHitSeen, UnusedSeen};
+pub use recognise::Recognised;
+pub(crate) use recognise::{by_phone_alone, links};
 
 /// The most identifiers of one person that the gateway takes.
 const MOST: usize = 16;
@@ -48,6 +51,8 @@ pub struct Found {
     pub case: CaseId,
     /// This agency's cases of the person, oldest first, as far as this connector handed them in.
     pub own_cases: Vec<CaseId>,
+    /// Nothing but a phone leads to those cases, and families share phones.
+    pub by_phone_alone: bool,
     pub delivery: Delivery,
 }
 
@@ -105,6 +110,18 @@ pub(crate) fn ask(
     Ok(ask.encode_to_vec())
 }
 
+/// A request with its tokens, kept for a second try and then wiped.
+struct Spare(FindSubjectRequest);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        let identifiers = self.0.identifiers.iter_mut();
+        for token in identifiers.flat_map(|identifier| &mut identifier.tokens) {
+            token.token.zeroize();
+        }
+    }
+}
+
 /// One key's batch, while the custodian evaluates it.
 struct Batch {
     domain: IdentifierDomain,
@@ -124,11 +141,12 @@ struct Evaluated {
 impl Connector {
     /// Whether this agency has met a person before, by its own pseudonym. A search is made for a case, and
     /// counts against the officer's budget; submit a record in that case, or oversight sees a search that led
-    /// nowhere. A new case is named if none is given. Nothing of a search is kept in the outbox.
+    /// nowhere. A new case is named if none is given. Nothing of a search is kept in the outbox, and a search
+    /// says of no two identifiers that they are one person's.
     ///
     /// # Errors
-    /// [`ConnectorError::Input`] for no identifier, or more than 16; [`ConnectorError::Refused`] with
-    /// QUOTA_EXCEEDED; [`ConnectorError::Untrustworthy`] if a proof or a pseudonym does not hold.
+    /// [`ConnectorError::Input`] for no identifier, or more than 16; [`ConnectorError::Invalid`] for two
+    /// numbers of one type of document; [`ConnectorError::Refused`] with QUOTA_EXCEEDED; [`ConnectorError::Untrustworthy`] if a proof or a pseudonym does not hold.
     pub async fn find_subject(
         &self,
         identifiers: &[Identifier],
@@ -138,6 +156,12 @@ impl Connector {
             let count = format!("give at least one identifier and at most {MOST}");
             return Err(ConnectorError::Input(count));
         }
+        if let Some(at) = second_document(identifiers) {
+            return Err(ConnectorError::Invalid(vec![Violation {
+                path: format!("identifiers[{at}]"),
+                expected: "one number of each type of document of one person".to_owned(),
+            }]));
+        }
         let case = case.map_or_else(|| amanat_seal::random().map(CaseId::new), Ok)?;
         let evaluated = self
             .evaluate(identifiers, Some(case), EvaluationReason::Search)
@@ -146,12 +170,14 @@ impl Connector {
             request_id: request_id()?,
             identifiers: evaluated.identifiers,
             nonce: amanat_seal::random::<32>()?.to_vec(),
+            reason: EvaluationReason::Search.into(),
         };
         let (pseudonym, found) = self.find(request).await?;
         Ok(Found {
             pseudonym,
             case,
             own_cases: self.keep.cases_of(pseudonym).await?,
+            by_phone_alone: by_phone_alone(identifiers),
             delivery: Delivery {
                 entries: evaluated.entry.into_iter().chain([found]).collect(),
             },
@@ -182,6 +208,7 @@ impl Connector {
             request_id: ask.request_id,
             identifiers: evaluated.identifiers,
             nonce: ask.nonce,
+            reason: EvaluationReason::Intake.into(),
         };
         let (pseudonym, found) = self.find_again(request).await?;
         let subject = SubjectRow {
@@ -294,17 +321,14 @@ impl Connector {
         &self,
         request: FindSubjectRequest,
     ) -> Result<(Pseudonym, (Server, u64)), ConnectorError> {
-        let has_identifiers = !request.identifiers.is_empty();
-        match self.find(request.clone()).await {
+        let spare = Spare(request.clone());
+        match self.find(request).await {
             Err(ConnectorError::Refused(refusal))
-                if refusal.reason == "REQUEST_ID_REUSED" && has_identifiers =>
+                if refusal.reason == "REQUEST_ID_REUSED" && !spare.0.identifiers.is_empty() =>
             {
-                let request_id = request_id()?;
-                self.find(FindSubjectRequest {
-                    request_id,
-                    ..request
-                })
-                .await
+                let mut again = spare.0.clone();
+                again.request_id = request_id()?;
+                self.find(again).await
             }
             outcome => outcome,
         }

@@ -2,6 +2,7 @@
 
 use amanat_identity::{Signed, SignedError, statement::AgencyStatement};
 use amanat_schema::{AgencyId, CaseId, Time, statement::Envelope};
+use amanat_seal::statement::StatementError;
 
 use crate::{Connector, ConnectorError, Server};
 
@@ -16,13 +17,14 @@ pub(crate) struct Told<M> {
     pub(crate) signed: Time,
     /// SHA-256 of the payload.
     pub(crate) sha256: [u8; 32],
-    /// False if the signer is gone from the directory: its signature can no longer be checked.
+    /// False if the directory lists the signer or its key no more: the signature can no longer be checked.
     pub(crate) verified: bool,
 }
 
 impl<M: AgencyStatement> Told<M> {
-    /// Of an agency that left the directory and took its keys along. What it signed must not keep others
-    /// from their own lists, so it is read as it stands, and marked.
+    /// By a key that the directory does not list: its agency left, or signs with another by now. What it signed
+    /// must not keep anybody from their own lists, so it is read as it stands, and marked. Nobody vouches for
+    /// it: whoever acts on more than its ids asks for [`Told::verified`] first.
     fn unverified(envelope: &Envelope) -> Option<Self> {
         let message = M::decode(envelope.payload.as_slice()).ok()?;
         let head = message.head()?;
@@ -40,7 +42,8 @@ impl<M: AgencyStatement> Told<M> {
 
 impl Connector {
     /// # Errors
-    /// [`ConnectorError::Untrustworthy`] if the signature does not hold, or the statement is no such thing.
+    /// [`ConnectorError::Untrustworthy`] if a listed key's signature does not hold, or the statement is no
+    /// such thing: no change of keys explains that.
     pub(crate) fn told<M: AgencyStatement + Clone>(
         &self,
         server: Server,
@@ -57,8 +60,10 @@ impl Connector {
                 sha256: *signed.payload_sha256(),
                 verified: true,
             }),
-            Err(SignedError::Signer) => Told::unverified(envelope)
-                .ok_or_else(|| untrustworthy("a malformed statement".to_owned())),
+            Err(SignedError::Signer | SignedError::Signature(StatementError::UnknownSigner)) => {
+                Told::unverified(envelope)
+                    .ok_or_else(|| untrustworthy("a malformed statement".to_owned()))
+            }
             Err(error) => Err(untrustworthy(error.to_string())),
         }
     }

@@ -8,14 +8,23 @@ CREATE TABLE evaluations (
     case_id         BLOB,                 -- the case named; NULL for a canary, which belongs to none
     reason          INTEGER NOT NULL,     -- amanat.subject.v1.EvaluationReason
     items           INTEGER NOT NULL,     -- how many points
-    unaccounted     INTEGER NOT NULL,     -- how many of them no key deposit accounts for; 0 for a canary
+    unaccounted     INTEGER NOT NULL,     -- how many of them no new record accounts for; 0 for a canary
     evaluate_time   INTEGER NOT NULL,     -- this server's clock, milliseconds since 1970
-    deposit_by_time INTEGER NOT NULL,     -- a later deposit accounts for nothing; milliseconds since 1970
+    deposit_by_time INTEGER NOT NULL,     -- a key deposited later accounts for nothing; milliseconds since 1970
     CHECK (unaccounted BETWEEN 0 AND items)
 ) STRICT;
 
 CREATE INDEX evaluations_unaccounted ON evaluations (seq) WHERE unaccounted > 0;
 CREATE INDEX evaluations_unaccounted_by_case ON evaluations (agency, case_id, seq) WHERE unaccounted > 0;
+
+-- What the records of an agency in a case account for beyond what was evaluated before them.
+CREATE TABLE allowances (
+    agency  BLOB NOT NULL,
+    case_id BLOB NOT NULL,
+    points  INTEGER NOT NULL,  -- not used up yet
+    PRIMARY KEY (agency, case_id),
+    CHECK (points >= 0)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE budgets (
     agency         BLOB NOT NULL,

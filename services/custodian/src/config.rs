@@ -44,7 +44,7 @@ pub struct Oprf {
     pub officer_per_day: NonZeroU32,
     /// The same for all officers of an agency together.
     pub agency_per_day: NonZeroU32,
-    /// Hours after which an evaluation without a key deposit in its case is told to oversight.
+    /// Hours after which an evaluation without a new record in its case is told to oversight.
     pub deposit_within_h: NonZeroU32,
 }
 

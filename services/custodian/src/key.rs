@@ -119,14 +119,15 @@ impl KeyService for KeyDesk {
         let read = self
             .shown(wire.read_receipt.as_ref(), "read_receipt")
             .await?;
-        if release::names_other_rules(&read, &self.desk.rules.current()) {
-            self.reload.now().await;
+        let now = (self.desk.guard.clock)();
+        if release::names_newer_rules(&read, &act, &self.desk.rules.current(), now) {
+            self.reload.soon().await;
         }
         let rules = self.desk.rules.current();
         let directory = &rules.directory;
         let referral = wire
             .referral
-            .map(|referral| Signed::<Referral>::verify_envelope(&referral, directory));
+            .map(|referral| Signed::<Referral>::verify_shown(&referral, directory, now));
         let officer = wire.officer.unwrap_or_default();
         let release = ReleaseKeys::new(act, read, officer, referral, fields);
         let answered = self.desk.call(Call::Release(Box::new(release))).await?;

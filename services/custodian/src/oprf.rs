@@ -38,6 +38,8 @@ pub(crate) struct OprfDesk {
 }
 
 const MOST_POINTS: usize = 100;
+/// A token that nothing asks for yet could only be hoarded.
+const SERVED: [IdentifierDomain; 2] = [IdentifierDomain::Victim, IdentifierDomain::Composite];
 const CASE_WORKERS: [Right; 1] = [Right::CaseWorker];
 const AUDITORS: [Right; 1] = [Right::Auditor];
 const NOBODY: [Right; 0] = [];
@@ -221,8 +223,9 @@ fn parse_batch(
 ) -> Batch {
     let (domain, epoch) = (batch.domain(), batch.epoch);
     let name = (domain, epoch);
-    if domain == IdentifierDomain::Unspecified {
-        wrong.note(&format!("{path}.domain"), "VICTIM, SUSPECT or COMPOSITE");
+    if !SERVED.contains(&domain) {
+        let expected = "VICTIM or COMPOSITE; suspects' tokens are not served yet";
+        wrong.note(&format!("{path}.domain"), expected);
     } else if listed(directory, name).is_none() {
         let expected = "an epoch that the directory lists for this domain";
         wrong.note(&format!("{path}.epoch"), expected);

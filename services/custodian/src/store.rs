@@ -232,6 +232,20 @@ impl Call {
         }
     }
 
+    /// Whose act it is; `None` where nobody called, or what is refused anyway.
+    fn act(&self) -> Option<&Act> {
+        match self {
+            Self::Consent(call) => Some(call.act()),
+            Self::Audit(call) => Some(call.act()),
+            Self::Deposit(call) => Some(&call.act),
+            Self::Activate(call) => Some(&call.act),
+            Self::Release(call) => Some(&call.act),
+            Self::Evaluate(call) => Some(&call.act),
+            Self::ListUnused(call) => Some(&call.act),
+            Self::Refused(_) | Self::Head(_) | Self::Expire | Self::AlarmMissing => None,
+        }
+    }
+
     fn statement(&self) -> Option<&Stored> {
         match self {
             Self::Consent(call) => call.statement(),
@@ -336,6 +350,9 @@ impl Book for Custody {
 
     fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
         let rules = &*self.rules.current();
+        if let Some(refused) = Refused::shut_out(call.act(), rules, now) {
+            return refused;
+        }
         match call {
             Call::Refused(call) => call.decide(rules),
             Call::Consent(call) => {
@@ -354,9 +371,7 @@ impl Book for Custody {
             Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
             Call::Activate(call) => deposit::activate(facts, rules, call, now),
             Call::Release(call) => release::release(facts, rules, call, now),
-            Call::Evaluate(call) => {
-                evaluation::evaluate(&mut facts.evaluations, rules, &self.evaluation, call, now)
-            }
+            Call::Evaluate(call) => evaluation::evaluate(facts, rules, &self.evaluation, call, now),
             Call::ListUnused(call) => evaluation::list(&facts.evaluations, rules, call),
             Call::Expire => deposit::expire(&mut facts.deposits, now),
             Call::AlarmMissing => missing::raise(&mut facts.missing, rules, now),

@@ -76,6 +76,15 @@ pub struct Act {
 }
 
 impl Act {
+    /// Whether the rules in use when it is decided do not know its agency any more, or as another, or have it
+    /// suspended: they may be newer than those that let the request in.
+    pub fn is_shut_out(&self, rules: &Rules, now: Time) -> bool {
+        let directory = &rules.directory;
+        let listed = directory.agency(self.agency);
+        listed.is_none_or(|agency| agency.kind != self.kind)
+            || directory.is_suspended(self.agency, now)
+    }
+
     /// Under what a mutation is remembered; `None` for reads.
     pub fn request_key(&self) -> Option<RequestKey> {
         self.request.map(|(method, request_id)| RequestKey {

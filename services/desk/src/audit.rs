@@ -59,6 +59,12 @@ pub struct AuditFacts {
 }
 
 impl AuditCall {
+    pub fn act(&self) -> &Act {
+        match self {
+            Self::List { act, .. } | Self::Get { act, .. } => act,
+        }
+    }
+
     pub fn access(&self) -> Access {
         Access::default()
     }

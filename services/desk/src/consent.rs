@@ -89,6 +89,14 @@ pub(crate) struct ConsentRow {
 }
 
 impl ConsentCall {
+    pub fn act(&self) -> &Act {
+        match self {
+            Self::Record(call) => &call.act,
+            Self::Withdraw(call) => &call.act,
+            Self::List(call) => &call.act,
+        }
+    }
+
     pub fn access(&self) -> Access {
         match self {
             Self::Record(call) => changes(&call.act, call.terms.case, &call.statement),

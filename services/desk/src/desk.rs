@@ -5,7 +5,7 @@ use std::sync::Arc;
 use amanat_identity::{Caller, Signed, SignedError, statement::AgencyStatement};
 use amanat_journal::{Access, Book, Draft, Journal, JournalError, Reader, Ruling};
 use amanat_schema::{
-    AgencyId, RequestId,
+    AgencyId, RequestId, Time,
     audit::{Action, EntryBody, Linkage, Opening, Receipt},
     policy::{Decision, Right},
     statement::Statement,
@@ -66,6 +66,20 @@ pub struct Answered<R> {
 impl Refused {
     pub fn access(&self) -> Access {
         Access::default()
+    }
+
+    /// The refusal of an act whose agency was shut out while it waited to be decided; `None` if it was not.
+    pub fn shut_out<R>(
+        act: Option<&Act>,
+        rules: &Rules,
+        now: Time,
+    ) -> Option<Ruling<Result<R, Refusal>>> {
+        let act = act.filter(|act| act.is_shut_out(rules, now))?;
+        let refused = Self::Credentials {
+            agency: Some(act.agency),
+            count: 1,
+        };
+        Some(refused.decide(rules))
     }
 
     pub fn decide<R>(&self, rules: &Rules) -> Ruling<Result<R, Refusal>> {

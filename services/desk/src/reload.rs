@@ -1,5 +1,6 @@
 //! Newer files taken into use while the server runs: directory, decision table, revocation lists and
-//! suspensions. All of them count together or none does: what is refused leaves the ones in use as they are.
+//! suspensions. Directory and table count together or not at all: what is refused leaves the ones in use as
+//! they are. What closes, lists and suspensions, counts under them all the same.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +11,12 @@ use std::{
 };
 
 use amanat_identity::{
-    Directory, DirectoryError, Registrars, RevocationFolder, Suspensions, Trust,
+    Directory, Registrars, RevocationFolder, SuspensionError, Suspensions, Trust,
 };
 use amanat_policy::DecisionTable;
 use amanat_schema::Time;
 use amanat_server::{Guard, read_file};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     Rulebook, Rules,
@@ -24,6 +25,8 @@ use crate::{
 
 /// Between two words about a directory that has run out.
 const REMIND: Duration = Duration::from_secs(60);
+/// Between two looks for the sake of requests.
+const APART: Duration = Duration::from_secs(1);
 
 /// What a directory must list for the server that works by it.
 type Fits = Box<dyn Fn(&Directory) -> Result<(), SetupError> + Send + Sync>;
@@ -37,13 +40,19 @@ pub struct Reload {
     fits: Fits,
     /// Held while it looks, so that two never take something into use at once.
     last: Mutex<Last>,
+    /// When it looked last for the sake of a request; held while it does.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// What the last look came to.
 #[derive(Default)]
 struct Last {
     fingerprint: Fingerprint,
-    /// Why the files were refused; `None` if they are in use.
+    /// Revocation lists or suspensions have changed and are not in use yet.
+    is_closing_due: bool,
+    /// Of the suspensions that do not count.
+    faults: Vec<SuspensionError>,
+    /// Why the directory was refused; `None` if it is in use.
     refused: Option<String>,
     /// When it was last said that the directory in use has run out.
     reminded: Option<Time>,
@@ -63,6 +72,7 @@ impl Reload {
             rules,
             fits: Box::new(|_| Ok(())),
             last: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
         }
     }
 
@@ -108,71 +118,121 @@ impl Reload {
         }
     }
 
+    /// Looks within a second; returns when what lay in the files before it was called is in use, or refused.
+    /// For requests: however many ask, it looks at most once a second for them.
+    pub async fn soon(self: &Arc<Self>) {
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        match *looked {
+            // Begun for another one while this one waited.
+            Some(last) if last >= asked => return,
+            Some(last) => tokio::time::sleep_until(last + APART).await,
+            None => {}
+        }
+        *looked = Some(Instant::now());
+        self.now().await;
+    }
+
     fn look(&self) {
         // A panic elsewhere leaves at worst a look that is made again.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.guard.clock)();
         let fingerprint = Fingerprint::of(&self.files);
         let is_new = fingerprint != last.fingerprint;
-        // What was refused may count by now: a directory has its time.
-        if is_new || last.refused.is_some() {
+        last.is_closing_due |= fingerprint.closing != last.fingerprint.closing;
+        // What was refused may count by now: a directory has its time. What could not be read may be again.
+        if is_new || last.refused.is_some() || last.faults.iter().any(SuspensionError::is_unread) {
             last.fingerprint = fingerprint;
-            let refused = self.take(now).err().map(|error| error.to_string());
+            let refused = self.take(&mut last, is_new, now);
             match &refused {
                 Some(why) if is_new || last.refused.as_ref() != Some(why) => tracing::error!(
                     in_use = self.rules.current().directory.version(),
-                    "what is in the directory's files is refused, and what is in use stays: {why}"
+                    "what is in the directory's files is refused, and the directory in use stays: {why}"
                 ),
-                Some(_) => {}
-                None => tracing::info!(
+                None if is_new || last.refused.is_some() => tracing::info!(
                     version = self.rules.current().directory.version(),
                     "directory, revocation lists and suspensions are in use as they are in their files"
                 ),
+                Some(_) | None => {}
             }
             last.refused = refused;
         }
         self.remind(&mut last, now);
     }
 
-    /// Everything or nothing; the rules last, so that nobody is decided about who is not admitted any more.
-    fn take(&self, now: Time) -> Result<(), SetupError> {
+    /// The directory in its file if it is in order, or else the one in use; with revocation lists and
+    /// suspensions as they are now in either case, for what closes does not wait for a directory. Returns why
+    /// something was refused.
+    fn take(&self, last: &mut Last, is_new: bool, now: Time) -> Option<String> {
         let in_use = self.rules.current();
-        let Loaded { rules, trust } = Loaded::check(&self.files, &self.registrars, now)?;
-        let (old, new) = (&in_use.directory, &rules.directory);
-        if new.exchange_id() != old.exchange_id() {
+        let newer = self.newer(&in_use, now);
+        let mut refused = newer.as_ref().err().map(ToString::to_string);
+        match newer.or_else(|_| self.closed_again(&in_use, now)) {
+            Ok(loaded) => {
+                if is_new || loaded.faults != last.faults {
+                    loaded.tell();
+                }
+                let is_same = loaded.rules.directory.sha256() == in_use.directory.sha256()
+                    && loaded.rules.directory.suspensions() == in_use.directory.suspensions();
+                if last.is_closing_due || !is_same {
+                    // The rules last, so that nobody is decided about who is not admitted any more.
+                    self.guard.replace(loaded.trust);
+                    self.rules.replace(loaded.rules);
+                    last.is_closing_due = false;
+                }
+                last.faults = loaded.faults;
+            }
+            Err(why) => refused = Some(why.to_string()),
+        }
+        refused
+    }
+
+    /// What the files come to if their directory is in order, be it the one in use.
+    fn newer(&self, in_use: &Rules, now: Time) -> Result<Loaded, SetupError> {
+        let (directory, table) = listed(&self.files, &self.registrars, now)?;
+        let old = &in_use.directory;
+        if directory.exchange_id() != old.exchange_id() {
             return Err(SetupError::OtherExchange);
         }
         // The file that remembers the version could be lost while this process still knows it.
-        if new.version() < old.version() {
-            return Err(DirectoryError::RolledBack {
-                found: new.version(),
-                seen: old.version(),
-            }
-            .into());
-        }
-        let is_same = new.sha256() == old.sha256();
-        if new.version() == old.version() && !is_same {
-            return Err(SetupError::SameVersion {
-                version: new.version(),
-            });
-        }
-        (self.fits)(new)?;
-        new.remember(&self.files.seen)?;
-        let rules = if is_same {
-            Rules {
-                since: in_use.since,
-                previous: in_use.previous,
-                ..rules
-            }
+        directory.follows(old.version(), Some(old.sha256()))?;
+        (self.fits)(&directory)?;
+        let (since, previous) = if directory.version() == old.version() {
+            (in_use.since, in_use.previous)
         } else {
-            Rules {
-                previous: Some(in_use.superseded()),
-                ..rules
-            }
+            (now, Some(in_use.superseded()))
         };
-        self.guard.replace(trust);
-        self.rules.replace(rules);
-        Ok(())
+        let rules = Rules {
+            table_sha256: *directory.table_sha256(),
+            directory: Arc::new(directory),
+            table,
+            since,
+            previous,
+        };
+        let loaded = self.close(rules, in_use, now)?;
+        loaded.rules.directory.remember(&self.files.seen)?;
+        Ok(loaded)
+    }
+
+    /// The directory in use, with what closes as it is in its files.
+    fn closed_again(&self, in_use: &Rules, now: Time) -> Result<Loaded, SetupError> {
+        let rules = Rules {
+            directory: Arc::clone(&in_use.directory),
+            table: in_use.table.clone(),
+            ..*in_use
+        };
+        self.close(rules, in_use, now)
+    }
+
+    fn close(&self, rules: Rules, in_use: &Rules, now: Time) -> Result<Loaded, SetupError> {
+        let (suspensions, faults) = Suspensions::read_again(
+            &self.files.suspensions,
+            &rules.directory,
+            &self.registrars,
+            &in_use.directory,
+            now,
+        );
+        Loaded::new(rules, suspensions, faults, &self.files)
     }
 
     /// The operator hears, again and again, why nobody is served.
@@ -188,44 +248,78 @@ impl Reload {
     }
 }
 
-/// What the files come to when all of them are in order.
+/// What the files come to.
 pub(crate) struct Loaded {
     pub(crate) rules: Rules,
     pub(crate) trust: Trust,
+    /// Of the suspensions that do not count.
+    faults: Vec<SuspensionError>,
 }
 
 impl Loaded {
-    /// Revocation lists and suspensions that do not count are told; they refuse nobody but those they are of.
-    ///
     /// # Errors
-    /// [`SetupError`], naming the file.
-    pub(crate) fn check(
+    /// [`SetupError`], naming the file; also if a suspension cannot be read, for nothing is known yet that
+    /// could stay.
+    pub(crate) fn at_start(
         files: &DirectoryFiles,
         registrars: &Registrars,
         now: Time,
     ) -> Result<Self, SetupError> {
-        let directory = Directory::check(&files.file, &files.seen, registrars, now)?;
-        let table = table(&files.decision_table, &directory)?;
+        let (directory, table) = listed(files, registrars, now)?;
         let (suspensions, faults) =
             Suspensions::read(&files.suspensions, &directory, registrars, now);
-        let directory = Arc::new(directory.suspending(suspensions));
-        let lists = RevocationFolder::new(&files.crls);
-        let trust = Trust::new(Arc::clone(&directory), &lists)?;
-        for fault in faults {
-            tracing::error!("a suspension does not count: {fault}");
-        }
-        for missing in trust.missing_lists() {
-            tracing::error!("{missing}");
+        if let Some(unread) = faults.iter().find(|fault| fault.is_unread()) {
+            return Err(SetupError::Suspension(unread.clone()));
         }
         let rules = Rules {
             table_sha256: *directory.table_sha256(),
-            directory,
+            directory: Arc::new(directory),
             table,
             since: now,
             previous: None,
         };
-        Ok(Self { rules, trust })
+        let loaded = Self::new(rules, suspensions, faults, files)?;
+        loaded.tell();
+        Ok(loaded)
     }
+
+    fn new(
+        rules: Rules,
+        suspensions: Suspensions,
+        faults: Vec<SuspensionError>,
+        files: &DirectoryFiles,
+    ) -> Result<Self, SetupError> {
+        let directory = Directory::clone(&rules.directory).suspending(suspensions);
+        let directory = Arc::new(directory);
+        let trust = Trust::new(Arc::clone(&directory), &RevocationFolder::new(&files.crls))?;
+        Ok(Self {
+            rules: Rules { directory, ..rules },
+            trust,
+            faults,
+        })
+    }
+
+    /// Revocation lists and suspensions that do not count refuse nobody but those they are of; the operator
+    /// hears of them.
+    fn tell(&self) {
+        for fault in &self.faults {
+            tracing::error!("a suspension does not count: {fault}");
+        }
+        for missing in self.trust.missing_lists() {
+            tracing::error!("{missing}");
+        }
+    }
+}
+
+/// Directory and table, both in order.
+fn listed(
+    files: &DirectoryFiles,
+    registrars: &Registrars,
+    now: Time,
+) -> Result<(Directory, DecisionTable), SetupError> {
+    let directory = Directory::check(&files.file, &files.seen, registrars, now)?;
+    let table = table(&files.decision_table, &directory)?;
+    Ok((directory, table))
 }
 
 fn table(path: &Path, directory: &Directory) -> Result<DecisionTable, SetupError> {
@@ -246,26 +340,38 @@ fn table(path: &Path, directory: &Directory) -> Result<DecisionTable, SetupError
 
 /// What the files hold, to tell whether anything has changed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fingerprint(BTreeMap<PathBuf, Result<[u8; 32], io::ErrorKind>>);
+pub(crate) struct Fingerprint {
+    /// Directory and decision table.
+    listing: Contents,
+    /// Revocation lists and suspensions.
+    closing: Contents,
+}
+
+type Contents = BTreeMap<PathBuf, Result<[u8; 32], io::ErrorKind>>;
 
 impl Fingerprint {
     pub(crate) fn of(files: &DirectoryFiles) -> Self {
-        let mut found = BTreeMap::new();
-        let mut add = |path: PathBuf| {
-            let sha256 = fs::read(&path).map(|bytes| amanat_seal::sha256(&bytes));
-            found.insert(path, sha256.map_err(|error| error.kind()));
-        };
-        add(files.file.clone());
-        add(files.decision_table.clone());
+        let listing = [&files.file, &files.decision_table];
+        let mut closing = BTreeMap::new();
         for folder in [&files.crls, &files.suspensions] {
-            // An absent folder is as good as an empty one.
-            let Ok(entries) = fs::read_dir(folder) else {
-                continue;
-            };
-            for entry in entries.filter_map(Result::ok) {
-                add(entry.path());
+            match fs::read_dir(folder) {
+                Ok(entries) => {
+                    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+                    closing.extend(paths.map(|path| content(&path)));
+                }
+                Err(error) => {
+                    closing.insert(folder.clone(), Err(error.kind()));
+                }
             }
         }
-        Self(found)
+        Self {
+            listing: listing.into_iter().map(|path| content(path)).collect(),
+            closing,
+        }
     }
+}
+
+fn content(path: &Path) -> (PathBuf, Result<[u8; 32], io::ErrorKind>) {
+    let sha256 = fs::read(path).map(|bytes| amanat_seal::sha256(&bytes));
+    (path.to_owned(), sha256.map_err(|error| error.kind()))
 }

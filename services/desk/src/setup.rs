@@ -10,7 +10,7 @@ use std::{
 };
 
 use amanat_identity::{
-    DirectoryError, Registrars, TokenVerifier, Trusted,
+    DirectoryError, Registrars, SuspensionError, TokenVerifier, Trusted,
     tls::{TlsError, server_config},
     token::Audience,
 };
@@ -55,7 +55,8 @@ pub struct DirectoryFiles {
     /// A folder of revocation lists, one an authority: `<agency id>.crl`, `custodian.crl`, `gateway.crl`, in
     /// DER or PEM.
     pub crls: PathBuf,
-    /// A folder of registrars' suspensions, `*.bin`.
+    /// A folder of registrars' suspensions, one a file. What a running server has taken into use stays when its
+    /// file goes: for its 7 days, or until the next directory.
     pub suspensions: PathBuf,
     /// How often the files named here are looked at, in seconds.
     pub reload_s: NonZeroU64,
@@ -113,6 +114,11 @@ pub enum SetupError {
     Tls(#[from] TlsError),
     #[error("directory.registrars: each is 64 hexadecimal digits")]
     Registrar,
+    #[error(
+        "{0}; until it can be read this server does not start, for it may close an agency that is not to be \
+         trusted"
+    )]
+    Suspension(SuspensionError),
     #[error("{path}: {message}")]
     Table { path: String, message: String },
     #[error(
@@ -122,11 +128,6 @@ pub enum SetupError {
     OtherTable { path: String },
     #[error("the directory is of another exchange; fetch that of this one from your registrars")]
     OtherExchange,
-    #[error(
-        "the directory is version {version}, as is the one in use, but says something else; ask your \
-         registrars which of the two they published"
-    )]
-    SameVersion { version: u64 },
     #[error(
         "the directory lists another {0} than this server works with; change the configuration to fit it, \
          and restart the server"
@@ -183,7 +184,7 @@ impl Setup {
     ) -> Result<Self, SetupError> {
         let registrars = files.registrars()?;
         let fingerprint = Fingerprint::of(files);
-        let Loaded { rules, trust } = Loaded::check(files, &registrars, (clock)())?;
+        let Loaded { rules, trust, .. } = Loaded::at_start(files, &registrars, (clock)())?;
         rules.directory.remember(&files.seen)?;
         let trusted = Trusted::new(trust);
         let chain = certificates(&listen.certificate)?;

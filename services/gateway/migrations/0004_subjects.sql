@@ -1,6 +1,7 @@
 -- Whom each agency's identifiers lead to. No token is stored, and no column says whether another agency
 -- knows a person: every row but those of canaries is one agency's, and answers draw on that agency's alone.
--- "Stored" is the token under the peppers, 32 bytes.
+-- "Stored" is the token under the peppers, 32 bytes: the agency goes in with the token, so that of a person
+-- whom two agencies know no value stands twice. The relation across agencies is nowhere; nothing needs it.
 
 CREATE TABLE subjects (
     subject_id  BLOB PRIMARY KEY,    -- 16 random bytes, never shown to anybody
@@ -13,7 +14,7 @@ CREATE TABLE subjects (
 
 CREATE TABLE identifiers (
     agency     BLOB NOT NULL,     -- who submitted it
-    stored     BLOB NOT NULL,     -- another agency's row of the same person holds the same bytes
+    stored     BLOB NOT NULL,     -- for this agency alone
     type       INTEGER NOT NULL,  -- amanat.subject.v1.SubjectIdentifierType
     epoch      INTEGER NOT NULL,  -- of the OPRF key
     subject_id BLOB NOT NULL,     -- as submitted; merges move nothing
@@ -51,10 +52,17 @@ CREATE UNIQUE INDEX merges_by_pair
 CREATE INDEX merges_by_agency ON merges (agency, seq);
 CREATE INDEX merges_by_into ON merges (into_subject);
 
+-- One row for each epoch of an invented person's identifier. It is live once two officers planted it: one
+-- alone could plant a real person's, and would hear who asks for her.
 CREATE TABLE canaries (
-    stored     BLOB PRIMARY KEY,  -- of an invented person's identifier, one row an epoch
-    label      TEXT NOT NULL,     -- oversight's own
-    plant_time INTEGER NOT NULL   -- this server's clock, milliseconds since 1970
+    stored     BLOB PRIMARY KEY,  -- without any agency: whoever asks for it
+    domain     INTEGER NOT NULL,  -- amanat.subject.v1.IdentifierDomain
+    epoch      INTEGER NOT NULL,  -- of the OPRF key of that domain
+    label      TEXT NOT NULL,     -- oversight's own, as the identifier was first planted
+    planter    BLOB NOT NULL,     -- handle of who planted this row first, 16 bytes
+    plant_time INTEGER NOT NULL,  -- this server's clock, milliseconds since 1970
+    second     BLOB,              -- handle of another officer who planted it too; NULL: not live
+    live_time  INTEGER            -- since when it is live, milliseconds since 1970; NULL: not
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE canary_hits (
@@ -71,7 +79,7 @@ CREATE INDEX canary_hits_waiting ON canary_hits (seq) WHERE alarm_time IS NULL;
 CREATE TABLE pepper_state (
     id              INTEGER PRIMARY KEY CHECK (id = 1),
     applied         INTEGER NOT NULL,  -- how many peppers all that is stored is under; 0 before the first start
-    pepper_check    BLOB NOT NULL,     -- an all-zero token under them, 32 bytes: other peppers show
+    pepper_check    BLOB NOT NULL,     -- of an all-zero token, as a canary's, 32 bytes: other peppers show
     pseudonym_check BLOB NOT NULL      -- the pseudonym of an all-zero agency and subject: another key shows
 ) STRICT;
 

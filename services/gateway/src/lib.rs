@@ -14,7 +14,7 @@ mod subject;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use amanat_desk::{
-    Desk,
+    Desk, Rulebook,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
     setup::{Setup, SetupError},
@@ -122,7 +122,11 @@ pub async fn serve(
     let reloading = tokio::spawn(reload.run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
     let answered = Arc::new(Notify::new());
-    let canaries = tokio::spawn(watch_canaries(desk.journal.clone(), Arc::clone(&answered)));
+    let canaries = tokio::spawn(watch_canaries(
+        desk.journal.clone(),
+        desk.rules.clone(),
+        Arc::clone(&answered),
+    ));
     let served = amanat_server::serve(
         listener,
         tls,
@@ -231,10 +235,15 @@ async fn advance_peppers(journal: &Journal<Exchange>) -> Result<(), GatewayError
 }
 
 /// Looks for canaries that were asked for: at the start, for what was left when a process ended; then some time
-/// after an answer, whatever it was about, once for all that were given meanwhile.
-async fn watch_canaries(journal: Journal<Exchange>, answered: Arc<Notify>) {
-    let mut asked = Asked::NotSince;
+/// after an answer, whatever it was about, once for all that were given meanwhile. Under each new directory
+/// those that it silences are counted first.
+async fn watch_canaries(journal: Journal<Exchange>, rules: Rulebook, answered: Arc<Notify>) {
+    let (mut asked, mut counted_under) = (Asked::NotSince, None);
     loop {
+        let directory = *rules.current().directory.sha256();
+        if counted_under != Some(directory) && warn_of_lapsed(&journal).await {
+            counted_under = Some(directory);
+        }
         let call = SubjectCall::CheckCanaries(asked);
         if journal.call(Call::Subject(Box::new(call))).await.is_err() {
             tracing::error!("canaries that were asked for could not be looked for");
@@ -244,6 +253,23 @@ async fn watch_canaries(journal: Journal<Exchange>, answered: Arc<Notify>) {
         tokio::time::sleep(GATHERING).await;
         asked = Asked::SinceTheLast;
     }
+}
+
+/// Whether they could be counted.
+async fn warn_of_lapsed(journal: &Journal<Exchange>) -> bool {
+    let call = Call::Subject(Box::new(SubjectCall::CountLapsed));
+    let Ok(committed) = journal.call(call).await else {
+        return false;
+    };
+    if let Ok(Reply::Subject(SubjectReply::Lapsed(count))) = committed.answer
+        && count > 0
+    {
+        tracing::warn!(
+            count,
+            "canaries under no listed epoch of their key keep silent; plant them again by their labels"
+        );
+    }
+    true
 }
 
 async fn each_minute(desk: Desk<Exchange>) {

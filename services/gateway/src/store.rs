@@ -8,7 +8,7 @@ pub(crate) mod subject;
 use std::collections::BTreeSet;
 
 use amanat_desk::{
-    Refused, Rulebook, StatementFacts, Stored,
+    Act, Refused, Rulebook, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
@@ -141,6 +141,23 @@ impl Call {
         }
     }
 
+    /// Whose act it is; `None` where nobody called, or what is refused anyway.
+    fn act(&self) -> Option<&Act> {
+        match self {
+            Self::Consent(call) => Some(call.act()),
+            Self::Audit(call) => Some(call.act()),
+            Self::Put(call) => Some(&call.act),
+            Self::Read(call) => Some(&call.act),
+            Self::Versions(call) => Some(&call.act),
+            Self::Submit(call) => Some(&call.act),
+            Self::Transition(call) => Some(&call.act),
+            Self::Referrals(call) => Some(&call.act),
+            Self::Referral(call) => Some(&call.act),
+            Self::Subject(call) => call.act(),
+            Self::Refused(_) => None,
+        }
+    }
+
     fn statement(&self) -> Option<&Stored> {
         match self {
             Self::Consent(call) => call.statement(),
@@ -216,6 +233,9 @@ impl Book for Exchange {
 
     fn decide(&self, facts: &mut Facts, call: &Call, now: Time) -> Ruled {
         let rules = &*self.rules.current();
+        if let Some(refused) = Refused::shut_out(call.act(), rules, now) {
+            return refused;
+        }
         match call {
             Call::Refused(call) => call.decide(rules),
             Call::Consent(call) => {

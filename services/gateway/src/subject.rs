@@ -5,13 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use amanat_desk::{Act, Desk, Filters, Pages};
 use amanat_identity::Directory;
 use amanat_schema::{
-    RequestId, Time, Violation,
+    AgencyId, RequestId, Time, Violation,
     audit::{Action, Linkage, Receipt},
     policy::{AgencyKind, Right},
     subject::{
-        CanaryHit, FindSubjectRequest, FindSubjectResponse, IdentifierDomain, IdentifierTokens,
-        ListCanaryHitsRequest, ListCanaryHitsResponse, ListMergesRequest, ListMergesResponse,
-        Merge, MergeSubjectsRequest, MergeSubjectsResponse, PlantCanaryRequest,
+        CanaryHit, EvaluationReason, FindSubjectRequest, FindSubjectResponse, IdentifierDomain,
+        IdentifierTokens, ListCanaryHitsRequest, ListCanaryHitsResponse, ListMergesRequest,
+        ListMergesResponse, Merge, MergeSubjectsRequest, MergeSubjectsResponse, PlantCanaryRequest,
         PlantCanaryResponse, SplitSubjectsRequest, SplitSubjectsResponse, SubjectIdentifierType,
         subject_service_server::SubjectService,
     },
@@ -26,8 +26,9 @@ use zeroize::Zeroize as _;
 use crate::store::{
     Call, Exchange, Reply,
     subject::{
-        FindSubject, Identifier, JudgePair, Judgement, KEY_VERSION, ListCanaryHits, ListMerges,
-        MergeView, Peppered, PlantCanary, SeenHit, SubjectCall, SubjectId, SubjectReply,
+        FindReason, FindSubject, Identifier, JudgePair, Judgement, KEY_VERSION, ListCanaryHits,
+        ListMerges, MergeView, Peppered, PlantCanary, SeenHit, SubjectCall, SubjectId,
+        SubjectReply,
     },
 };
 
@@ -233,28 +234,48 @@ impl SubjectDesk {
         let request_id = wrong.request_id(&wire.request_id);
         act.request = request_id.map(|id| ("FindSubject", id));
         wrong.nonce(&wire.nonce);
-        let few = tokens.0.len() <= MOST_IDENTIFIERS;
-        wrong.that(few, "identifiers", "at most 16");
-        let directory = &self.desk.rules.current().directory;
-        let (mut identifiers, mut seen) = (Vec::new(), BTreeSet::new());
-        for (at, presented) in tokens.0.iter().enumerate().take(MOST_IDENTIFIERS) {
-            let path = format!("identifiers[{at}]");
-            let identifier = self.identify(directory, presented, &path, &mut wrong);
-            let mut stored = identifier.tokens.iter().map(|(_, stored)| *stored);
-            let is_new = stored.all(|stored| seen.insert(stored));
-            wrong.that(is_new, &path, "an identifier that is not listed before");
-            identifiers.push(identifier);
-        }
-        if !wrong.0.is_empty() {
+        let reason = find_reason(wire.reason());
+        wrong.that(reason.is_some(), "reason", "INTAKE or SEARCH");
+        let identifiers = self.parse_identifiers(act.agency, tokens, &mut wrong);
+        let Some(reason) = reason.filter(|_| wrong.0.is_empty()) else {
             return Err(Refusal::invalid(wrong.0));
-        }
+        };
         let fresh = amanat_seal::random().map_err(|_| Refusal::audit_unavailable())?;
         Ok(FindSubject {
             officer_handle: self.handles.handle(act.agency, &act.officer.id),
             act,
+            reason,
             identifiers,
             fresh: SubjectId(fresh),
         })
+    }
+
+    /// Those of one person: none twice, and of each type of document one number. The types are as claimed.
+    fn parse_identifiers(
+        &self,
+        agency: AgencyId,
+        tokens: &Tokens,
+        wrong: &mut Wrong,
+    ) -> Vec<Identifier> {
+        let few = tokens.0.len() <= MOST_IDENTIFIERS;
+        wrong.that(few, "identifiers", "at most 16");
+        let directory = &self.desk.rules.current().directory;
+        let (mut identifiers, mut seen) = (Vec::<Identifier>::new(), BTreeSet::new());
+        for (at, presented) in tokens.0.iter().enumerate().take(MOST_IDENTIFIERS) {
+            let path = format!("identifiers[{at}]");
+            let identifier = self.identify(agency, directory, presented, &path, wrong);
+            let mut stored = identifier.tokens.iter().map(|(_, stored)| *stored);
+            let is_new = stored.all(|stored| seen.insert(stored));
+            wrong.that(is_new, &path, "an identifier that is not listed before");
+            let is_second = is_document(identifier.kind)
+                && identifiers
+                    .iter()
+                    .any(|other| other.kind == identifier.kind);
+            let expected = "one person's: one number of each type of document";
+            wrong.that(!is_new || !is_second, &path, expected);
+            identifiers.push(identifier);
+        }
+        identifiers
     }
 
     fn parse_plant(
@@ -270,14 +291,16 @@ impl SubjectDesk {
         let fits = (1..=LONGEST_LABEL).contains(&wire.label.len());
         wrong.that(fits, "label", "1 to 64 bytes");
         let directory = &self.desk.rules.current().directory;
-        let identifier = tokens
-            .0
-            .first()
-            .map(|presented| self.identify(directory, presented, "identifier", &mut wrong));
+        let identifier = tokens.0.first().map(|presented| {
+            self.identify(act.agency, directory, presented, "identifier", &mut wrong)
+        });
         wrong.that(identifier.is_some(), "identifier", "an identifier's tokens");
+        let identifier = identifier.and_then(|of| Some((domain(of.kind)?, of)));
         match identifier {
-            Some(identifier) if wrong.0.is_empty() => Ok(PlantCanary {
+            Some((domain, identifier)) if wrong.0.is_empty() => Ok(PlantCanary {
+                officer_handle: self.handles.handle(act.agency, &act.officer.id),
                 act,
+                domain,
                 identifier,
                 label: wire.label.clone(),
             }),
@@ -285,9 +308,10 @@ impl SubjectDesk {
         }
     }
 
-    /// Peppers the tokens, which must be of every epoch that the directory lists and of no other.
+    /// Peppers the tokens for the agency, which must be of every epoch that the directory lists and of no other.
     fn identify(
         &self,
+        agency: AgencyId,
         directory: &Directory,
         wire: &IdentifierTokens,
         path: &str,
@@ -302,8 +326,7 @@ impl SubjectDesk {
             let token = <&[u8; 64]>::try_from(of.token.as_slice()).ok();
             let token_path = format!("{path}.tokens[{at}].token");
             wrong.that(token.is_some(), &token_path, "64 bytes");
-            let stored = token.map(|token| Peppered(self.peppers.stored(token)));
-            tokens.extend(stored.map(|stored| (of.epoch, stored)));
+            tokens.extend(token.map(|token| (of.epoch, token)));
         }
         tokens.sort_unstable_by_key(|(epoch, _)| *epoch);
         if let Some(domain) = domain {
@@ -313,7 +336,16 @@ impl SubjectDesk {
             let expected = "one token for each epoch of its key that the directory lists";
             wrong.that(fits, &format!("{path}.tokens"), expected);
         }
-        Identifier { kind, tokens }
+        let stored = |token| Peppered(self.peppers.stored(agency, token));
+        let canary = |token| Peppered(self.peppers.canary(token));
+        Identifier {
+            kind,
+            as_canary: tokens.iter().map(|(_, token)| canary(token)).collect(),
+            tokens: tokens
+                .iter()
+                .map(|(epoch, token)| (*epoch, stored(token)))
+                .collect(),
+        }
     }
 }
 
@@ -328,6 +360,29 @@ fn strength(kind: SubjectIdentifierType) -> SubjectIdentifierType {
         | SubjectIdentifierType::AfghanAcc
         | SubjectIdentifierType::Phone
         | SubjectIdentifierType::Composite => kind,
+    }
+}
+
+/// What a person has one number of.
+fn is_document(kind: SubjectIdentifierType) -> bool {
+    match kind {
+        SubjectIdentifierType::Cnic
+        | SubjectIdentifierType::BForm
+        | SubjectIdentifierType::Passport
+        | SubjectIdentifierType::AfghanPor
+        | SubjectIdentifierType::AfghanAcc => true,
+        SubjectIdentifierType::Unspecified
+        | SubjectIdentifierType::Phone
+        | SubjectIdentifierType::Composite => false,
+    }
+}
+
+/// A canary is planted, not found.
+fn find_reason(reason: EvaluationReason) -> Option<FindReason> {
+    match reason {
+        EvaluationReason::Intake => Some(FindReason::Intake),
+        EvaluationReason::Search => Some(FindReason::Search),
+        EvaluationReason::Unspecified | EvaluationReason::Canary => None,
     }
 }
 

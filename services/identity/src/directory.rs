@@ -1,9 +1,10 @@
 //! The directory: checked once when it is loaded, then only looked up.
 
+mod seen;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::Path,
     time::Duration,
 };
@@ -35,7 +36,7 @@ pub struct Registrars {
 }
 
 /// A directory whose registrars' signatures hold, with the suspensions that stand beside it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Directory {
     exchange_id: String,
     version: u64,
@@ -51,7 +52,7 @@ pub struct Directory {
     suspensions: Suspensions,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Agency {
     pub id: AgencyId,
     pub kind: AgencyKind,
@@ -66,7 +67,7 @@ pub struct Agency {
 }
 
 /// A key that an agency's identity provider signs officer tokens with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TokenIssuerKey {
     pub issuer: String,
     pub key_id: String,
@@ -74,7 +75,7 @@ pub struct TokenIssuerKey {
 }
 
 /// A server of the exchange.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Service {
     pub server_name: String,
     pub issuing_ca: CertificateDer<'static>,
@@ -93,6 +94,11 @@ pub enum DirectoryError {
          registrars for the newest version, and write its number into the file"
     )]
     Seen { path: String },
+    #[error(
+        "the directory is version {version}, as was the one in use here, but says something else; ask your \
+         registrars which of the two they published"
+    )]
+    SameVersion { version: u64 },
     #[error(
         "the directory is not signed by {threshold} of the registrars pinned here, and by nobody else; \
          fetch it from them, and trust no other source"
@@ -208,8 +214,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Loads a signed directory file and refuses one older than `seen` remembers, which lies outside every
-    /// database, so that restoring one cannot roll the directory back. It is not remembered yet: whoever
+    /// Loads a signed directory file and refuses one older than `seen` remembers, or other words under the same
+    /// version. That file lies outside every database, so that restoring one cannot roll the directory back.
+    /// It is not remembered yet: whoever
     /// takes it into use does that when all that belongs to it is in order too.
     ///
     /// # Errors
@@ -226,26 +233,48 @@ impl Directory {
                 path: file.display().to_string(),
             })?;
         let directory = Self::verify(&envelope, registrars)?;
-        let newest = newest_seen(seen)?;
-        if directory.version < newest {
-            return Err(DirectoryError::RolledBack {
-                found: directory.version,
-                seen: newest,
-            });
+        if let Some(newest) = seen::read(seen)? {
+            directory.follows(newest.version, newest.sha256.as_ref())?;
         }
         directory.counts(now)?;
         Ok(directory)
     }
 
-    /// Writes the version into `seen`, unless a higher one stands there.
+    /// Whether it may take the place of a version, whose signed bytes had this hash if that is known.
+    ///
+    /// # Errors
+    /// [`DirectoryError::RolledBack`], [`DirectoryError::SameVersion`].
+    pub fn follows(&self, version: u64, sha256: Option<&[u8; 32]>) -> Result<(), DirectoryError> {
+        if self.version < version {
+            Err(DirectoryError::RolledBack {
+                found: self.version,
+                seen: version,
+            })
+        } else if self.version == version && sha256.is_some_and(|known| *known != self.sha256) {
+            Err(DirectoryError::SameVersion { version })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes version and hash into `seen`, unless a higher version stands there.
     ///
     /// # Errors
     /// [`DirectoryError::File`], [`DirectoryError::Seen`].
     pub fn remember(&self, seen: &Path) -> Result<(), DirectoryError> {
-        if self.version > newest_seen(seen)? {
-            remember(seen, self.version).map_err(failed(seen))?;
+        let is_known = |known: seen::Seen| {
+            known.version > self.version
+                || (known.version == self.version && known.sha256.is_some())
+        };
+        if !seen::read(seen)?.is_some_and(is_known) {
+            seen::write(seen, self.version, &self.sha256).map_err(failed(seen))?;
         }
         Ok(())
+    }
+
+    /// What single registrars said since it was signed, as far as it counts here.
+    pub fn suspensions(&self) -> &Suspensions {
+        &self.suspensions
     }
 
     /// Adds what single registrars said since it was signed.
@@ -449,26 +478,6 @@ fn authority_key(authority: &CertificateDer<'_>) -> Vec<u8> {
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
     let path = path.display().to_string();
     move |source| DirectoryError::File { path, source }
-}
-
-/// The highest version that was in use here; 0 before the first.
-fn newest_seen(seen: &Path) -> Result<u64, DirectoryError> {
-    match fs::read_to_string(seen) {
-        Ok(text) => text.trim().parse().map_err(|_| DirectoryError::Seen {
-            path: seen.display().to_string(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(failed(seen)(error)),
-    }
-}
-
-/// Temporary file, fsync, rename: the file holds the old version or the new one.
-fn remember(seen: &Path, version: u64) -> io::Result<()> {
-    let temporary = seen.with_extension("new");
-    let mut file = fs::File::create(&temporary)?;
-    writeln!(file, "{version}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, seen)
 }
 
 fn key(bytes: &[u8]) -> Option<[u8; 32]> {

@@ -110,10 +110,7 @@ impl<M: AgencyStatement> Signed<M> {
             return Err(SignedError::Age);
         }
         // What was recorded before stays; what can only close is not kept out by a thief's trouble.
-        let mut signers = envelope.signatures.iter();
-        if !M::NEVER_TOO_LATE
-            && signers.any(|by| directory.is_key_suspended(head.agency, &by.key_id, now))
-        {
+        if !M::NEVER_TOO_LATE && signed.is_suspended(directory, now) {
             return Err(SignedError::Suspended);
         }
         let bound = signed
@@ -160,6 +157,29 @@ impl<M: AgencyStatement> Signed<M> {
             head,
             officer: None,
         })
+    }
+
+    /// Checks the signature of a statement that somebody shows now, recorded or not: nobody can tell when it
+    /// was signed, so none by a suspended key counts.
+    ///
+    /// # Errors
+    /// [`SignedError`], by the first rule that it breaks.
+    pub fn verify_shown(
+        envelope: &Envelope,
+        directory: &Directory,
+        now: Time,
+    ) -> Result<Self, SignedError> {
+        let signed = Self::verify_envelope(envelope, directory)?;
+        if signed.is_suspended(directory, now) {
+            return Err(SignedError::Suspended);
+        }
+        Ok(signed)
+    }
+
+    /// Whether a key that signed it is suspended.
+    fn is_suspended(&self, directory: &Directory, now: Time) -> bool {
+        let mut signers = self.envelope.signatures.iter();
+        signers.any(|by| directory.is_key_suspended(self.head.agency, &by.key_id, now))
     }
 
     pub fn message(&self) -> &M {

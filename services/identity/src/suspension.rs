@@ -29,7 +29,7 @@ pub struct SuspensionError {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SuspensionFault {
-    #[error("it cannot be read ({0}): check the file's owner and permissions")]
+    #[error("it cannot be read ({0}): check that it is there, its owner and permissions")]
     Unreadable(io::ErrorKind),
     #[error("it is not a signed suspension: ask the registrar for it again")]
     Malformed,
@@ -45,10 +45,6 @@ pub enum SuspensionFault {
     )]
     UnknownKey(AgencyId),
     #[error(
-        "it was made under directory version {0}, which is not in use here yet: fetch the newest directory"
-    )]
-    Version(u64),
-    #[error(
         "it is dated {0}, which has not come yet: it does not count before; ask the registrar to check the \
          clock"
     )]
@@ -61,29 +57,42 @@ type Target = (AgencyId, Option<[u8; 32]>);
 /// The suspensions that were found for a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suspensions {
-    /// When each begins, by what it closes.
-    begin: BTreeMap<Target, BTreeSet<Time>>,
+    found: BTreeSet<Found>,
+    /// From when to when, by what is closed.
+    closed: BTreeMap<Target, Vec<Period>>,
 }
 
 /// A suspension that its registrar signed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Found {
     registrar: Vec<u8>,
     target: Target,
-    /// The directory that it is counted under.
-    version: u64,
     begins: Time,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Period {
+    begins: Time,
+    ends: Time,
+}
+
+impl SuspensionError {
+    /// Whether there may be a suspension that nobody here could see.
+    pub fn is_unread(&self) -> bool {
+        matches!(self.fault, SuspensionFault::Unreadable(_))
+    }
+}
+
 impl Suspensions {
-    /// Reads every `*.bin` of a folder, for one directory; an absent folder is an empty one. What does not
-    /// count is told.
+    /// Reads every file of a folder, for one directory, whatever it is called: one that was saved under
+    /// another name must not go unheeded. What does not count is told, and so is a folder that is gone.
     pub fn read(
         folder: &Path,
         directory: &Directory,
         registrars: &Registrars,
         now: Time,
     ) -> (Self, Vec<SuspensionError>) {
-        let (mut found, mut errors) = (Vec::new(), Vec::new());
+        let (mut found, mut errors) = (BTreeSet::new(), Vec::new());
         for (path, bytes) in files(folder) {
             let read = bytes
                 .map_err(SuspensionFault::Unreadable)
@@ -91,30 +100,67 @@ impl Suspensions {
             let fault = match read {
                 Ok(suspension) => {
                     let begins = suspension.begins;
-                    found.push(suspension);
+                    found.insert(suspension);
                     (begins > now + CLOCK_AHEAD).then_some(SuspensionFault::Ahead(begins))
                 }
                 Err(fault) => Some(fault),
             };
             errors.extend(fault.map(|fault| SuspensionError { path, fault }));
         }
-        (Self::count(found), errors)
+        (Self::count(found, directory), errors)
     }
 
-    /// Of one registrar's suspensions of a target under one directory only the earliest counts, or it could
-    /// be prolonged for ever by another one each week.
-    fn count(found: Vec<Found>) -> Self {
-        let mut earliest = BTreeMap::new();
-        for suspension in found {
-            let key = (suspension.registrar, suspension.target, suspension.version);
-            let begins = earliest.entry(key).or_insert(suspension.begins);
-            *begins = suspension.begins.min(*begins);
+    /// The same in a process that works by `in_use`. What counts there is not lifted by a file that is gone or
+    /// changed: that takes a newer directory, which two registrars signed. Where something cannot be read, a
+    /// newer directory does not lift it either.
+    pub fn read_again(
+        folder: &Path,
+        directory: &Directory,
+        registrars: &Registrars,
+        in_use: &Directory,
+        now: Time,
+    ) -> (Self, Vec<SuspensionError>) {
+        let (read, errors) = Self::read(folder, directory, registrars, now);
+        let is_newer = directory.version() > in_use.version();
+        if is_newer && !errors.iter().any(SuspensionError::is_unread) {
+            return (read, errors);
         }
-        let mut begin: BTreeMap<Target, BTreeSet<Time>> = BTreeMap::new();
-        for ((_, target, _), begins) in earliest {
-            begin.entry(target).or_default().insert(begins);
+        let kept = in_use.suspensions().found.iter().cloned();
+        let found = kept.chain(read.found).collect();
+        (Self::count(found, directory), errors)
+    }
+
+    /// In a directory's time one registrar alone closes a target for [`LIFE`] in all, or it could be closed
+    /// for ever by another suspension each week. What overlaps or touches an earlier one adds nothing to it;
+    /// what begins later gets what is left of [`LIFE`].
+    fn count(found: BTreeSet<Found>, directory: &Directory) -> Self {
+        let mut closed: BTreeMap<Target, Vec<Period>> = BTreeMap::new();
+        let mut last: Option<(&Found, Time)> = None;
+        let mut left = LIFE;
+        // By registrar, target and time.
+        for suspension in &found {
+            let Found { target, begins, .. } = suspension;
+            let before = last.filter(|(other, _)| other.is_alike(suspension));
+            if before.is_some_and(|(_, ends)| *begins <= ends) {
+                continue;
+            }
+            if before.is_none() {
+                left = LIFE;
+            }
+            // Of its days those under older directories are not of this one's.
+            let counted = (*begins).max(directory.not_before());
+            let ends = (*begins + LIFE).min(counted + left);
+            last = Some((suspension, ends));
+            if ends > counted {
+                left -= ends.distance(counted);
+                let period = Period {
+                    begins: *begins,
+                    ends,
+                };
+                closed.entry(*target).or_default().push(period);
+            }
         }
-        Self { begin }
+        Self { found, closed }
     }
 
     pub(crate) fn closes_agency(&self, agency: AgencyId, now: Time) -> bool {
@@ -124,7 +170,7 @@ impl Suspensions {
     /// Whether the key, named as envelopes name it, is suspended. An agency's own suspension is another
     /// question.
     pub(crate) fn closes_key(&self, agency: AgencyId, id: &[u8], now: Time) -> bool {
-        self.begin.keys().any(|target| {
+        self.closed.keys().any(|target| {
             target.0 == agency
                 && target.1.is_some_and(|key| key_id(&key) == *id)
                 && self.closes(target, now)
@@ -132,12 +178,17 @@ impl Suspensions {
     }
 
     fn closes(&self, target: &Target, now: Time) -> bool {
-        let mut begin = self.begin.get(target).into_iter().flatten();
-        begin.any(|begins| *begins <= now + CLOCK_AHEAD && now < *begins + LIFE)
+        let mut periods = self.closed.get(target).into_iter().flatten();
+        periods.any(|period| period.begins <= now + CLOCK_AHEAD && now < period.ends)
     }
 }
 
 impl Found {
+    /// Whether it is the same registrar's of the same target.
+    fn is_alike(&self, other: &Self) -> bool {
+        (&self.registrar, &self.target) == (&other.registrar, &other.target)
+    }
+
     fn parse(
         bytes: &[u8],
         directory: &Directory,
@@ -157,9 +208,6 @@ impl Found {
         let id = AgencyId::parse(&wire.agency_id).map_err(malformed)?;
         let begins =
             Time::parse(wire.suspend_time.as_ref()).map_err(|_| SuspensionFault::Malformed)?;
-        if wire.directory_version > directory.version() {
-            return Err(SuspensionFault::Version(wire.directory_version));
-        }
         let agency = directory.agency(id);
         let agency = agency.ok_or(SuspensionFault::UnknownAgency(id))?;
         let key = match wire.statement_key.as_slice() {
@@ -173,39 +221,40 @@ impl Found {
                 )
             }
         };
-        // Dated after this directory began, it is this directory's, whichever it names: one that was left
-        // unused under an older directory prolongs nothing now, and one that was made just before this
-        // directory came is not lost.
-        let version = if begins >= directory.not_before() {
-            directory.version()
-        } else {
-            wire.directory_version
-        };
         let signature = envelope.signatures.into_iter().next();
         Ok(Self {
             registrar: signature.map(|s| s.key_id).unwrap_or_default(),
             target: (id, key),
-            version,
             begins,
         })
     }
 }
 
-/// The folder's files by name, each with its bytes or why there are none.
+/// The folder's files by name, each with its bytes or why there are none. What is listed and is not there has
+/// not been read.
 fn files(folder: &Path) -> Vec<(String, Result<Vec<u8>, io::ErrorKind>)> {
+    let unread = |error: io::Error| (folder.display().to_string(), Err(error.kind()));
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => return vec![(folder.display().to_string(), Err(error.kind()))],
+        Err(error) => return vec![unread(error)],
     };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut paths: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|end| end == "bin"))
-        .collect();
-    paths.sort();
-    let read = |path: &Path| fs::read(path).map_err(|error| error.kind());
-    paths
-        .iter()
-        .map(|path| (path.display().to_string(), read(path)))
-        .collect()
+    let mut files = Vec::new();
+    for entry in entries {
+        match entry.map(|entry| entry.path()) {
+            Ok(path) if is_hidden(&path) => {}
+            Ok(path) => {
+                let read = fs::read(&path).map_err(|error| error.kind());
+                files.push((path.display().to_string(), read));
+            }
+            Err(error) => files.push(unread(error)),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// As editors and copying programs name what they have not finished.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with('.'))
 }

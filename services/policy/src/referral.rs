@@ -63,15 +63,42 @@ impl Actor {
 /// A step that the referral's state or the acting party does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the {} may not {} a referral that is {}",
+    "the {} may not {} a referral that is {}{}",
     actor.word(),
     step.word(),
-    state.as_str_name().trim_start_matches("REFERRAL_STATE_")
+    state.as_str_name().trim_start_matches("REFERRAL_STATE_"),
+    advice(*state, *step, *actor)
 )]
 pub struct IllegalTransition {
     pub state: ReferralState,
     pub step: Step,
     pub actor: Actor,
+}
+
+/// What to do instead, where there is one thing; nothing after a referral that is over.
+fn advice(state: ReferralState, step: Step, actor: Actor) -> &'static str {
+    match (state, step, actor) {
+        (
+            open,
+            Step::Acknowledge | Step::Accept | Step::Reject | Step::Start | Step::Complete,
+            Actor::Sender,
+        ) if is_open(open) => ": only its recipient may",
+        (open, Step::Revoke, Actor::Recipient)
+            if is_open(open) || open == ReferralState::Suspended =>
+        {
+            ": only its sender may"
+        }
+        (
+            ReferralState::Submitted,
+            Step::Accept | Step::Reject | Step::Start | Step::Complete,
+            Actor::Recipient,
+        ) => ": acknowledge it first",
+        (ReferralState::Acknowledged, Step::Start | Step::Complete, Actor::Recipient) => {
+            ": accept it first"
+        }
+        (ReferralState::Accepted, Step::Complete, Actor::Recipient) => ": start the service first",
+        _ => "",
+    }
 }
 
 /// The state after a step.

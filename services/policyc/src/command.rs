@@ -1,6 +1,7 @@
 //! The commands: arguments in, text and exit code out.
 
 use std::{
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -49,7 +50,8 @@ struct Policies {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Writes the table and its pages beside the rules; nothing at all if a rule is refused or fails anywhere
+    /// Writes the table and its pages beside the rules; nothing at all if a rule is refused, fails anywhere or
+    /// decides no cell
     #[command(after_help = "Example:\n  amanat-policy compile --policies deploy/policies")]
     Compile(Policies),
     /// Compares the table and its pages with the rules, and names every cell that differs
@@ -133,6 +135,11 @@ enum CommandError {
     Rules(#[from] RulesError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(
+        "cannot read {path}: {source}\n`--policies DIR` names the folder of the rules; it is deploy/policies \
+         in the root of the repository"
+    )]
+    Policies { path: PathBuf, source: io::Error },
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
 }
@@ -153,12 +160,12 @@ pub fn main() -> ExitCode {
 
 fn run(verb: Verb) -> Result<Found, CommandError> {
     let (text, found) = match verb {
-        Verb::Compile(Policies { policies }) => write(&policies)?,
-        Verb::Check(Policies { policies }) => check(&policies)?,
+        Verb::Compile(policies) => write(policies.folder()?)?,
+        Verb::Check(policies) => check(policies.folder()?)?,
         Verb::Diff(args) => diff(&args)?,
         Verb::Explain(args) => {
             let (cell, context) = args.question();
-            let rules = Rules::read(&args.rules.policies)?;
+            let rules = Rules::read(args.rules.folder()?)?;
             let explanation = explain(&rules, cell, context)?;
             (
                 explanation.to_string().trim_end().to_owned(),
@@ -207,6 +214,20 @@ fn diff(args: &Diff) -> Result<(String, Found), CommandError> {
         difference.to_string()
     };
     Ok((text, found))
+}
+
+impl Policies {
+    /// The folder, once it is seen to be one: whoever runs the program elsewhere is told what to do.
+    fn folder(&self) -> Result<&Path, CommandError> {
+        let path = self.policies.as_path();
+        match fs::read_dir(path) {
+            Ok(_) => Ok(path),
+            Err(source) => Err(CommandError::Policies {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
 }
 
 impl Explain {

@@ -7,12 +7,13 @@ use std::{
 
 use amanat_policy::{DecisionTable, TableError};
 use amanat_schema::policy::Purpose;
+use cedar_policy::Effect;
 
 use crate::{
     domain::{Cell, Named},
     evaluate::{Answers, Engine, EngineError},
     page,
-    rules::Rules,
+    rules::{Rule, Rules},
     words::{self, Circumstances},
 };
 
@@ -42,6 +43,16 @@ pub enum CompileError {
         /// The lines that are refused.
         lines: String,
     },
+    #[error(transparent)]
+    Idle(#[from] IdleRules),
+    /// Nothing is open, but the next permit could open it: one rule must say to whoever reads the rules that
+    /// none may.
+    #[error(
+        "no one rule forbids IMMIGRATION_ENFORCEMENT whatever the kind, the group and the circumstances, and \
+         no table is made without it:\n  \
+         forbid (principal, action == Action::\"IMMIGRATION_ENFORCEMENT\", resource);"
+    )]
+    Unwalled,
 }
 
 /// Rules that fail when they are applied, each with the cells for which it does.
@@ -67,6 +78,24 @@ pub struct FailingRule {
     pub message: String,
 }
 
+/// Rules that decide no cell in any circumstances, in the order of files and lines. Whoever reads one
+/// believes that it opens or closes something.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct IdleRules(pub Vec<Rule>);
+
+impl fmt::Display for IdleRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rule that decides no cell misleads, and no table is made of it")?;
+        self.0.iter().try_for_each(|rule| match rule.effect {
+            Effect::Permit => write!(
+                f,
+                "\n  {rule} permits nothing: it never applies, or a forbid always overrides it"
+            ),
+            Effect::Forbid => write!(f, "\n  {rule} forbids nothing: it never applies"),
+        })
+    }
+}
+
 /// Asks the rules about every cell in every combination of facts, and writes down what they say.
 ///
 /// # Errors
@@ -79,6 +108,13 @@ pub fn compile(rules: &Rules) -> Result<Compiled, CompileError> {
     }
     let text = text(&answers);
     let table = DecisionTable::parse(&text).map_err(|error| refused(error, &text))?;
+    let idle = idle(rules, &answers);
+    if !idle.is_empty() {
+        return Err(IdleRules(idle).into());
+    }
+    if !is_walled(rules, &answers) {
+        return Err(CompileError::Unwalled);
+    }
     let pages = Purpose::every()
         .map(|purpose| (purpose, page::render(&table, purpose)))
         .collect();
@@ -112,6 +148,33 @@ fn failing(answers: &[Answers<'_>]) -> Vec<FailingRule> {
         }));
     }
     failing
+}
+
+/// The rules that are no reason anywhere: permits that permit nothing, forbids that apply nowhere.
+fn idle(rules: &Rules, answers: &[Answers<'_>]) -> Vec<Rule> {
+    let answers = answers.iter().flat_map(|answers| &answers.answers);
+    let deciding: BTreeSet<_> = answers
+        .flat_map(|answer| &answer.decided_by)
+        .map(|rule| rule.place())
+        .collect();
+    let idle = rules.rules.iter();
+    idle.filter(|rule| !deciding.contains(&rule.place()))
+        .cloned()
+        .collect()
+}
+
+/// Whether one rule forbids IMMIGRATION_ENFORCEMENT in every cell and in any circumstances.
+fn is_walled(rules: &Rules, answers: &[Answers<'_>]) -> bool {
+    let forbids = |rule: &Rule| {
+        let mut answers = answers
+            .iter()
+            .filter(|answers| answers.cell.purpose == Purpose::ImmigrationEnforcement)
+            .flat_map(|answers| &answers.answers);
+        let place = rule.place();
+        answers.all(|answer| answer.decided_by.iter().any(|by| by.place() == place))
+    };
+    let mut rules = rules.rules.iter();
+    rules.any(|rule| rule.effect == Effect::Forbid && forbids(rule))
 }
 
 fn text(answers: &[Answers<'_>]) -> String {

@@ -1,6 +1,7 @@
 //! A policy folder on disk: the rules in, the table and its pages out, and whether they agree.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -75,6 +76,7 @@ pub fn differences(folder: &Path, compiled: &Compiled) -> Result<Vec<String>, Fo
     for (purpose, page) in &compiled.pages {
         differences.extend(page_differences(folder, *purpose, page)?);
     }
+    differences.extend(strays(folder, compiled)?);
     Ok(differences)
 }
 
@@ -105,6 +107,26 @@ fn page_differences(
     let differences = page::differences(purpose, page, &shown).into_iter();
     Ok(differences
         .map(|difference| format!("{PAGES}/{name}: {difference}"))
+        .collect())
+}
+
+/// What stands among the pages and is none: whoever reviews the folder would take it for one.
+fn strays(folder: &Path, compiled: &Compiled) -> Result<Vec<String>, FolderError> {
+    let folder = folder.join(PAGES);
+    let failed = |source| read_error(&folder, source);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        // Every page was found missing already.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    let pages = compiled.pages.keys();
+    let pages: BTreeSet<_> = pages.map(|purpose| page::file_name(*purpose)).collect();
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: BTreeSet<String> = names.collect::<io::Result<_>>().map_err(failed)?;
+    let strays = names.difference(&pages);
+    Ok(strays
+        .map(|name| format!("{PAGES}/{name} is the page of no purpose: remove it"))
         .collect())
 }
 

@@ -17,7 +17,7 @@ mod schema;
 mod words;
 
 pub use command::main;
-pub use compile::{CompileError, Compiled, FailingRule, FailingRules, compile};
+pub use compile::{CompileError, Compiled, FailingRule, FailingRules, IdleRules, compile};
 pub use diff::{Change, Difference};
 pub use domain::{Cell, Named};
 pub use evaluate::EngineError;

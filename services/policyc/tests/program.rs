@@ -27,6 +27,11 @@ when { resource in [FieldGroup::"ROUTING", FieldGroup::"HEALTH"] };
 @id("court")
 permit (principal == AgencyKind::"COURT", action == Action::"PROSECUTION", resource)
 when { context.court_order_in_force && resource in [FieldGroup::"ROUTING", FieldGroup::"HEALTH"] };
+
+// Nobody reads to enforce immigration law.
+// Authority: ours.
+@id("never")
+forbid (principal, action == Action::"IMMIGRATION_ENFORCEMENT", resource);
 "#;
 
 fn deployed() -> PathBuf {
@@ -199,27 +204,123 @@ fn rules_that_are_refused_or_fail_leave_the_folder_as_it_was() {
             "health (rules.cedar, line 1) fails for HEALTH HEALTH ROUTING, in any circumstances:",
         ),
         (
-            "(principal == AgencyKind::\"HEALTH\", action == Action::\"HEALTH\", resource)",
-            "(principal, action, resource)",
+            "forbid (",
+            "permit (",
             "IMMIGRATION_ENFORCEMENT is never permitted",
+        ),
+        (
+            "forbid (principal,",
+            "forbid (principal == AgencyKind::\"COURT\",",
+            "no one rule forbids IMMIGRATION_ENFORCEMENT",
+        ),
+        (
+            "when { context.court_order_in_force",
+            "when { context.court_order_in_force && !context.court_order_in_force",
+            "court (rules.cedar, line 7) permits nothing:",
+        ),
+        (
+            "action == Action::\"PROSECUTION\"",
+            "action == Action::\"IMMIGRATION_ENFORCEMENT\"",
+            "court (rules.cedar, line 7) permits nothing:",
         ),
     ] {
         let text = RULES.replace(from, to);
         assert_ne!(text, RULES);
         desk.set_rules(&text);
-        let ran = desk.run(&["compile"]);
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{to}");
-        assert!(ran.err.contains(says), "{says}\n{}", ran.err);
+        for verb in ["compile", "check"] {
+            let ran = desk.run(&[verb]);
+            assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{verb}: {to}");
+            assert!(ran.err.contains(says), "{says}\n{}", ran.err);
+        }
         assert_eq!(fs::read_dir(desk.policies()).unwrap().count(), 2, "{to}");
     }
+}
+
+/// Copies what is deployed, but for the pages, in place of the few rules.
+fn deploy(desk: &Desk) {
+    fs::remove_file(desk.policies().join("rules.cedar")).unwrap();
+    for entry in fs::read_dir(deployed()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), desk.policies().join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn deleting_the_wall_of_what_is_deployed_is_refused() {
+    let desk = Desk::new();
+    deploy(&desk);
+    fs::remove_file(desk.policies().join("never.cedar")).unwrap();
+    let check = desk.run(&["check"]);
+    assert_eq!((check.code, check.out.as_str()), (2, ""));
+    let says = "no one rule forbids IMMIGRATION_ENFORCEMENT";
+    assert!(check.err.contains(says), "{}", check.err);
+}
+
+#[test]
+fn a_page_that_no_purpose_has_is_named() {
+    let desk = Desk::new();
+    assert_eq!(desk.run(&["compile"]).code, 0);
+    let pages = desk.policies().join("pages");
+    fs::copy(pages.join("HEALTH.txt"), pages.join("HEALTHCARE.txt")).unwrap();
+    fs::write(pages.join("HEALTH.new"), "half").unwrap();
+    let check = desk.run(&["check"]);
+    assert_eq!(check.code, 1, "{}", check.err);
+    let named = check
+        .out
+        .lines()
+        .take_while(|line| line.starts_with("pages/"));
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        [
+            "pages/HEALTH.new is the page of no purpose: remove it",
+            "pages/HEALTHCARE.txt is the page of no purpose: remove it",
+        ]
+    );
+    fs::remove_file(pages.join("HEALTHCARE.txt")).unwrap();
+    // What a crash left behind, compiling again takes away.
+    assert_eq!(desk.run(&["compile"]).code, 0);
+    assert_eq!(desk.run(&["check"]).code, 0);
+}
+
+#[test]
+fn run_elsewhere_every_command_that_looks_for_the_rules_says_how_to_name_them() {
+    let desk = Desk::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let rules = desk.policies();
+    for command in [
+        &["compile"][..],
+        &["check"],
+        &["explain", "HEALTH", "HEALTH", "HEALTH"],
+    ] {
+        let run = |policies: &[&str]| -> Ran {
+            let program = env!("CARGO_BIN_EXE_amanat-policy");
+            let mut program = Command::new(program);
+            program.args(command).args(policies);
+            program.current_dir(&elsewhere).output().unwrap().into()
+        };
+        let lost = run(&[]);
+        assert_eq!((lost.code, lost.out.as_str()), (2, ""), "{command:?}");
+        assert!(
+            lost.err.contains("cannot read deploy/policies: "),
+            "{}",
+            lost.err
+        );
+        assert!(lost.err.contains("`--policies DIR`"), "{}", lost.err);
+        let found = run(&["--policies", rules.to_str().unwrap()]);
+        assert_eq!(found.code, 0, "{command:?}\n{}", found.err);
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
 #[test]
 fn diff_compares_tables_and_folders_for_people_and_programs() {
     let (before, after) = (Desk::new(), Desk::new());
-    after.set_rules(&RULES.replace(
-        "[FieldGroup::\"ROUTING\", FieldGroup::\"HEALTH\"] };\n\n",
-        "[FieldGroup::\"ROUTING\"] };\n\n",
+    after.set_rules(&RULES.replacen(
+        "[FieldGroup::\"ROUTING\", FieldGroup::\"HEALTH\"]",
+        "[FieldGroup::\"ROUTING\"]",
+        1,
     ));
     assert_eq!(before.run(&["compile"]).code, 0);
     let old = before.policies().join(TABLE);
@@ -320,13 +421,7 @@ fn every_help_text_has_an_example() {
 #[test]
 fn the_how_to_runs_as_it_is_written() {
     let desk = Desk::new();
-    fs::remove_file(desk.policies().join("rules.cedar")).unwrap();
-    for entry in fs::read_dir(deployed()).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), desk.policies().join(entry.file_name())).unwrap();
-        }
-    }
+    deploy(&desk);
     let readme = fs::read_to_string(deployed().join("README.md")).unwrap();
     let (_, how_to) = readme.split_once("<!-- how-to:begin -->\n```sh\n").unwrap();
     let (how_to, _) = how_to.split_once("```\n<!-- how-to:end -->").unwrap();

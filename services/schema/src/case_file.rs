@@ -2,7 +2,8 @@
 //!
 //! Names are those of the catalogue, a code is written by its name without the prefix ("FEMALE"), a
 //! repeated section is an array of objects. A CNIC, a document's number and a phone number may be written
-//! in any spelling, and are kept in the canonical one of [`identifier`](crate::identifier). What is not known is left out; there is no null and no empty
+//! in any spelling, and are kept in the canonical one of [`identifier`](crate::identifier); a person has one
+//! CNIC, and a B-form its number. What is not known is left out; there is no null and no empty
 //! value. A parsed file is one plaintext a leaf, ready to be sealed: the wire form of a CaseRecord that
 //! holds this leaf only, so any protobuf tool can read it. A column of a repeated section has one element
 //! a row, empty where the row lacks it, so that columns released one by one line up again.
@@ -44,12 +45,21 @@ impl CaseFile {
 pub fn parse(file: &Json) -> Result<CaseFile, Vec<Violation>> {
     let mut reader = Reader::default();
     reader.file(file);
-    if reader.violations.is_empty() {
-        Ok(CaseFile {
-            values: reader.values,
-        })
+    let Reader {
+        values,
+        mut violations,
+    } = reader;
+    let file = CaseFile { values };
+    if file.has_two_cnics() {
+        violations.push(Violation {
+            path: "subject.identity_document.number".to_owned(),
+            expected: "the number in subject.cnic".to_owned(),
+        });
+    }
+    if violations.is_empty() {
+        Ok(file)
     } else {
-        Err(reader.violations)
+        Err(violations)
     }
 }
 

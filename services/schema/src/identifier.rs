@@ -168,6 +168,19 @@ impl CaseFile {
         distinct(identifiers.collect())
     }
 
+    /// Whether the survivor's document is another CNIC or B-form than hers: one of the two is a slip of the
+    /// pen, or another person's.
+    pub(crate) fn has_two_cnics(&self) -> bool {
+        use SubjectIdentifierType::{BForm, Cnic};
+
+        let cnic = self.text("subject.cnic");
+        let other = self
+            .document()
+            .filter(|(kind, _)| [Cnic, BForm].contains(kind));
+        cnic.zip(other)
+            .is_some_and(|(cnic, (_, number))| cnic != number)
+    }
+
     fn document(&self) -> Option<(SubjectIdentifierType, String)> {
         let document = self.get("subject.identity_document")?;
         let kind = document_type(document.get("type")?.as_str()?)?;
@@ -199,6 +212,30 @@ pub fn distinct(mut identifiers: Vec<Identifier>) -> Vec<Identifier> {
         }
     }
     kept
+}
+
+/// Which of some identifiers is a second number of a type of document, a B-form's and a card's being one
+/// type: no one person has both.
+pub fn second_document(identifiers: &[Identifier]) -> Option<usize> {
+    use SubjectIdentifierType::{
+        AfghanAcc, AfghanPor, BForm, Cnic, Composite, Passport, Phone, Unspecified,
+    };
+    let document = |of: &Identifier| match of.kind {
+        Cnic | BForm => Some(Cnic),
+        kind @ (Passport | AfghanPor | AfghanAcc) => Some(kind),
+        Phone | Composite | Unspecified => None,
+    };
+    let mut numbers: Vec<(SubjectIdentifierType, &str)> = Vec::new();
+    identifiers.iter().position(|of| {
+        let Some(kind) = document(of) else {
+            return false;
+        };
+        let is_second = numbers
+            .iter()
+            .any(|(other, number)| *other == kind && *number != of.canonical());
+        numbers.push((kind, of.canonical()));
+        is_second
+    })
 }
 
 /// Of a document, by its code in a case file; NONE has no number that identifies.

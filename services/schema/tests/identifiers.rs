@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use amanat_schema::{
     case_file, catalogue,
-    identifier::{CANON_VERSION, Identifier, IdentifierError},
+    identifier::{CANON_VERSION, Identifier, IdentifierError, second_document},
     subject::{IdentifierDomain, SubjectIdentifierType as Type},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -148,7 +148,7 @@ fn a_case_file_gives_the_survivors_identifiers_the_strongest_first() {
 }
 
 #[test]
-fn a_number_given_twice_is_one_identifier_and_two_numbers_are_two() {
+fn a_number_given_twice_is_one_identifier_and_another_cnic_is_refused() {
     let file = |kind, number| {
         json!({"subject": {
             "cnic": "00000-1234567-8",
@@ -157,9 +157,44 @@ fn a_number_given_twice_is_one_identifier_and_two_numbers_are_two() {
     };
     // A B-form's number becomes the card's.
     for kind in ["CNIC", "B_FORM"] {
-        assert_eq!(of_case_file(&file(kind, "0000012345678")).len(), 1);
-        assert_eq!(of_case_file(&file(kind, "0000012345679")).len(), 2);
+        assert_eq!(of_case_file(&file(kind, "00000 1234567 8")).len(), 1);
+        let violations = case_file::parse(&file(kind, "0000012345679")).unwrap_err();
+        let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        let expected = "subject.identity_document.number: expected the number in subject.cnic";
+        assert_eq!(told, [expected]);
     }
+    // A lapsed passport has another form, and numbers of documents that are not hers alone say nothing.
+    assert_eq!(of_case_file(&file("PASSPORT", "0000012345679")).len(), 2);
+    assert_eq!(of_case_file(&file("NONE", "0000012345679")).len(), 1);
+}
+
+#[test]
+fn one_person_has_one_number_of_each_type_of_document() {
+    let list = |of: &[(Type, &str)]| {
+        let list: Vec<_> = of
+            .iter()
+            .map(|(kind, text)| Identifier::parse(*kind, text).unwrap())
+            .collect();
+        second_document(&list)
+    };
+    let (card, other) = ("0000012345678", "0000012345679");
+    assert_eq!(list(&[(Type::Cnic, card), (Type::Cnic, other)]), Some(1));
+    assert_eq!(list(&[(Type::BForm, card), (Type::Cnic, other)]), Some(1));
+    let passports = [
+        (Type::Passport, "AB0000001"),
+        (Type::Phone, "03000000001"),
+        (Type::Passport, "AB0000002"),
+    ];
+    assert_eq!(list(&passports), Some(2));
+    let one = [
+        (Type::Cnic, card),
+        (Type::BForm, "00000-1234567-8"),
+        (Type::Passport, card),
+        (Type::AfghanPor, other),
+        (Type::Phone, "03000000001"),
+        (Type::Phone, "03000000002"),
+    ];
+    assert_eq!(list(&one), None);
 }
 
 #[test]
@@ -195,19 +230,19 @@ fn a_case_file_keeps_numbers_canonical_however_they_are_written() {
     };
     let kept = file(
         "0000012345678",
-        "0000076543210",
+        "0000012345678",
         "+923000000001",
         "AB0000001",
     );
     let urdu = file(
         "۰۰۰۰۰-۱۲۳۴۵۶۷-۸",
-        "۰۰۰۰۰ ۷۶۵۴۳۲۱ ۰",
+        "۰۰۰۰۰ ۱۲۳۴۵۶۷ ۸",
         "۰۳۰۰ ۰۰۰۰۰۰۱",
         "ab ۰۰۰۰۰۰۱",
     );
     let dashed = file(
         "00000-1234567-8",
-        "00000-7654321-0",
+        "00000 1234567-8",
         "+92 (0)300-0000001",
         "AB-0000001",
     );

@@ -24,8 +24,9 @@
 //! | wrapped secret | AES-256-GCM(wrap key) | the secret; bound to `amanat/wrap/v1`, label, each part of the context |
 //! | OPRF key | RFC 9497 DeriveKeyPair(seed) | info `amanat/oprf-key/v1` |
 //! | token | RFC 9497 VOPRF(OPRF key), 64 bytes | `amanat/oprf/v1`, domain, identifier type, canonical identifier |
-//! | stored token | HMAC-SHA-256(first pepper) | `amanat/token/v1`, token |
-//! | stored token, each further pepper | HMAC-SHA-256(pepper) | `amanat/pepper/v1`, the stored token before |
+//! | stored token of an agency | HMAC-SHA-256(first pepper) | `amanat/token/v1`, agency, token |
+//! | stored token of a canary | HMAC-SHA-256(first pepper) | `amanat/canary/v1`, token |
+//! | either, each further pepper | HMAC-SHA-256(pepper) | `amanat/pepper/v1`, the stored token before |
 //! | pseudonym key of an agency | HKDF(pseudonym key) | `amanat/pseudonym-key/v1`, agency |
 //! | pseudonym | HMAC-SHA-256(pseudonym key of the agency), first 16 bytes | `amanat/pseudonym/v1`, the agency's subject |
 //! | handle key | HKDF(secret) | `amanat/handle-key/v1` |

@@ -35,15 +35,27 @@ impl Peppers {
         })
     }
 
-    /// How many there are, and so how many [`Peppers::stored`] applies; at least 1.
+    /// How many there are, and so how many [`Peppers::stored`] and [`Peppers::canary`] apply; at least 1.
     pub fn count(&self) -> usize {
         1 + self.later.len()
     }
 
-    /// What is stored of a token. Without the peppers it matches nothing, even with the OPRF key in hand.
-    pub fn stored(&self, token: &[u8; 64]) -> [u8; 32] {
-        let under_first = self.first.mac(&Input::new("amanat/token/v1").fixed(token));
-        self.advance(&under_first, 1)
+    /// What is stored of a token that an agency submitted. Without the peppers it matches nothing, even
+    /// with the OPRF key in hand; and it has nothing to do with what is stored of the same token for
+    /// another agency, so that whoever takes the database cannot tell whom two agencies both know.
+    pub fn stored(&self, agency: AgencyId, token: &[u8; 64]) -> [u8; 32] {
+        let input = Input::new("amanat/token/v1").fixed(agency.as_bytes());
+        self.under_all(&input.fixed(token))
+    }
+
+    /// What is stored of an invented person's token, whichever agency asks for it: the one value that is
+    /// the same for all, and so for nobody real.
+    pub fn canary(&self, token: &[u8; 64]) -> [u8; 32] {
+        self.under_all(&Input::new("amanat/canary/v1").fixed(token))
+    }
+
+    fn under_all(&self, input: &Input) -> [u8; 32] {
+        self.advance(&self.first.mac(input), 1)
     }
 
     /// Brings a stored value, to which the first `applied` peppers were applied, at least 1, to all.

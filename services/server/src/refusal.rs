@@ -83,11 +83,20 @@ impl Refusal {
 
     /// Nothing that was asked could be released; each field with its public reason.
     pub fn nothing_releasable(withheld: &[WithheldField]) -> Self {
-        let mut refusal = Self::new(
-            Code::PermissionDenied,
-            Reason::NothingReleasable,
-            "none of the fields may be released to this agency now",
-        );
+        let message = "none of the fields may be released to this agency now";
+        Self::withheld(message, withheld)
+    }
+
+    /// A sender asks the recipient to read what no consent lets it; each field with its public reason.
+    pub fn without_consent(withheld: &[WithheldField]) -> Self {
+        let message = "no consent in force lets the recipient read these fields for this purpose; \
+                       record one first";
+        Self::withheld(message, withheld)
+    }
+
+    fn withheld(message: &str, withheld: &[WithheldField]) -> Self {
+        let code = Code::PermissionDenied;
+        let mut refusal = Self::new(code, Reason::NothingReleasable, message);
         for field in withheld {
             let reason = WithheldReason::try_from(field.reason).unwrap_or_default();
             let name = reason.as_str_name().trim_start_matches("WITHHELD_REASON_");

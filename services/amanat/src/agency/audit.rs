@@ -151,6 +151,10 @@ fn render(connector: &Connector, entry: &SeenEntry) -> Report {
             withheld.len()
         ));
     }
+    let count = (body.count != 0).then_some(body.count);
+    if let Some(count) = count {
+        text.push_str(&format!("  count {count}"));
+    }
     if let Some(case) = case {
         text.push_str(&format!("  case {case}"));
     }
@@ -160,7 +164,8 @@ fn render(connector: &Connector, entry: &SeenEntry) -> Report {
         json!({
             "audit_index": entry.index, "time": entry.time.to_string(), "agency": agency,
             "action": action, "decision": decision, "reason": body.public_reason,
-            "purpose": purpose, "released": released, "withheld": withheld, "case": case,
+            "purpose": purpose, "released": released, "withheld": withheld,
+            "count": count, "case": case,
         }),
     )
 }

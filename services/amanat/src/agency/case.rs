@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_connector::{Connector, ConnectorError, Read, ReadRequest, Submitted, VersionQuery};
+use amanat_connector::{Connector, ConnectorError, Read, ReadRequest, SamePerson, VersionQuery};
 use amanat_schema::{
     AgencyId, CaseId, RecordId,
     case_file::{self, CaseFile},
@@ -17,7 +17,8 @@ use serde_json::json;
 
 use super::{
     codes::{self, basis_name, withheld_name},
-    entries, history, own_cases,
+    history,
+    submitted::submitted,
 };
 use crate::{CommandError, output::Report};
 
@@ -39,9 +40,12 @@ Example:
   amanat --profile DIR case correct RECORD corrected-case.json
 
 The file is the whole record as it should be: what it leaves out is gone from the new version.
-Readers see the newest version only; consents and referrals stay as they are. If somebody else
-corrected the record meanwhile, the command ends with VERSION_MISMATCH and nothing was
-changed: read the newest version and correct that.";
+Readers see the newest version only; consents and referrals stay as they are. So her documents
+in the file, or without any her phone, are searched for first: if they lead to somebody else
+than the record is known here to be of, the command ends with ANOTHER_PERSON; if a server does
+not answer, or your budget of the day is used up, with its reason. Nothing is handed in then.
+If somebody else corrected the record meanwhile, the command ends with VERSION_MISMATCH and
+nothing was changed: read the newest version and correct that.";
 
 const HISTORY: &str = "\
 Example:
@@ -85,6 +89,9 @@ pub(crate) enum Verb {
         record: RecordId,
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// You have checked yourself that the file is of the record's own person
+        #[arg(long)]
+        person_checked: bool,
     },
     /// Shows what happened in a case, as far as this agency may know
     #[command(after_help = HISTORY)]
@@ -138,12 +145,22 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
     match verb {
         Verb::Submit { file, case } => {
             let file = case_file(&file)?;
-            submitted(connector.submit_case(file, case).await?)
+            submitted(connector, connector.submit_case(file, case).await?).await
         }
         Verb::Read(args) => read(connector, args).await,
-        Verb::Correct { record, file } => {
+        Verb::Correct {
+            record,
+            file,
+            person_checked,
+        } => {
             let file = case_file(&file)?;
-            submitted(connector.correct_case(record, file).await?)
+            let person = if person_checked {
+                SamePerson::Checked
+            } else {
+                SamePerson::Compare
+            };
+            let corrected = connector.correct_case(record, file, person).await?;
+            submitted(connector, corrected).await
         }
         Verb::History { case } => history::show(connector, case).await,
         Verb::List(args) => list(connector, args).await,
@@ -162,55 +179,6 @@ fn case_file(path: &Path) -> Result<CaseFile, CommandError> {
             column: error.column(),
         })?;
     Ok(case_file::parse(&json).map_err(ConnectorError::Invalid)?)
-}
-
-/// What was handed in. What waits is a failure that still names the case and the record.
-fn submitted(submitted: Submitted) -> Result<Report, CommandError> {
-    let mut text = format!(
-        "case {}\nrecord {}, version {}",
-        submitted.case, submitted.record, submitted.version
-    );
-    if let Some(pseudonym) = submitted.pseudonym {
-        let own = own_cases(&submitted.own_cases);
-        text.push_str(&format!("\npseudonym {pseudonym}\n{own}"));
-    }
-    let (subject_text, subject_entries) = entries(&submitted.subject);
-    let (record_text, record_entries) = entries(&submitted.delivery);
-    for made in [subject_text, record_text] {
-        if !made.is_empty() {
-            text.push_str(&format!("\n{made}"));
-        }
-    }
-    let mut undelivered = Vec::new();
-    for part in &submitted.undelivered {
-        let (kind, reason, next) = (part.kind, part.error.reason(), part.error.next_step());
-        let (message, waits) = (part.error.to_string(), !part.is_refused());
-        let state = if waits {
-            "kept in the outbox"
-        } else {
-            "refused"
-        };
-        text.push_str(&format!(
-            "\n{kind}: {state}: {reason}: {message}\n  next: {next}"
-        ));
-        undelivered.push(json!({
-            "kind": kind, "waits": waits, "reason": reason, "message": message, "next": next,
-        }));
-    }
-    let report = Report::new(
-        text,
-        json!({
-            "case": submitted.case, "record": submitted.record, "version": submitted.version,
-            "pseudonym": submitted.pseudonym.map(|pseudonym| pseudonym.to_string()),
-            "own_cases": submitted.own_cases, "entries": record_entries,
-            "subject_entries": subject_entries, "undelivered": undelivered,
-        }),
-    );
-    if submitted.undelivered.is_empty() {
-        Ok(report)
-    } else {
-        Err(CommandError::Undelivered(Box::new(report)))
-    }
 }
 
 async fn read(connector: &Connector, args: ReadArgs) -> Result<Report, CommandError> {
@@ -262,9 +230,11 @@ async fn records(
     records.sort_unstable();
     records.dedup();
     if records.is_empty() {
-        let known =
-            "this agency knows of no such record; if you expect one, accept its referral first";
-        return Err(ConnectorError::Input(known.to_owned()).into());
+        let unknown = ConnectorError::Unfit {
+            what: "this agency knows of no such record".to_owned(),
+            next: "if you expect one, accept its referral first",
+        };
+        return Err(unknown.into());
     }
     Ok(records)
 }

@@ -151,7 +151,7 @@ async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandEr
         let mark = if consent.verified {
             ""
         } else {
-            "  (signed by an agency that left the directory: not verified)"
+            "  (signed with a key that the directory does not list: not verified)"
         };
         Report::new(
             format!(

@@ -69,15 +69,17 @@ fn consented(connector: &Connector, consent: &ConsentSeen) -> Line {
     (
         format!(
             "{source} recorded consent {}: {decision} {recipient} for {purpose}, {} fields, until {}; \
-             now {status}",
+             now {status}{}",
             consent.consent,
             consent.paths.len(),
             consent.expires,
+            doubt(consent.verified),
         ),
         json!({
             "event": "CONSENT", "consent": consent.consent, "decision": decision, "source": source,
             "recipient": recipient, "purpose": purpose, "paths": consent.paths,
             "expire_time": consent.expires.to_string(), "status": status,
+            "verified": consent.verified,
         }),
     )
 }
@@ -91,8 +93,9 @@ fn referred(connector: &Connector, referral: &ReferralSeen) -> Line {
     );
     (
         format!(
-            "{sender} submitted referral {} to {recipient} for {purpose}; now {state}{}",
+            "{sender} submitted referral {} to {recipient} for {purpose}{}; now {state}{}",
             referral.referral,
+            taking_up(referral),
             doubt(referral.verified),
         ),
         json!({
@@ -120,11 +123,18 @@ fn moved(connector: &Connector, referral: ReferralId, step: &StepSeen) -> Line {
     )
 }
 
-/// Said of what an agency signed that is gone from the directory.
+/// Said of one that follows a closed one.
+fn taking_up(referral: &ReferralSeen) -> String {
+    referral.previous.map_or_else(String::new, |previous| {
+        format!(", taking up referral {previous}")
+    })
+}
+
+/// Said of what was signed with a key that the directory does not list.
 fn doubt(verified: bool) -> &'static str {
     if verified {
         ""
     } else {
-        " (its signer left the directory: the signature can no longer be checked)"
+        " (signed with a key that the directory does not list: not verified)"
     }
 }

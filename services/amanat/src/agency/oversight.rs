@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use amanat_connector::{CanaryHitSeen, Connector, ConnectorError, UnusedSeen};
+use amanat_schema::AgencyId;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -14,8 +15,9 @@ Example:
   amanat --profile DIR oversight canary --file canary.json --label \"ledger 7\"
 
 The file names one identifier of an invented person, as in { \"cnic\": \"00000-7654321-0\" };
-`-` reads standard input. Whoever asks for it raises an alarm, and is not told. The label is
-for your own list.";
+`-` reads standard input. A colleague must plant the same identifier too: until then nothing
+happens. From then on whoever asks for it raises an alarm, and is not told. The label is for
+your own list; the first one stands.";
 
 const EVALUATIONS: &str = "\
 Examples:
@@ -26,7 +28,7 @@ The officer is a code: the same for the same officer. Ask the agency which offic
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Plants an invented person's identifier, to catch who walks identifiers
+    /// Plants an invented person's identifier as a bait; it takes two officers
     #[command(after_help = CANARY)]
     Canary {
         #[arg(long, value_name = "FILE")]
@@ -59,17 +61,34 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
             Ok(Report::list(reports, "nobody asked for a canary"))
         }
         Verb::Evaluations { running, agency } => {
-            let agency = agency
-                .map(|name| connector.agency_named(&name))
-                .transpose()?;
-            let unused = connector.unused_evaluations(running, agency).await?;
-            let reports = unused
-                .iter()
-                .map(|unused| render_unused(connector, unused))
-                .collect();
-            Ok(Report::list(reports, "every evaluation became a record"))
+            let agency = agency.map(|name| connector.agency_named(&name));
+            evaluations(connector, running, agency.transpose()?).await
         }
     }
+}
+
+async fn evaluations(
+    connector: &Connector,
+    running: bool,
+    agency: Option<AgencyId>,
+) -> Result<Report, CommandError> {
+    let unused = connector.unused_evaluations(running, agency).await?;
+    // None overdue is not none at all: what runs is a walk too, as long as it lasts.
+    let still = if unused.is_empty() && !running {
+        connector.unused_evaluations(true, agency).await?.len()
+    } else {
+        0
+    };
+    let none = match still {
+        0 => "every evaluation became a record".to_owned(),
+        1 => "none is overdue; 1 still has time: --running".to_owned(),
+        some => format!("none is overdue; {some} still have time: --running"),
+    };
+    let reports = unused
+        .iter()
+        .map(|unused| render_unused(connector, unused))
+        .collect();
+    Ok(Report::list(reports, &none))
 }
 
 async fn canary(connector: &Connector, path: PathBuf, label: &str) -> Result<Report, CommandError> {

@@ -203,7 +203,20 @@ async fn resubmit(connector: &Connector, args: ResubmitArgs) -> Result<Report, C
         paths: args.fields,
     };
     let referred = connector.resubmit_referral(args.referral, &changes).await?;
-    Ok(moved(referred.referral, "submitted", &referred.delivery))
+    let report = moved(referred.referral, "submitted", &referred.delivery);
+    if referred.also_open.is_empty() {
+        return Ok(report);
+    }
+    let open: Vec<_> = referred
+        .also_open
+        .iter()
+        .map(ReferralId::to_string)
+        .collect();
+    let text = format!(
+        "another that takes the same one up is still open: {}",
+        open.join(", ")
+    );
+    Ok(report.with(&text, "also_open", json!(referred.also_open)))
 }
 
 async fn list(connector: &Connector, args: ListArgs) -> Result<Report, CommandError> {
@@ -269,8 +282,11 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         shown.push_str(&format!(" ({how})"));
     }
     if !referral.verified || referral.steps.iter().any(|step| !step.verified) {
-        shown.push_str(" (signed by an agency that left the directory: not verified)");
+        shown.push_str(" (signed with a key that the directory does not list: not verified)");
     }
+    let link = referral
+        .previous
+        .map_or_else(String::new, |previous| format!("  takes up {previous}"));
     let steps: Vec<_> = referral
         .steps
         .iter()
@@ -284,7 +300,7 @@ fn render(connector: &Connector, referral: &ReferralSeen) -> Report {
         .collect();
     Report::new(
         format!(
-            "{}  {shown}  {sender} → {recipient}  {urgency}  {}  {}  case {}  respond by {}",
+            "{}  {shown}  {sender} → {recipient}  {urgency}  {}  {}  case {}  respond by {}{link}",
             referral.referral,
             services.join(","),
             minor_band_name(referral.minor_band),

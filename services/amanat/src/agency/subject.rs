@@ -1,8 +1,8 @@
 //! `amanat subject`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
-use amanat_connector::{Connector, Delivery, DocumentFile, IdentifierFile, MergeSeen};
+use amanat_connector::{Connector, ConnectorError, Delivery, MergeSeen};
 use amanat_schema::{CaseId, subject::MergeStatus};
 use amanat_seal::pseudonym::Pseudonym;
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     codes::{self, merge_status_name},
-    entries, own_cases,
+    entries, joined, own_cases,
 };
 use crate::{CommandError, output::Report};
 
@@ -18,12 +18,9 @@ const FIND: &str = "\
 Examples:
   amanat --profile DIR subject find --file - < identifiers.json
   amanat --profile DIR subject find --file identifiers.json --case CASE
-  amanat --profile DIR subject find --cnic 00000-1234567-8 --phone 03000000123
-  amanat --profile DIR subject find --name \"Noor Example\" --father \"Karim Example\" --birth-year 1994
 
-Prefer standard input: what stands on a command line is kept in the shell's history, and
-whoever is on this machine can see it while the command runs. The file names one person, in
-any spelling:
+No identifier goes on the command line: the shell's history would keep it, and whoever is on
+this machine could see it while the command runs. The file names one person, in any spelling:
   { \"cnic\": \"00000-1234567-8\", \"document\": { \"type\": \"PASSPORT\", \"number\": \"ZZ0000000\" },
     \"phone\": \"0300 0000123\", \"name\": \"Noor Example\", \"father\": \"Karim Example\", \"birth_year\": 1994 }
 
@@ -34,7 +31,17 @@ budget of the day, and oversight sees one that no record follows: submit the rec
 const MERGES: &str = "\
 Examples:
   amanat --profile DIR subject merges
-  amanat --profile DIR subject merges --status PROPOSED";
+  amanat --profile DIR subject merges --status PROPOSED
+
+Beside each pseudonym stand this agency's own cases of it, as far as this connector handed
+them in.";
+
+const MERGE: &str = "\
+Example:
+  amanat --profile DIR subject merge 'INTO' 'FROM'
+
+Put each pseudonym in single quotes: it may end in *, ~, $ or =, which the shell takes for
+its own.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -49,7 +56,7 @@ pub(crate) enum Verb {
         status: Option<MergeStatus>,
     },
     /// Says that two pseudonyms are one person; `subject split` takes it back
-    #[command(after_help = "Example:\n  amanat --profile DIR subject merge INTO FROM")]
+    #[command(after_help = MERGE)]
     Merge {
         /// Stands for both from now on
         #[arg(value_name = "INTO")]
@@ -70,45 +77,11 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 pub(crate) struct FindArgs {
     /// The identifiers as JSON; `-` reads standard input
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["cnic", "document", "phone", "name"],
-        conflicts_with_all = ["cnic", "document", "phone", "name", "father", "birth_year"])]
-    file: Option<PathBuf>,
-    #[arg(long, value_name = "NUMBER")]
-    cnic: Option<Private>,
-    /// CNIC, B_FORM, PASSPORT, AFGHAN_POR or AFGHAN_ACC, and its number
-    #[arg(long, num_args = 2, value_names = ["TYPE", "NUMBER"])]
-    document: Option<Vec<Private>>,
-    #[arg(long, value_name = "NUMBER")]
-    phone: Option<Private>,
-    /// Together with --father and --birth-year
-    #[arg(long, requires_all = ["father", "birth_year"])]
-    name: Option<Private>,
-    /// The father's or husband's name
-    #[arg(long, requires = "name")]
-    father: Option<Private>,
-    #[arg(long, requires = "name", value_name = "YEAR")]
-    birth_year: Option<u16>,
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
     /// The case that the search is made for; a new one if absent
     #[arg(long)]
     case: Option<CaseId>,
-}
-
-/// An argument that names somebody: its `Debug` shows nothing.
-#[derive(Clone)]
-pub(crate) struct Private(String);
-
-impl fmt::Debug for Private {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Private(..)")
-    }
-}
-
-impl FromStr for Private {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
 }
 
 /// A pseudonym as it is printed, or typed in by hand: a slip is caught by its check symbol.
@@ -128,8 +101,10 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
     match verb {
         Verb::Find(args) => find(connector, args).await,
         Verb::Merges { status } => {
-            let merges = connector.list_merges(status).await?;
-            let reports = merges.iter().map(render).collect();
+            let mut reports = Vec::new();
+            for merge in connector.list_merges(status).await? {
+                reports.push(render(connector, &merge).await?);
+            }
             Ok(Report::list(reports, "no pairs"))
         }
         Verb::Merge { into, from } => {
@@ -152,66 +127,94 @@ pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, Com
 }
 
 async fn find(connector: &Connector, args: FindArgs) -> Result<Report, CommandError> {
-    let case = args.case;
-    let file = match &args.file {
-        Some(path) => super::identifier_file(path)?,
-        None => typed(args),
-    };
-    let found = connector.find_subject(&file.identifiers()?, case).await?;
+    let identifiers = super::identifier_file(&args.file)?.identifiers()?;
+    let found = connector.find_subject(&identifiers, args.case).await?;
     let (text, entries) = entries(&found.delivery);
-    let own = own_cases(&found.own_cases);
+    let doubts = doubts(connector, found.pseudonym).await;
+    let mut lines = vec![
+        format!("pseudonym {}", found.pseudonym),
+        own_cases(&found.own_cases, found.by_phone_alone),
+    ];
+    lines.extend(doubts.text);
+    lines.extend([format!("searched for case {}", found.case), text]);
     Ok(Report::new(
-        format!(
-            "pseudonym {}\n{own}\nsearched for case {}\n{text}",
-            found.pseudonym, found.case
-        ),
+        lines.join("\n"),
         json!({
             "pseudonym": found.pseudonym.to_string(), "own_cases": found.own_cases,
+            "by_phone_alone": found.by_phone_alone, "proposed_merges": doubts.count,
             "case": found.case, "entries": entries,
         }),
     ))
 }
 
-/// What stood on the command line.
-fn typed(args: FindArgs) -> IdentifierFile {
-    let text = |private: Option<Private>| private.map(|private| private.0);
-    let document = args.document.map(|parts| {
-        let mut parts = parts.into_iter().map(|part| part.0);
-        DocumentFile {
-            kind: parts
-                .next()
-                .unwrap_or_default()
-                .to_ascii_uppercase()
-                .replace('-', "_"),
-            number: parts.next().unwrap_or_default(),
-        }
-    });
-    IdentifierFile {
-        cnic: text(args.cnic),
-        document,
-        phone: text(args.phone),
-        name: text(args.name),
-        father: text(args.father),
-        birth_year: args.birth_year,
+/// Whether somebody may have other pseudonyms too.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// What is said of it, if anything.
+    pub(super) text: Option<String>,
+    /// How many pairs wait; `None` if that could not be asked.
+    pub(super) count: Option<usize>,
+}
+
+/// The pairs with a pseudonym that wait for a person to decide. Whatever was done before stands, so not to
+/// learn of them is no failure.
+pub(super) async fn doubts(connector: &Connector, pseudonym: Pseudonym) -> Doubts {
+    let proposed = connector.list_merges(Some(MergeStatus::Proposed)).await;
+    match proposed.map(|pairs| count(&pairs, pseudonym)) {
+        Ok(0) => Doubts {
+            text: None,
+            count: Some(0),
+        },
+        Ok(some) => Doubts {
+            text: Some("pairs that may be one person wait in `amanat subject merges`".to_owned()),
+            count: Some(some),
+        },
+        Err(error) => Doubts {
+            text: Some(format!(
+                "whether she may have another pseudonym is not known: {}; see `amanat subject merges`",
+                error.reason()
+            )),
+            count: None,
+        },
     }
 }
 
-fn render(merge: &MergeSeen) -> Report {
+fn count(pairs: &[MergeSeen], pseudonym: Pseudonym) -> usize {
+    let names = |pair: &&MergeSeen| [pair.into, pair.from].contains(&pseudonym);
+    pairs.iter().filter(names).count()
+}
+
+async fn render(connector: &Connector, merge: &MergeSeen) -> Result<Report, ConnectorError> {
+    let into_cases = connector.own_cases(merge.into).await?;
+    let from_cases = connector.own_cases(merge.from).await?;
     let status = merge_status_name(merge.status);
     let decided = merge.decided.map(|time| time.to_string());
     let shown = decided
         .as_ref()
         .map_or_else(String::new, |time| format!("  decided {time}"));
-    Report::new(
+    Ok(Report::new(
         format!(
-            "{}  {}  {status}  proposed {}{shown}",
-            merge.into, merge.from, merge.proposed
+            "{}{}  {}{}  {status}  proposed {}{shown}",
+            merge.into,
+            beside(&into_cases),
+            merge.from,
+            beside(&from_cases),
+            merge.proposed
         ),
         json!({
-            "into": merge.into.to_string(), "from": merge.from.to_string(), "status": status,
+            "into": merge.into.to_string(), "into_cases": into_cases,
+            "from": merge.from.to_string(), "from_cases": from_cases, "status": status,
             "propose_time": merge.proposed.to_string(), "decide_time": decided,
         }),
-    )
+    ))
+}
+
+fn beside(cases: &[CaseId]) -> String {
+    if cases.is_empty() {
+        " (no case known here)".to_owned()
+    } else {
+        format!(" (case {})", joined(cases))
+    }
 }
 
 fn decided(what: &str, status: &str, delivery: &Delivery) -> Report {

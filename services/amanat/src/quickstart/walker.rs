@@ -16,8 +16,8 @@ use crate::CommandError;
 const SHELTER: &str = "darul-aman-lahore";
 const POLICE: &str = "police-lahore";
 const OVERSIGHT: &str = "oversight";
-/// He may work on cases, and no more.
-const OFFICER: &str = "junior";
+/// At the police he may work on cases, and no more; at the oversight desk he is the other auditor.
+const OTHER: &str = "junior";
 
 /// He walks from here.
 const FIRST: u64 = 12_345_600;
@@ -41,6 +41,10 @@ pub(super) async fn play(play: &mut Play) -> Result<(), CommandError> {
         .await?;
     let text = "plants a canary: an identity number that nobody has".to_owned();
     play.allowed(OVERSIGHT, "PLANT_CANARY", text, &planted)?;
+    let colleague = play.connect(OVERSIGHT, OTHER).await?;
+    let planted = colleague.plant_canary(cnic(CANARY)?, LABEL).await?;
+    let text = "plants it too, by another officer: from now on it is live".to_owned();
+    play.allowed(OVERSIGHT, "PLANT_CANARY", text, &planted)?;
     let hers = play
         .connector(SHELTER)?
         .find_subject(&[cnic(KNOWN)?], None)
@@ -48,7 +52,7 @@ pub(super) async fn play(play: &mut Play) -> Result<(), CommandError> {
     let text = "meets a woman and gets its own pseudonym for her".to_owned();
     play.allowed(SHELTER, "FIND_SUBJECT", text, &hers.delivery)?;
 
-    let officer = play.connect(POLICE, OFFICER).await?;
+    let officer = play.connect(POLICE, OTHER).await?;
     let walked = walk(play, &officer).await?;
     if walked.contains(&hers.pseudonym.to_string()) {
         return Err(play

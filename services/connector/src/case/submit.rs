@@ -16,10 +16,20 @@ use super::{GATEWAY, ReadRequest, VersionQuery, VersionSeen, request_id};
 use crate::{
     Connector, ConnectorError, Delivery, PendingJob,
     jobs::{Kind, NewJob, is_final},
+    subject::{by_phone_alone, links},
 };
 
 /// The field that a source reads to see a header that another connector of its agency put.
 const ANY_FIELD: &str = "case.urgency";
+
+/// Whether a correction is of the record's own person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamePerson {
+    /// To be compared: whom the file's identifiers lead to, with whom the record is known here to be of.
+    Compare,
+    /// An officer has checked it.
+    Checked,
+}
 
 /// A record that was handed in: durable, and delivered unless [`Submitted::undelivered`] says otherwise.
 #[derive(Debug)]
@@ -32,6 +42,13 @@ pub struct Submitted {
     pub pseudonym: Option<Pseudonym>,
     /// This agency's other cases of the same person, oldest first, as far as this connector handed them in.
     pub own_cases: Vec<CaseId>,
+    /// Nothing but a phone leads to those cases, and families share phones.
+    pub by_phone_alone: bool,
+    /// Of a correction: the pseudonym that the record had here, if it has another person's now.
+    pub before: Option<Pseudonym>,
+    /// Of a correction: nobody checked that it is of the record's own person. It names no document or phone,
+    /// or this connector does not know whose the record is.
+    pub is_unchecked: bool,
     /// The entries of the record's own delivery.
     pub delivery: Delivery,
     /// The entries of asking whose record it is.
@@ -94,24 +111,27 @@ impl Connector {
 
     /// Submits a case file as the next version of a record that this agency put before. The file is the
     /// whole record: what it leaves out is gone from the new version. Consents and referrals name fields,
-    /// not versions, and stay as they are.
+    /// not versions, and stay as they are: so the file must be of the record's own person.
     ///
     /// # Errors
-    /// [`ConnectorError::Input`] if this agency has no such record, or a version of it is still in the
-    /// outbox; [`ConnectorError::Refused`] with VERSION_MISMATCH if somebody corrected it meanwhile;
-    /// otherwise as [`Connector::submit_case`].
+    /// [`ConnectorError::Unfit`] if this agency has no such record, or a version of it is still in the
+    /// outbox; [`ConnectorError::AnotherPerson`] or [`ConnectorError::PersonUnchecked`] with nothing handed
+    /// in; [`ConnectorError::Refused`] with VERSION_MISMATCH if somebody corrected it meanwhile; otherwise as
+    /// [`Connector::submit_case`].
     pub async fn correct_case(
         &self,
         record: RecordId,
         file: CaseFile,
+        person: SamePerson,
     ) -> Result<Submitted, ConnectorError> {
         let subject = record.to_string();
         let waits =
             |job: &PendingJob| job.kind == Kind::Submission.name() && job.subject == subject;
         if self.pending().await?.iter().any(waits) {
-            let waits = "a version of this record is still in the outbox; deliver it first: \
-                         `amanat outbox deliver`";
-            return Err(ConnectorError::Input(waits.to_owned()));
+            return Err(ConnectorError::Unfit {
+                what: "a version of this record is still in the outbox".to_owned(),
+                next: "deliver it first: `amanat outbox deliver`",
+            });
         }
         let newest = self.newest_own(record).await?;
         let binding = Binding {
@@ -120,8 +140,22 @@ impl Connector {
             version: newest.version + 1,
             source: self.profile.agency,
         };
-        self.submit(file, &binding, Some(newest.header_sha256))
-            .await
+        let known = self.keep.subject_of_record(record).await?;
+        let is_checked = match (person, known) {
+            (SamePerson::Checked, _) => true,
+            (SamePerson::Compare, None) => false,
+            (SamePerson::Compare, Some(known)) => {
+                self.is_of(known, binding.case, file.identifiers()).await?
+            }
+        };
+        let follows = Some(newest.header_sha256);
+        let mut submitted = self.submit(file, &binding, follows).await?;
+        submitted.is_unchecked = !is_checked;
+        if let (Some(known), Some(now)) = (known, submitted.pseudonym) {
+            let is_same = self.keep.stands_for(now, known).await?;
+            submitted.before = (!is_same).then_some(known);
+        }
+        Ok(submitted)
     }
 
     /// Hands in both jobs, then delivers them.
@@ -134,8 +168,8 @@ impl Connector {
         let record = binding.record.to_string();
         let identifiers = file.identifiers();
         let mut jobs = Vec::new();
-        // A person without any identifier is a new one each time, so a correction does not ask again.
-        if follows.is_none() || !identifiers.is_empty() {
+        // A person without document or phone is a new one each time, so a correction does not ask again.
+        if follows.is_none() || identifiers.iter().any(links) {
             jobs.push(NewJob {
                 kind: Kind::Subject,
                 subject: &record,
@@ -156,6 +190,9 @@ impl Connector {
             version: binding.version,
             pseudonym: None,
             own_cases: Vec::new(),
+            by_phone_alone: by_phone_alone(&identifiers),
+            before: None,
+            is_unchecked: false,
             delivery: Delivery::default(),
             subject: Delivery::default(),
             undelivered: Vec::new(),
@@ -174,10 +211,9 @@ impl Connector {
 
     /// What is known of the person, once the gateway has answered.
     async fn recognise(&self, seq: i64, submitted: &mut Submitted) -> Result<(), ConnectorError> {
-        submitted.pseudonym = self.keep.subject_of_job(seq).await?;
-        if let Some(pseudonym) = submitted.pseudonym {
-            submitted.own_cases = self.keep.cases_of(pseudonym).await?;
-            submitted.own_cases.retain(|case| *case != submitted.case);
+        if let Some(recognised) = self.recognised(seq).await? {
+            submitted.pseudonym = Some(recognised.pseudonym);
+            submitted.own_cases = recognised.own_cases;
         }
         Ok(())
     }
@@ -246,11 +282,10 @@ impl Connector {
             .await?
             .into_iter()
             .filter(|seen| (seen.record, seen.source) == (record, source))
-            .max_by_key(|seen| seen.version)
-            .ok_or_else(|| {
-                let none = "this agency put no such record; see `amanat case list`";
-                ConnectorError::Input(none.to_owned())
-            })?;
+            .max_by_key(|seen| seen.version);
+        let Some(newest) = newest else {
+            return Err(self.not_own(record).await?);
+        };
         if !self.has_seen(&newest).await? {
             self.read_case(&ReadRequest {
                 case: newest.case,
@@ -266,6 +301,29 @@ impl Connector {
             }
         }
         Ok(newest)
+    }
+
+    /// Why a record is not this agency's to correct.
+    async fn not_own(&self, record: RecordId) -> Result<ConnectorError, ConnectorError> {
+        let query = VersionQuery {
+            record: Some(record),
+            ..VersionQuery::default()
+        };
+        let listed = self.list_versions(query).await?;
+        let other = listed.iter().find(|seen| seen.record == record);
+        Ok(other.map_or_else(
+            || ConnectorError::Unfit {
+                what: "this agency put no such record".to_owned(),
+                next: "see `amanat case list`",
+            },
+            |seen| {
+                let source = self.name_of(seen.source);
+                ConnectorError::Unfit {
+                    what: format!("the record is {source}'s; only {source} corrects it"),
+                    next: "ask its source to correct it",
+                }
+            },
+        ))
     }
 
     async fn has_seen(&self, listed: &VersionSeen) -> Result<bool, ConnectorError> {

@@ -36,16 +36,49 @@ impl Keep {
         Ok(())
     }
 
-    /// What a job was answered, if it was.
+    /// In which case a job asked, and what it was answered, if it was.
     pub(crate) async fn subject_of_job(
         &self,
         seq: i64,
-    ) -> Result<Option<Pseudonym>, ConnectorError> {
-        let row = sqlx::query("SELECT pseudonym FROM subjects WHERE seq = $1")
+    ) -> Result<Option<(CaseId, Pseudonym)>, ConnectorError> {
+        let row = sqlx::query("SELECT case_id, pseudonym FROM subjects WHERE seq = $1")
             .bind(seq)
             .fetch_optional(&self.pool)
             .await?;
+        row.map(|row| Ok((case(&row, 0)?, pseudonym(&row, 1)?)))
+            .transpose()
+    }
+
+    /// What was answered last for a record of this agency's.
+    pub(crate) async fn subject_of_record(
+        &self,
+        record: RecordId,
+    ) -> Result<Option<Pseudonym>, ConnectorError> {
+        let row = sqlx::query(
+            "SELECT pseudonym FROM subjects WHERE record_id = $1 ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(record.to_vec())
+        .fetch_optional(&self.pool)
+        .await?;
         row.map(|row| pseudonym(&row, 0)).transpose()
+    }
+
+    /// Whether a pseudonym is another, or stands for it since they were merged.
+    pub(crate) async fn stands_for(
+        &self,
+        standing: Pseudonym,
+        other: Pseudonym,
+    ) -> Result<bool, ConnectorError> {
+        let row = sqlx::query(
+            "WITH RECURSIVE same (pseudonym) AS (\
+             SELECT $1 UNION SELECT absorbed FROM merged JOIN same ON standing = pseudonym) \
+             SELECT count(*) FROM same WHERE pseudonym = $2",
+        )
+        .bind(standing.as_bytes().as_slice())
+        .bind(other.as_bytes().as_slice())
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.try_get::<i64, _>(0)? > 0)
     }
 
     /// The people in a case, in the order in which they were answered.
@@ -85,12 +118,7 @@ impl Keep {
         .bind(pseudonym.as_bytes().as_slice())
         .fetch_all(&self.pool)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let case: Vec<u8> = row.try_get(0)?;
-                CaseId::parse(&case).map_err(|_| damaged())
-            })
-            .collect()
+        rows.iter().map(|row| case(row, 0)).collect()
     }
 
     /// From now on `into` is answered for `from` too.
@@ -123,6 +151,11 @@ impl Keep {
             .await?;
         Ok(())
     }
+}
+
+fn case(row: &SqliteRow, column: usize) -> Result<CaseId, ConnectorError> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    CaseId::parse(&bytes).map_err(|_| damaged())
 }
 
 fn pseudonym(row: &SqliteRow, column: usize) -> Result<Pseudonym, ConnectorError> {
@@ -214,8 +247,23 @@ mod tests {
         let seq = kept.comes(1, 20).await;
         kept.answered(seq, 2, 20).await;
         let answer = kept.keep.subject_of_job(seq).await.unwrap();
-        assert_eq!(answer, Some(pseudonym(1)));
+        assert_eq!(answer, Some((case(20), pseudonym(1))));
         assert_eq!(kept.keep.subject_of_job(seq + 1).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_record_is_of_whom_it_was_last_answered_to_be_of() {
+        let kept = Kept::new().await;
+        let of_record = async || {
+            let record = RecordId::new([20; 16]);
+            kept.keep.subject_of_record(record).await.unwrap()
+        };
+        assert_eq!(of_record().await, None);
+        kept.comes(1, 20).await;
+        kept.comes(3, 10).await;
+        assert_eq!(of_record().await, Some(pseudonym(1)));
+        kept.comes(2, 20).await;
+        assert_eq!(of_record().await, Some(pseudonym(2)));
     }
 
     #[tokio::test]
@@ -228,6 +276,13 @@ mod tests {
         kept.keep.merged(pseudonym(1), pseudonym(2)).await.unwrap();
         assert_eq!(kept.cases(1).await, [case(1), case(2), case(3)]);
         assert_eq!(kept.cases(2).await, [case(2), case(3)]);
+        for (standing, other, is_one) in [(1, 3, true), (3, 1, false), (3, 3, true)] {
+            let told = kept
+                .keep
+                .stands_for(pseudonym(standing), pseudonym(other))
+                .await;
+            assert_eq!(told.unwrap(), is_one, "{standing} for {other}");
+        }
         // Whichever is named first.
         kept.keep.split(pseudonym(2), pseudonym(1)).await.unwrap();
         assert_eq!(kept.cases(1).await, [case(1)]);

@@ -35,7 +35,7 @@ pub struct ReferralSeen {
     pub respond_by: Time,
     /// What was signed after the submission, oldest first.
     pub steps: Vec<StepSeen>,
-    /// False if the sender is gone from the directory: its signature can no longer be checked.
+    /// False if the directory lists the sender or its key no more: the signature can no longer be checked.
     pub verified: bool,
     /// SHA-256 of the submission.
     pub(super) submission: [u8; 32],
@@ -51,7 +51,7 @@ pub struct StepSeen {
     pub to_state: ReferralState,
     /// The signer's clock.
     pub signed: Time,
-    /// False if the signer is gone from the directory: its signature can no longer be checked.
+    /// False if the directory lists the signer or its key no more: the signature can no longer be checked.
     pub verified: bool,
 }
 

@@ -2,16 +2,17 @@
 
 use amanat_schema::{
     Violation,
-    identifier::{Identifier, IdentifierError, distinct},
+    identifier::{Identifier, IdentifierError, distinct, second_document},
     subject::SubjectIdentifierType,
 };
 use serde::Deserialize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::ConnectorError;
 
 /// What identifies one person, in any spelling; unknown keys are refused. Without `Debug`: every value names
-/// somebody.
-#[derive(Clone, Default, Deserialize)]
+/// somebody. Wiped when it is dropped.
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 pub struct IdentifierFile {
     pub cnic: Option<String>,
@@ -24,8 +25,8 @@ pub struct IdentifierFile {
     pub birth_year: Option<u16>,
 }
 
-/// A document other than a CNIC card.
-#[derive(Clone, Deserialize)]
+/// A document other than a CNIC card. Wiped when it is dropped.
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentFile {
     /// B_FORM, PASSPORT, AFGHAN_POR or AFGHAN_ACC.
@@ -66,6 +67,10 @@ impl IdentifierFile {
                 found.take("name", Identifier::composite(name, father, year));
             }
             _ => found.wrong("name", "name, father and birth_year together"),
+        }
+        // There is one document here beside the CNIC, so a second number is that one's.
+        if second_document(&found.identifiers).is_some() {
+            found.wrong("document.number", "one CNIC of one person");
         }
         if found.violations.is_empty() {
             Ok(distinct(found.identifiers))
@@ -137,6 +142,31 @@ mod tests {
         let plain = file(serde_json::json!({ "cnic": "0000012345678" }));
         let plain = plain.identifiers().unwrap();
         assert_eq!(plain[0].canonical(), identifiers[0].canonical());
+    }
+
+    #[test]
+    fn a_second_cnic_is_refused_and_the_same_number_twice_is_one() {
+        for (kind, number, is_other) in [
+            ("CNIC", "00000-1234567-9", true),
+            ("B_FORM", "00000-1234567-9", true),
+            ("B_FORM", "00000-1234567-8", false),
+            ("PASSPORT", "0000012345679", false),
+        ] {
+            let given = file(serde_json::json!({
+                "cnic": "0000012345678", "document": { "type": kind, "number": number },
+            }));
+            match given.identifiers() {
+                Ok(_) => assert!(!is_other, "{kind}"),
+                Err(error) => {
+                    assert!(is_other, "{kind}");
+                    let ConnectorError::Invalid(violations) = error else {
+                        panic!("it is not valid");
+                    };
+                    let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                    assert_eq!(told, ["document.number: expected one CNIC of one person"]);
+                }
+            }
+        }
     }
 
     #[test]

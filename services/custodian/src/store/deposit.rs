@@ -177,9 +177,6 @@ fn accept(
         facts.statements.accept(&call.statement);
     }
     facts.deposits.add(key, call, receipt.clone(), now);
-    facts
-        .evaluations
-        .deposited(binding.source, binding.case, now);
     Ok(receipt)
 }
 
@@ -216,7 +213,18 @@ fn follows(newest: Option<&Deposit>, header: &Header) -> bool {
 pub(super) fn activate(facts: &mut Facts, rules: &Rules, call: &ActivateKey, now: Time) -> Ruled {
     match check_put(facts, call, now) {
         Ok(key) => {
-            facts.deposits.activate(key, now);
+            if let Some(activated) = facts.deposits.activate(key, now) {
+                let Binding {
+                    source,
+                    case,
+                    version,
+                    ..
+                } = *activated.header.binding();
+                // A correction is of a person who was counted with the first version.
+                if version == 1 {
+                    facts.evaluations.put(source, case, activated.deposited);
+                }
+            }
             let draft = call
                 .act
                 .allowed(rules, Action::ActivateKey, linkage(&call.put));
@@ -356,13 +364,15 @@ impl DepositFacts {
         self.added.push(key);
     }
 
-    fn activate(&mut self, key: Key, now: Time) {
-        if let Some(deposit) = self.by_key.get_mut(&key)
-            && deposit.activated.is_none()
-        {
-            deposit.activated = Some(now);
-            self.activated.push(key);
+    /// The deposit, if it was not active before.
+    fn activate(&mut self, key: Key, now: Time) -> Option<&Deposit> {
+        let deposit = self.by_key.get_mut(&key)?;
+        if deposit.activated.is_some() {
+            return None;
         }
+        deposit.activated = Some(now);
+        self.activated.push(key);
+        Some(deposit)
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

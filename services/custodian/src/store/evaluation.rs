@@ -17,13 +17,14 @@ use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Call, Reply, Ruled,
+    Call, Facts, Objection, Reply, Ruled,
     budget::{self, BudgetFacts, Exhausted, Holder, Limits},
     damaged,
 };
 
-/// How many identifiers one deposit accounts for. No record has more, so an officer who walks a hundred
-/// numbers under one case shows all the same.
+/// How many identifiers one record accounts for: those that were evaluated for its case before, and an intake
+/// that comes later, because the budget of the day was used up, say. None has more, so an officer who walks a
+/// hundred numbers under one case shows all the same.
 const OF_ONE_RECORD: u32 = 16;
 
 /// By what evaluations are judged.
@@ -55,7 +56,7 @@ pub(crate) struct ListUnused {
     pub(crate) page: Page,
 }
 
-/// What no deposit accounts for, and of which case it was is not said.
+/// What no record accounts for, and of which case it was is not said.
 #[derive(Debug, Clone)]
 pub(crate) struct Unused {
     seq: i64,
@@ -73,9 +74,14 @@ struct Evaluated {
     case: Option<CaseId>,
     reason: EvaluationReason,
     items: u32,
+    /// How many of them wait for a record.
+    unaccounted: u32,
     at: Time,
     deposit_by: Time,
 }
+
+/// An agency's own records in a case.
+type Own = (AgencyId, CaseId);
 
 #[derive(Default)]
 pub(super) struct EvaluationFacts {
@@ -83,12 +89,23 @@ pub(super) struct EvaluationFacts {
     /// By who asks and what: the same bytes from another agency are another list.
     lists: HashMap<(AgencyId, [u8; 32]), Vec<Unused>>,
     added: Vec<Evaluated>,
-    deposited: Vec<(AgencyId, CaseId, Time)>,
+    put: Vec<Put>,
+    /// What records that are there account for and have not used up.
+    left: BTreeMap<Own, u32>,
+    used: BTreeMap<Own, u32>,
+}
+
+/// A new record at the gateway: its key is active.
+struct Put {
+    source: AgencyId,
+    case: CaseId,
+    /// When its key came here.
+    deposited: Time,
 }
 
 impl EvaluateIdentifiers {
-    /// INVARIANT: a case's deposits and evaluations never share a batch, so what is written together has no
-    /// order of its own.
+    /// INVARIANT: a case's puts and evaluations never share a batch, so what is written together has no order
+    /// of its own.
     pub(crate) fn access(&self) -> Access {
         let budget = budget::conflict_key(self.act.agency);
         Access {
@@ -104,6 +121,16 @@ impl EvaluateIdentifiers {
         }
     }
 
+    fn points(&self) -> u32 {
+        self.items.values().sum()
+    }
+
+    /// Whose records account for it at once; a search is made for a record to come.
+    fn own(&self) -> Option<Own> {
+        let case = self.case.filter(|_| self.reason == EvaluationReason::Intake);
+        Some((self.act.agency, case?))
+    }
+
     fn holders(&self) -> [Holder; 2] {
         [
             (self.act.agency, Some(self.officer)),
@@ -113,47 +140,64 @@ impl EvaluateIdentifiers {
 }
 
 pub(super) fn evaluate(
-    facts: &mut EvaluationFacts,
+    facts: &mut Facts,
     rules: &Rules,
     terms: &Terms,
     call: &EvaluateIdentifiers,
     now: Time,
 ) -> Ruled {
-    let EvaluateIdentifiers { act, officer, .. } = call;
-    let items: u32 = call.items.values().sum();
     let action = Action::EvaluateIdentifiers;
     let linkage = Linkage {
         case_id: call.case.map(CaseId::to_vec).unwrap_or_default(),
         ..Linkage::default()
     };
-    let budgets = &mut facts.budgets;
-    let (answer, mut draft) =
-        match budgets.debit(act.agency, *officer, &call.items, terms.limits, now) {
-            Ok(()) => {
-                facts.added.push(Evaluated {
-                    agency: act.agency,
-                    officer: *officer,
-                    case: call.case,
-                    reason: call.reason,
-                    items,
-                    at: now,
-                    deposit_by: now + terms.deposit_within,
-                });
-                (Ok(Reply::Done), act.allowed(rules, action, linkage))
-            }
-            Err(Exhausted { whose, retry_after }) => {
-                let refusal = Refusal::quota(retry_after);
-                let truth = format!("beyond what {whose} has left of the day");
-                let draft = act.refused(rules, action, linkage, &refusal, &truth);
-                (Err(refusal), draft)
-            }
-        };
-    draft.body.count = u64::from(items);
-    Ruling {
-        answer,
-        draft: Some(draft),
-        remember: None,
+    let mut ruling = match count(facts, terms, call, now) {
+        Ok(()) => Ruling {
+            answer: Ok(Reply::Done),
+            draft: Some(call.act.allowed(rules, action, linkage)),
+            remember: None,
+        },
+        Err(objection) => objection.rule(&call.act, rules, action, linkage),
+    };
+    if let Some(draft) = &mut ruling.draft {
+        draft.body.count = u64::from(call.points());
     }
+    ruling
+}
+
+/// Debited and kept, unless the custodian is frozen: it trusts no log then, and would not release what its
+/// tokens lead to.
+fn count(
+    facts: &mut Facts,
+    terms: &Terms,
+    call: &EvaluateIdentifiers,
+    now: Time,
+) -> Result<(), Objection> {
+    facts.heads.running()?;
+    let EvaluateIdentifiers { act, officer, .. } = call;
+    let evaluations = &mut facts.evaluations;
+    evaluations
+        .budgets
+        .debit(act.agency, *officer, &call.items, terms.limits, now)
+        .map_err(|Exhausted { whose, retry_after }| {
+            let objection = Objection::quiet(Refusal::quota(retry_after), "beyond the budget");
+            objection.with(format!("that {whose} has left of the day"))
+        })?;
+    let items = call.points();
+    // A canary belongs to no case, and nobody waits for its record.
+    let waiting = call.case.map_or(0, |_| items);
+    let accounted = call.own().map_or(0, |own| evaluations.use_up(own, waiting));
+    evaluations.added.push(Evaluated {
+        agency: act.agency,
+        officer: *officer,
+        case: call.case,
+        reason: call.reason,
+        items,
+        unaccounted: waiting.saturating_sub(accounted),
+        at: now,
+        deposit_by: now + terms.deposit_within,
+    });
+    Ok(())
 }
 
 pub(super) fn list(facts: &EvaluationFacts, rules: &Rules, call: &ListUnused) -> Ruled {
@@ -178,10 +222,13 @@ impl EvaluationFacts {
         calls: &[&Call],
     ) -> Result<Self, sqlx::Error> {
         let mut facts = Self::default();
-        let mut holders = BTreeSet::new();
+        let (mut holders, mut own) = (BTreeSet::new(), BTreeSet::new());
         for call in calls {
             match call {
-                Call::Evaluate(call) => holders.extend(call.holders()),
+                Call::Evaluate(call) => {
+                    holders.extend(call.holders());
+                    own.extend(call.own());
+                }
                 Call::ListUnused(list) => {
                     let key = (list.act.agency, list.act.request_sha256);
                     facts.lists.insert(key, page(connection, list).await?);
@@ -198,12 +245,29 @@ impl EvaluationFacts {
             }
         }
         facts.budgets = BudgetFacts::load(connection, &holders).await?;
+        facts.left = left(connection, &own).await?;
         Ok(facts)
     }
 
-    /// A key was deposited: it accounts for what its agency evaluated in the case before.
-    pub(super) fn deposited(&mut self, agency: AgencyId, case: CaseId, now: Time) {
-        self.deposited.push((agency, case, now));
+    /// How many of `items` the records that are there account for.
+    fn use_up(&mut self, own: Own, items: u32) -> u32 {
+        let Some(left) = self.left.get_mut(&own) else {
+            return 0;
+        };
+        let used = items.min(*left);
+        *left -= used;
+        *self.used.entry(own).or_default() += used;
+        used
+    }
+
+    /// A new record was put: it accounts for what its agency evaluated in the case so far, and keeps what is
+    /// left of its sixteen for an intake that comes later. A deposit alone, which costs an officer nothing, does not.
+    pub(super) fn put(&mut self, source: AgencyId, case: CaseId, deposited: Time) {
+        self.put.push(Put {
+            source,
+            case,
+            deposited,
+        });
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -213,14 +277,12 @@ impl EvaluationFacts {
                  unaccounted, evaluate_time, deposit_by_time) ",
             )
             .push_values(self.added, |mut row, evaluated| {
-                // A canary belongs to no case, and nobody waits for its record.
-                let unaccounted = evaluated.case.map_or(0, |_| evaluated.items);
                 row.push_bind(evaluated.agency.to_vec())
                     .push_bind(evaluated.officer.to_vec())
                     .push_bind(evaluated.case.map(CaseId::to_vec))
                     .push_bind(i32::from(evaluated.reason))
                     .push_bind(evaluated.items)
-                    .push_bind(unaccounted)
+                    .push_bind(evaluated.unaccounted)
                     .push_bind(evaluated.at.millis())
                     .push_bind(evaluated.deposit_by.millis());
             })
@@ -228,33 +290,97 @@ impl EvaluationFacts {
             .execute(&mut *connection)
             .await?;
         }
-        account(connection, &self.deposited).await?;
+        use_up(connection, &self.used).await?;
+        account(connection, &self.put).await?;
         self.budgets.write(connection).await
     }
 }
 
-/// Oldest first, each deposit up to [`OF_ONE_RECORD`]: `before` is what older ones of the case take of it.
-async fn account(
+/// What an agency's records in a case account for and have not used up.
+async fn left(
     connection: &mut SqliteConnection,
-    deposited: &[(AgencyId, CaseId, Time)],
+    own: &BTreeSet<Own>,
+) -> Result<BTreeMap<Own, u32>, sqlx::Error> {
+    if own.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let own: Vec<_> = own
+        .iter()
+        .map(|(agency, case)| (agency.to_string(), case.to_string()))
+        .collect();
+    let rows = sqlx::query(
+        "SELECT agency, case_id, points FROM json_each($1) AS own JOIN allowances \
+         ON agency = unhex(own.value ->> 0) AND case_id = unhex(own.value ->> 1)",
+    )
+    .bind(serde_json::to_string(&own).map_err(damaged)?)
+    .fetch_all(connection)
+    .await?;
+    let parse = |row: &SqliteRow| {
+        let (agency, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        let agency = AgencyId::parse(&agency).map_err(damaged)?;
+        let case = CaseId::parse(&case).map_err(damaged)?;
+        Ok(((agency, case), row.try_get(2)?))
+    };
+    rows.iter().map(parse).collect()
+}
+
+async fn use_up(
+    connection: &mut SqliteConnection,
+    used: &BTreeMap<Own, u32>,
 ) -> Result<(), sqlx::Error> {
-    if deposited.is_empty() {
+    if used.is_empty() {
         return Ok(());
     }
-    let deposited: Vec<_> = deposited
+    let used: Vec<_> = used
         .iter()
-        .map(|(agency, case, at)| (agency.to_string(), case.to_string(), at.millis()))
+        .map(|((agency, case), points)| (agency.to_string(), case.to_string(), points))
         .collect();
+    sqlx::query(
+        "UPDATE allowances SET points = points - (used.value ->> 2) FROM json_each($1) AS used \
+         WHERE agency = unhex(used.value ->> 0) AND case_id = unhex(used.value ->> 1)",
+    )
+    .bind(serde_json::to_string(&used).map_err(damaged)?)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Oldest first, each record up to [`OF_ONE_RECORD`]: `before` is what older ones of the case take of it. What
+/// none of them takes is kept.
+async fn account(connection: &mut SqliteConnection, put: &[Put]) -> Result<(), sqlx::Error> {
+    if put.is_empty() {
+        return Ok(());
+    }
+    let put: Vec<_> = put
+        .iter()
+        .map(|put| {
+            let (source, case) = (put.source.to_string(), put.case.to_string());
+            (source, case, put.deposited.millis())
+        })
+        .collect();
+    let put = serde_json::to_string(&put).map_err(damaged)?;
+    sqlx::query(
+        "INSERT INTO allowances (agency, case_id, points) \
+         SELECT unhex(put.value ->> 0), unhex(put.value ->> 1), max(0, $2 - coalesce((\
+             SELECT sum(unaccounted) FROM evaluations WHERE agency = unhex(put.value ->> 0) \
+             AND case_id = unhex(put.value ->> 1) AND unaccounted > 0 \
+             AND deposit_by_time > put.value ->> 2), 0)) FROM json_each($1) AS put WHERE true \
+         ON CONFLICT (agency, case_id) DO UPDATE SET points = points + excluded.points",
+    )
+    .bind(put.as_str())
+    .bind(OF_ONE_RECORD)
+    .execute(&mut *connection)
+    .await?;
     sqlx::query(
         "WITH waiting AS (SELECT seq, sum(unaccounted) OVER (PARTITION BY agency, case_id \
              ORDER BY seq) - unaccounted AS before \
-             FROM json_each($1) AS deposit JOIN evaluations \
-             ON agency = unhex(deposit.value ->> 0) AND case_id = unhex(deposit.value ->> 1) \
-             WHERE unaccounted > 0 AND deposit_by_time > deposit.value ->> 2) \
+             FROM json_each($1) AS put JOIN evaluations \
+             ON agency = unhex(put.value ->> 0) AND case_id = unhex(put.value ->> 1) \
+             WHERE unaccounted > 0 AND deposit_by_time > put.value ->> 2) \
          UPDATE evaluations SET unaccounted = max(0, unaccounted - ($2 - before)) FROM waiting \
          WHERE evaluations.seq = waiting.seq AND before < $2",
     )
-    .bind(serde_json::to_string(&deposited).map_err(damaged)?)
+    .bind(put)
     .bind(OF_ONE_RECORD)
     .execute(connection)
     .await

@@ -41,7 +41,7 @@ const ENTRY_LIFE: Duration = Duration::from_secs(60);
 pub(super) const RECENT: Duration = Duration::from_secs(600);
 
 pub(crate) struct ReleaseKeys {
-    act: Act,
+    pub(super) act: Act,
     /// The gateway's receipt of the read.
     pub(super) read: Shown,
     /// `None` if the entry does not make sense of itself.
@@ -155,8 +155,9 @@ fn check(
     is_allowed_read(&entry.body)?;
     is_the_callers(&entry.body, &call.act)?;
     is_the_officers(&entry.body, call)?;
-    has_our_rules(&entry.body, rules, now)?;
+    // Before its rules: an old receipt names old ones, and whoever keeps it could alarm at will.
     is_in_time(&entry.body, now)?;
+    has_our_rules(&entry.body, rules, now)?;
     heads.has_seen(&entry.checkpoint.head)?;
     let claim = is_asked_exactly(call)?;
     let redemption = redeemed.redemption(entry)?;
@@ -251,10 +252,14 @@ fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection
     }
 }
 
-/// Whether a read was decided by other rules than these: newer ones may lie in their files already.
-pub(crate) fn names_other_rules(read: &Shown, rules: &Rules) -> bool {
-    read.as_ref()
-        .is_ok_and(|entry| !is_decided_by(&entry.body, &rules.superseded()))
+/// Whether a read of now was decided by other rules than these: newer ones may lie in their files already. Of
+/// an old entry or another caller's that is not asked, or anybody could have the files read at will.
+pub(crate) fn names_newer_rules(read: &Shown, act: &Act, rules: &Rules, now: Time) -> bool {
+    read.as_ref().is_ok_and(|Proven { body, .. }| {
+        is_the_callers(body, act).is_ok()
+            && is_in_time(body, now).is_ok()
+            && !is_decided_by(body, &rules.superseded())
+    })
 }
 
 fn is_decided_by(body: &EntryBody, rules: &Superseded) -> bool {
@@ -361,6 +366,11 @@ fn bringing_referral(
     }
     let signed = match &call.referral {
         Some(Ok(signed)) => signed,
+        Some(Err(SignedError::Suspended)) => {
+            // Its recipient need not know.
+            let truth = "the referral is signed with a suspended key";
+            return Err(Objection::quiet(Refusal::access(), truth));
+        }
         Some(Err(why)) => {
             let objection = Objection::alarm(Refusal::access(), "the referral is not signed");
             return Err(objection.with(why.to_string()));

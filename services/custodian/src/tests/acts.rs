@@ -176,6 +176,11 @@ impl World {
 
     pub(super) async fn keep(&self, version: &Version) {
         self.deposit(version).await.unwrap();
+        self.put_late(version).await;
+    }
+
+    /// The gateway takes a version that was deposited before.
+    pub(super) async fn put_late(&self, version: &Version) {
         self.activate(&self.log(self.put(version))).await.unwrap();
     }
 

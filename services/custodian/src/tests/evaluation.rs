@@ -26,6 +26,10 @@ use crate::{
     CustodianError,
     config::{Domain, OprfKeyFile},
     oprf::OprfKeys,
+    store::{
+        Call,
+        head::{Contradiction, HeadCall},
+    },
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -144,7 +148,7 @@ async fn one_domain_that_does_not_fit_refuses_the_whole_request() {
     world.take_in(OFFICERS).await.unwrap();
     let mut request = intake(CASE, 1);
     request.batches = vec![
-        batch(IdentifierDomain::Suspect, 1, OFFICERS),
+        batch(IdentifierDomain::Composite, 1, OFFICERS),
         batch(IdentifierDomain::Victim, 2, 1),
     ];
     let refused = world
@@ -277,7 +281,7 @@ async fn only_case_workers_who_oversee_nobody_look_identifiers_up() {
 #[tokio::test]
 async fn each_field_that_is_wrong_is_named_and_nothing_is_written() {
     let world = World::new().await;
-    let lies: [Lie<EvaluateIdentifiersRequest>; 17] = [
+    let lies: [Lie<EvaluateIdentifiersRequest>; 18] = [
         ("request_id", |r| r.request_id.truncate(15)),
         ("case_id", |r| r.case_id.clear()),
         ("case_id", |r| r.case_id.push(0)),
@@ -291,6 +295,10 @@ async fn each_field_that_is_wrong_is_named_and_nothing_is_written() {
         }),
         ("batches[0].domain", |r| r.batches[0].domain = 0),
         ("batches[0].domain", |r| r.batches[0].domain = 4),
+        // Listed, and not served yet.
+        ("batches[0].domain", |r| {
+            r.batches[0] = batch(IdentifierDomain::Suspect, 1, 1);
+        }),
         ("batches[0].epoch", |r| r.batches[0].epoch = 0),
         ("batches[0].epoch", |r| r.batches[0].epoch = 3),
         ("batches[1].epoch", |r| {
@@ -317,7 +325,7 @@ async fn each_field_that_is_wrong_is_named_and_nothing_is_written() {
     }
     // A key of another domain's epoch is none.
     let mut request = intake(CASE, 1);
-    request.batches = vec![batch(IdentifierDomain::Suspect, 2, 1)];
+    request.batches = vec![batch(IdentifierDomain::Composite, 2, 1)];
     request.request_id.clear();
     let answer = world.evaluate(&world.shelter, OFFICER, request).await;
     assert_eq!(fields(answer), ["request_id", "batches[0].epoch"]);
@@ -347,6 +355,23 @@ async fn a_key_that_the_directory_no_longer_lists_evaluates_nothing() {
 }
 
 #[tokio::test]
+async fn a_frozen_custodian_evaluates_nothing() {
+    let world = World::new().await;
+    let freeze = Call::Head(HeadCall::Freeze(Contradiction {
+        why: "the test's",
+        ours: String::new(),
+        theirs: String::new(),
+    }));
+    let frozen = world.custodian.desk.journal.call(freeze).await;
+    frozen.unwrap().answer.map(drop).unwrap();
+    assert_eq!(reason(world.take_in(1).await), "LOG_INCONSISTENT");
+    let body = world.last_body().await;
+    assert_eq!(body.action(), Action::EvaluateIdentifiers);
+    assert_eq!((body.decision(), body.count), (Decision::Deny, 1));
+    assert!(world.unaccounted().await.is_empty());
+}
+
+#[tokio::test]
 async fn a_listed_key_whose_seed_is_not_here_debits_nothing() {
     let world = World::new().await;
     let oprf = world.oprf();
@@ -372,7 +397,7 @@ async fn the_custodian_starts_only_with_the_keys_that_the_directory_lists() {
     let mut config = world.oprf_config();
     assert!(OprfKeys::load(&config, &all.directory).is_ok());
 
-    let fewer = directory(&OPRF_KEYS[..2]);
+    let fewer = directory(&OPRF_KEYS[..3]);
     let error = OprfKeys::load(&config, &fewer.directory).err().unwrap();
     assert!(matches!(
         &error,

@@ -34,9 +34,10 @@ use crate::{
 };
 
 /// The custodian's OPRF keys: victims' change epochs just now.
-pub(super) const OPRF_KEYS: [(Domain, u32); 3] = [
+pub(super) const OPRF_KEYS: [(Domain, u32); 4] = [
     (Domain::Victim, 1),
     (Domain::Victim, 2),
+    (Domain::Composite, 1),
     (Domain::Suspect, 1),
 ];
 /// How many identifiers a day.
@@ -48,9 +49,12 @@ pub(super) const COLLEAGUE: &str = "officer 2";
 
 pub(super) fn inputs(domain: IdentifierDomain, count: u32) -> Vec<OprfInput> {
     let input = |n: u32| {
-        let number = format!("00000{n:08}");
-        let identifier = Identifier::parse(SubjectIdentifierType::Cnic, &number).unwrap();
-        OprfInput::new(domain, &identifier).unwrap()
+        let identifier = if domain == IdentifierDomain::Composite {
+            Identifier::composite(&format!("name {n}"), "father", 1990)
+        } else {
+            Identifier::parse(SubjectIdentifierType::Cnic, &format!("00000{n:08}"))
+        };
+        OprfInput::new(domain, &identifier.unwrap()).unwrap()
     };
     (0..count).map(input).collect()
 }

@@ -1,10 +1,15 @@
-//! The two servers do not take a new directory into use in the same moment.
+//! The two servers do not take a new directory into use in the same moment; what closes counts at once.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use amanat_schema::audit::Action;
+use amanat_schema::{AgencyId, audit::Action, directory::Suspension};
+use prost::Message as _;
 
-use super::{gateway::Logged, release::Setting};
+use super::{
+    gateway::{Entry, Logged},
+    release::Setting,
+    world::{EXCHANGE, REGISTRARS, SHELTER, World, id},
+};
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 const QUIET: Action = Action::ReleaseKeys;
@@ -80,5 +85,81 @@ async fn a_directory_that_is_not_here_is_alarmed_and_good_reads_go_on() {
     setting
         .refused(&unknown, "ACCESS_DENIED", Action::Alarm, "no such file")
         .await;
+    setting.release(&setting.read()).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_read_of_now_by_its_own_caller_has_the_files_looked_at() {
+    let setting = Setting::new(|_| {}).await;
+    let newer = *setting.world.publish().sha256();
+    let denied = "ACCESS_DENIED";
+    let read = |change: fn(&mut Entry)| {
+        let mut entry = setting.entry();
+        entry.body.directory_sha256 = newer.to_vec();
+        change(&mut entry);
+        setting.world.log(entry)
+    };
+    let anothers = read(|entry| entry.body.agency_id = SHELTER.to_vec());
+    setting
+        .refused(&anothers, denied, Action::Alarm, "another agency's")
+        .await;
+    // Whoever keeps an old receipt raises no alarm with it either.
+    let old = read(|Entry { body, .. }| {
+        for time in [&mut body.time, &mut body.expire_time] {
+            time.as_mut().unwrap().seconds -= 31;
+        }
+    });
+    setting.refused(&old, denied, QUIET, "old").await;
+    let version = || setting.world.rules.current().directory.version();
+    assert_eq!(version(), 1);
+    setting.release(&read(|_| {})).await.unwrap();
+    assert_eq!(version(), 2);
+}
+
+impl World {
+    /// A registrar suspends an agency, or one of its statement keys.
+    async fn suspend(&self, agency: AgencyId, key: Option<[u8; 32]>) {
+        let signed = REGISTRARS[0].sign(&Suspension {
+            exchange_id: EXCHANGE.to_owned(),
+            suspension_id: id().to_vec(),
+            agency_id: agency.to_vec(),
+            statement_key: key.map(Vec::from).unwrap_or_default(),
+            directory_version: 1,
+            suspend_time: Some(self.now().to_timestamp()),
+        });
+        let folder = self.folder.path().join("suspensions");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("1.bin"), signed.encode_to_vec()).unwrap();
+        self.custodian.reload.now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_referral_that_a_suspended_key_signed_brings_nothing_while_it_is_suspended() {
+    let setting = Setting::new(|_| {}).await;
+    let key = setting.world.shelter.key.public_key();
+    setting.world.suspend(SHELTER, Some(key)).await;
+    setting
+        .refused(&setting.read(), "ACCESS_DENIED", QUIET, "suspended")
+        .await;
+    setting.world.pass(Duration::from_hours(7 * 24));
+    setting.release(&setting.read()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_suspended_while_a_request_waits_is_refused_when_it_is_decided() {
+    let setting = Setting::new(|_| {}).await;
+    let read = setting.read();
+    // The request was let in before: nothing stands between it and the decision here.
+    setting.world.suspend(setting.world.police.id, None).await;
+    setting
+        .refused(
+            &read,
+            "CREDENTIAL_INVALID",
+            Action::AuthenticationFailures,
+            "suspended",
+        )
+        .await;
+    setting.world.pass(Duration::from_hours(7 * 24));
     setting.release(&setting.read()).await.unwrap();
 }

@@ -13,7 +13,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn what_a_record_has_is_accounted_for_by_its_deposit() {
+async fn what_a_record_has_is_accounted_for_when_it_is_put() {
     let world = World::new().await;
     world.take_in(3).await.unwrap();
     let mut search = intake(CASE, 2);
@@ -21,41 +21,88 @@ async fn what_a_record_has_is_accounted_for_by_its_deposit() {
     let answer = world.evaluate(&world.shelter, COLLEAGUE, search).await;
     answer.unwrap();
     assert_eq!(world.unaccounted().await, [3, 2]);
-    world.deposit(&world.first_version()).await.unwrap();
+    let version = world.first_version();
+    world.deposit(&version).await.unwrap();
+    assert_eq!(
+        world.unaccounted().await,
+        [3, 2],
+        "a deposit alone is nothing"
+    );
+    world.put_late(&version).await;
     assert!(world.unaccounted().await.is_empty());
     world.pass(TERM);
     assert!(world.unused().await.is_empty());
 }
 
 #[tokio::test]
-async fn one_deposit_accounts_for_sixteen_identifiers_the_oldest_first() {
+async fn one_record_accounts_for_sixteen_identifiers_the_oldest_first() {
     let world = World::new().await;
     for count in [10, 5, 4, 3] {
         world.take_in(count).await.unwrap();
     }
     let version = world.first_version();
-    world.deposit(&version).await.unwrap();
+    world.keep(&version).await;
     assert_eq!(world.unaccounted().await, [3, 3]);
     // The same again is no other record.
-    world.deposit(&version).await.unwrap();
+    world.keep(&version).await;
     assert_eq!(world.unaccounted().await, [3, 3]);
-    world.deposit(&world.first_version()).await.unwrap();
+    world.keep(&world.first_version()).await;
     assert!(world.unaccounted().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_correction_accounts_for_nothing() {
+    let world = World::new().await;
+    let first = world.first_version();
+    world.take_in(16).await.unwrap();
+    world.keep(&first).await;
+    world.take_in(2).await.unwrap();
+    world.keep(&world.next_version(&first)).await;
+    assert_eq!(world.unaccounted().await, [2]);
+}
+
+/// The officer's budget was used up when the record came; the intake is evaluated the next day.
+#[tokio::test]
+async fn an_intake_after_its_record_is_accounted_for_up_to_what_the_record_has() {
+    let world = World::new().await;
+    world.take_in(3).await.unwrap();
+    world.keep(&world.first_version()).await;
+    let mut search = intake(CASE, 1);
+    search.reason = EvaluationReason::Search.into();
+    let search = world.evaluate(&world.shelter, OFFICER, search);
+    search.await.unwrap();
+    let by_police = world.evaluate(&world.police, OFFICER, intake(CASE, 1));
+    by_police.await.unwrap();
+    assert_eq!(world.unaccounted().await, [1, 1]);
+    world.take_in(3).await.unwrap();
+    assert_eq!(world.unaccounted().await, [1, 1]);
+    world.take_in(12).await.unwrap();
+    assert_eq!(world.unaccounted().await, [1, 1, 2], "sixteen in all");
+}
+
+#[tokio::test]
+async fn deposits_that_no_record_follows_account_for_nothing() {
+    let world = World::new().await;
+    world.take_in(OFFICERS).await.unwrap();
+    for _ in 0..3 {
+        world.deposit(&world.first_version()).await.unwrap();
+    }
+    assert_eq!(world.unaccounted().await, [OFFICERS]);
+    world.pass(TERM);
+    assert_eq!(world.unused().await.len(), 1);
 }
 
 #[tokio::test]
 async fn an_officer_who_walks_numbers_under_one_case_shows_all_the_same() {
     let world = World::new().await;
     world.take_in(OFFICERS).await.unwrap();
-    world.deposit(&world.first_version()).await.unwrap();
+    world.keep(&world.first_version()).await;
     assert_eq!(world.unaccounted().await, [OFFICERS - 16]);
 }
 
 #[tokio::test]
-async fn a_deposit_accounts_only_for_what_its_own_agency_evaluated_in_its_case_before() {
+async fn a_record_accounts_only_for_what_its_own_agency_evaluated_in_its_case() {
     let world = World::new().await;
-    let before = world.first_version();
-    world.deposit(&before).await.unwrap();
     world.take_in(1).await.unwrap();
     let elsewhere = intake(id(), 2);
     let by_police = world.evaluate(&world.police, OFFICER, intake(CASE, 3));
@@ -64,12 +111,25 @@ async fn a_deposit_accounts_only_for_what_its_own_agency_evaluated_in_its_case_b
     in_another_case.await.unwrap();
     assert_eq!(world.unaccounted().await, [1, 3, 2]);
     // The shelter's, in its case.
-    world.deposit(&world.first_version()).await.unwrap();
+    world.keep(&world.first_version()).await;
     assert_eq!(world.unaccounted().await, [3, 2]);
 }
 
 #[tokio::test]
-async fn what_got_no_deposit_in_72_hours_is_told_to_oversight_without_its_case() {
+async fn a_put_that_waited_for_the_gateway_counts_from_its_deposit() {
+    let world = World::new().await;
+    world.take_in(2).await.unwrap();
+    world.pass(TERM - Duration::from_millis(1));
+    let version = world.first_version();
+    world.deposit(&version).await.unwrap();
+    world.pass(Duration::from_hours(24));
+    assert_eq!(world.unused().await.len(), 1);
+    world.put_late(&version).await;
+    assert!(world.unused().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_got_no_record_in_72_hours_is_told_to_oversight_without_its_case() {
     let world = World::new().await;
     let evaluated = world.now();
     world.take_in(2).await.unwrap();
@@ -93,8 +153,8 @@ async fn what_got_no_deposit_in_72_hours_is_told_to_oversight_without_its_case()
     assert_eq!(first.officer_handle, second.officer_handle);
     assert_ne!(first.officer_handle, third.officer_handle);
     assert!(!contains(&first.encode_to_vec(), &CASE));
-    // A deposit that comes now comes too late.
-    world.deposit(&world.first_version()).await.unwrap();
+    // A record whose key comes now comes too late.
+    world.keep(&world.first_version()).await;
     assert_eq!(world.unused().await.len(), 3);
 }
 

@@ -53,7 +53,7 @@ use crate::{
     store::{Custody, MIGRATIONS, budget::Limits, evaluation::Terms},
 };
 
-const EXCHANGE: &str = "exchange.test";
+pub(super) const EXCHANGE: &str = "exchange.test";
 const TABLE: &str = "format 1\nPROVINCIAL_POLICE INVESTIGATION IDENTITY ffffffff\n";
 const START: i64 = 1_772_357_400_000;
 
@@ -64,13 +64,14 @@ const COMMISSION: AgencyId = AgencyId::new([4; 16]);
 pub(super) const CASE: [u8; 16] = [9; 16];
 
 /// Of every world.
-static REGISTRARS: LazyLock<[SigningKey; 2]> = LazyLock::new(|| [signing_key(), signing_key()]);
+pub(super) static REGISTRARS: LazyLock<[SigningKey; 2]> =
+    LazyLock::new(|| [signing_key(), signing_key()]);
 
 /// One agency with one officer at one connector.
 pub(super) struct Agency {
     pub(super) id: AgencyId,
     pub(super) kind: AgencyKind,
-    key: SigningKey,
+    pub(super) key: SigningKey,
     issuer_key: [u8; 32],
     issuer: TokenIssuer,
     pub(super) certificate: [u8; 32],

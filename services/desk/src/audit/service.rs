@@ -192,11 +192,11 @@ fn parse_filter(
     filters.that(rises, "to_time", "a time after from_time");
     let page = pages.parse(wire.page_size, &wire.page_token);
     filters.finish(page, |page| EntryFilter {
-        // Others than auditors see their own agency's entries, whatever they ask for.
+        // Others than auditors see no entry but their own agency's: of another's, none.
         agency: if reads_all(act) {
             agency
         } else {
-            Some(act.agency)
+            agency.or(Some(act.agency))
         },
         case,
         action,

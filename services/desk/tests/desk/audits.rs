@@ -115,6 +115,22 @@ async fn an_agency_sees_its_own_entries_with_what_they_are_about() {
 }
 
 #[tokio::test]
+async fn who_asks_for_another_agencys_entries_is_shown_none_and_no_next_page() {
+    let mut log = Log::new().await;
+    let (shelter, police) = (&log.exchange.shelter, &log.exchange.police);
+    let calls: Vec<_> = [1, 3, 10]
+        .into_iter()
+        .map(|limit| AuditCall::List {
+            act: act(shelter, &[Right::Supervisor, Right::Auditor], 1),
+            filter: all(Some(police), limit),
+        })
+        .collect();
+    for seen in log.seen(&calls).await {
+        assert_eq!(seen, Ok((Vec::new(), None)));
+    }
+}
+
+#[tokio::test]
 async fn anothers_entry_looks_like_one_that_is_not_there() {
     let mut log = Log::new().await;
     let get = |agency: &Agency, rights: &[Right], idx| AuditCall::Get {

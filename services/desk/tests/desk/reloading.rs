@@ -4,8 +4,11 @@ use std::{
     fs,
     num::NonZeroU64,
     path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use amanat_desk::{
@@ -72,13 +75,8 @@ impl Office {
             let time = Arc::clone(&time);
             Arc::new(move || *time.lock().unwrap())
         };
-        let listen = Listen {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            certificate: path("server.pem"),
-            private_key: path("server.key"),
-        };
         let files = files(&exchange, &folder);
-        let setup = Setup::load(&listen, &files, Audience::Gateway, clock).unwrap();
+        let setup = Setup::load(&listen(&folder), &files, Audience::Gateway, clock).unwrap();
         Self {
             guard: setup.guard,
             rules: setup.rules,
@@ -115,13 +113,56 @@ impl Office {
         version
     }
 
+    /// The version that is remembered.
     fn seen(&self) -> String {
-        fs::read_to_string(self.path("seen")).unwrap()
+        let seen = fs::read_to_string(self.path("seen")).unwrap();
+        seen.split_once(' ').unwrap().0.to_owned()
+    }
+
+    /// The shelter revokes its only client.
+    fn revoke(&self) {
+        let shelter = &self.exchange.shelter;
+        let list = self.path(&format!("crls/{}.crl", shelter.id));
+        fs::write(list, shelter.authority.list(&[&shelter.client])).unwrap();
+    }
+
+    /// A registrar suspends the shelter; returns the file.
+    fn suspend(&self) -> PathBuf {
+        let suspension = Suspension {
+            exchange_id: EXCHANGE.to_owned(),
+            suspension_id: vec![9; 16],
+            agency_id: self.exchange.shelter.id.to_vec(),
+            statement_key: Vec::new(),
+            directory_version: 7,
+            suspend_time: Some(now().to_timestamp()),
+        };
+        let file = self.path("suspensions/1.bin");
+        let signed = self.exchange.registrars[1].sign(&suspension);
+        fs::write(&file, signed.encode_to_vec()).unwrap();
+        file
+    }
+
+    fn start(&self) -> Result<Setup, SetupError> {
+        let files = files(&self.exchange, &self.folder);
+        Setup::load(
+            &listen(&self.folder),
+            &files,
+            Audience::Gateway,
+            Arc::new(now),
+        )
     }
 
     fn admits_shelter(&self) -> bool {
         let chain = self.exchange.shelter.client.chain();
         self.guard.trust().admit(&chain, now()).is_some()
+    }
+}
+
+fn listen(folder: &TempDir) -> Listen {
+    Listen {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        certificate: folder.path().join("server.pem"),
+        private_key: folder.path().join("server.key"),
     }
 }
 
@@ -156,7 +197,7 @@ async fn a_newer_directory_is_taken_into_use_with_its_table() {
     );
     assert_eq!(rules.since, now() + Duration::from_secs(60));
     assert_eq!(rules.previous, Some(old.superseded()));
-    assert_eq!(office.seen(), "8\n");
+    assert_eq!(office.seen(), "8");
 }
 
 #[tokio::test]
@@ -168,57 +209,92 @@ async fn nothing_new_changes_nothing() {
     assert_eq!(office.guard.trust().generation(), generation);
 }
 
+/// What is wrong with the files of a directory, and how they are made so.
+type Spoil = (&'static str, fn(&Office));
+
+const SPOILS: [Spoil; 10] = [
+    ("not yet in force", |office| {
+        office.publish(|next| next.not_before_time = Some((now() + DAY).to_timestamp()));
+    }),
+    ("rolled back", |office| {
+        office.publish(|next| next.version = 6)
+    }),
+    ("expired", |office| {
+        office.publish(|next| next.valid_until_time = Some(now().to_timestamp()));
+    }),
+    ("of another table", |office| {
+        office.publish(|next| next.table_sha256 = vec![1; 32]);
+    }),
+    ("of another exchange", |office| {
+        office.publish(|next| next.exchange_id.push('x'));
+    }),
+    ("the same version, saying something else", |office| {
+        office.publish(|next| {
+            next.version = 7;
+            next.agencies.pop();
+        });
+    }),
+    ("unsigned", |office| {
+        let mut signed = office.exchange.publish(&wire(&office.exchange));
+        signed.signatures.pop();
+        fs::write(office.path("directory"), signed.encode_to_vec()).unwrap();
+    }),
+    ("malformed", |office| {
+        fs::write(office.path("directory"), [0xff; 9]).unwrap();
+    }),
+    ("gone", |office| {
+        fs::remove_file(office.path("directory")).unwrap()
+    }),
+    ("a table that does not parse", |office| {
+        fs::write(office.path("table"), "format 2\n").unwrap();
+        office.publish(|next| {
+            next.table_sha256 = amanat_seal::sha256(b"format 2\n").to_vec();
+        });
+    }),
+];
+
 #[tokio::test]
 async fn a_directory_that_is_refused_leaves_the_old_one_in_use_and_is_not_remembered() {
-    type Spoil = fn(&Office);
-    let spoils: [(&str, Spoil); 9] = [
-        ("rolled back", |office| {
-            office.publish(|next| next.version = 6)
-        }),
-        ("expired", |office| {
-            office.publish(|next| next.valid_until_time = Some(now().to_timestamp()));
-        }),
-        ("of another table", |office| {
-            office.publish(|next| next.table_sha256 = vec![1; 32]);
-        }),
-        ("of another exchange", |office| {
-            office.publish(|next| next.exchange_id.push('x'));
-        }),
-        ("the same version, saying something else", |office| {
-            office.publish(|next| {
-                next.version = 7;
-                next.agencies.pop();
-            });
-        }),
-        ("unsigned", |office| {
-            let mut signed = office.exchange.publish(&wire(&office.exchange));
-            signed.signatures.pop();
-            fs::write(office.path("directory"), signed.encode_to_vec()).unwrap();
-        }),
-        ("malformed", |office| {
-            fs::write(office.path("directory"), [0xff; 9]).unwrap();
-        }),
-        ("gone", |office| {
-            fs::remove_file(office.path("directory")).unwrap()
-        }),
-        ("a table that does not parse", |office| {
-            fs::write(office.path("table"), "format 2\n").unwrap();
-            office.publish(|next| {
-                next.table_sha256 = amanat_seal::sha256(b"format 2\n").to_vec();
-            });
-        }),
-    ];
-    for (what, spoil) in spoils {
+    for (what, spoil) in SPOILS {
         let office = Office::new();
         spoil(&office);
         let generation = office.guard.trust().generation();
         assert_eq!(office.looks().await, 7, "{what}");
         assert_eq!(office.guard.trust().generation(), generation, "{what}");
-        assert_eq!(office.seen(), "7\n", "{what}");
+        assert_eq!(office.seen(), "7", "{what}");
         // A good one that comes then is taken.
         fs::write(office.path("table"), TABLE).unwrap();
         office.publish(|_| {});
         assert_eq!(office.looks().await, 8, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_refused_keeps_out_nothing_that_closes() {
+    for (what, spoil) in SPOILS {
+        let office = Office::new();
+        spoil(&office);
+        office.revoke();
+        assert_eq!(office.looks().await, 7, "{what}");
+        assert!(!office.admits_shelter(), "{what}");
+
+        let office = Office::new();
+        spoil(&office);
+        office.looks().await;
+        office.suspend();
+        assert_eq!(office.looks().await, 7, "{what}");
+        assert!(!office.admits_shelter(), "{what}");
+        let (rules, shelter) = (office.rules.current(), office.exchange.shelter.id);
+        assert!(rules.directory.is_suspended(shelter, now()), "{what}");
+        assert_eq!(
+            (rules.since, rules.previous),
+            (now(), None),
+            "the same rules: {what}"
+        );
+        // What stays refused is not taken into use again and again.
+        let generation = office.guard.trust().generation();
+        office.looks().await;
+        assert_eq!(office.guard.trust().generation(), generation, "{what}");
     }
 }
 
@@ -259,8 +335,8 @@ async fn a_revocation_list_is_taken_into_use_under_the_same_rules() {
     let shelter = &office.exchange.shelter;
     assert!(office.admits_shelter());
     office.pass(DAY);
+    office.revoke();
     let list = office.path(&format!("crls/{}.crl", shelter.id));
-    fs::write(&list, shelter.authority.list(&[&shelter.client])).unwrap();
     office.looks().await;
     assert!(!office.admits_shelter());
     let rules = office.rules.current();
@@ -278,24 +354,71 @@ async fn a_revocation_list_is_taken_into_use_under_the_same_rules() {
 }
 
 #[tokio::test]
-async fn a_suspension_is_taken_into_use_and_ends_with_its_file() {
+async fn a_suspension_outlives_its_file_until_a_newer_directory_comes() {
     let office = Office::new();
-    let suspension = Suspension {
-        exchange_id: EXCHANGE.to_owned(),
-        suspension_id: vec![9; 16],
-        agency_id: office.exchange.shelter.id.to_vec(),
-        statement_key: Vec::new(),
-        directory_version: 7,
-        suspend_time: Some(now().to_timestamp()),
-    };
-    let file = office.path("suspensions/1.bin");
-    let signed = office.exchange.registrars[1].sign(&suspension);
-    fs::write(&file, signed.encode_to_vec()).unwrap();
+    let file = office.suspend();
     office.looks().await;
     assert!(!office.admits_shelter());
     fs::remove_file(&file).unwrap();
     office.looks().await;
+    assert!(!office.admits_shelter());
+    office.publish(|_| {});
+    assert_eq!(office.looks().await, 8);
     assert!(office.admits_shelter());
+}
+
+#[tokio::test]
+async fn a_suspension_that_cannot_be_read_is_kept_while_running_and_keeps_a_server_from_starting() {
+    let office = Office::new();
+    let file = office.suspend();
+    office.looks().await;
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    office.publish(|_| {});
+    assert_eq!(office.looks().await, 8);
+    assert!(!office.admits_shelter(), "nobody knows what stands there");
+
+    let told = office.start().map(drop).unwrap_err().to_string();
+    for text in [
+        "suspensions/1.bin: it cannot be read",
+        "check that it is there, its owner and permissions; until it can be read this server does not start",
+    ] {
+        assert!(told.contains(text), "{told}");
+    }
+
+    // It is looked at again and again, until it can be.
+    fs::remove_dir(&file).unwrap();
+    office.looks().await;
+    assert!(!office.admits_shelter(), "the next directory lifts it");
+    office.publish(|next| next.version = 9);
+    assert_eq!(office.looks().await, 9);
+    assert!(office.admits_shelter());
+    office.start().map(drop).unwrap();
+}
+
+#[tokio::test]
+async fn requests_make_it_look_once_a_second_and_miss_nothing() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    let office = Office::fitting(move |new| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        match new.version() {
+            8 => Err(SetupError::Unfit("log key of the gateway")),
+            _ => Ok(()),
+        }
+    });
+    office.reload.soon().await;
+    // What is refused is looked at each time; these wait for the same look.
+    office.publish(|_| {});
+    let begun = Instant::now();
+    let soon = || office.reload.soon();
+    tokio::join!(soon(), soon(), soon());
+    assert_eq!(looks.load(Ordering::SeqCst), 1);
+    office.publish(|next| next.version = 9);
+    soon().await;
+    assert_eq!(looks.load(Ordering::SeqCst), 2);
+    assert_eq!(office.rules.current().directory.version(), 9);
+    assert!(begun.elapsed() >= Duration::from_secs(1));
 }
 
 #[test]
@@ -310,10 +433,6 @@ fn what_is_refused_says_what_to_do() {
         (
             SetupError::OtherExchange,
             "fetch that of this one from your registrars",
-        ),
-        (
-            SetupError::SameVersion { version: 8 },
-            "ask your registrars which of the two",
         ),
         (
             SetupError::Unfit("log key of the gateway"),

@@ -214,7 +214,7 @@ fn objection(facts: &Facts, terms: &ReferralTerms, now: Time) -> Option<Objectio
         })
         .collect();
     (!withheld.is_empty()).then(|| Objection {
-        refusal: Refusal::nothing_releasable(&withheld),
+        refusal: Refusal::without_consent(&withheld),
         truth: "paths without basis",
         withheld,
     })

@@ -1,4 +1,8 @@
-//! An agency's subjects: from stored identifiers to a pseudonym, one agency's rows at a time.
+//! An agency's subjects: from stored identifiers to a pseudonym, one agency's rows at a time. What is stored
+//! of one person differs from agency to agency, and no row relates them; nothing here would need it.
+//!
+//! INVARIANT: only an intake says that identifiers are one person's, and only an intake proposes a merge. A
+//! search carries whatever an officer is wondering about, and nothing would take back what it joined.
 
 mod canary;
 mod kinship;
@@ -25,7 +29,7 @@ use super::{Reply, Ruled, done, refuse};
 use canary::CanaryFacts;
 use kinship::{Conflict, Kinship, Pair};
 use peppers::PepperFacts;
-use resolve::{Clue, resolve};
+use resolve::{Answer, Clue, resolve, search};
 
 pub(crate) use canary::{Asked, ListCanaryHits, PlantCanary, SeenHit};
 pub use peppers::PepperError;
@@ -33,7 +37,8 @@ pub use peppers::PepperError;
 /// Of the one pseudonym key there is.
 pub(crate) const KEY_VERSION: u32 = 1;
 
-/// A token under the peppers: all that is kept of an identifier. No Debug, like what it came from.
+/// A token under the peppers, for one agency or as a canary's: all that is kept of an identifier. No Debug,
+/// like what it came from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Peppered(pub(crate) [u8; 32]);
 
@@ -57,6 +62,8 @@ pub(crate) enum SubjectCall {
     Hits(ListCanaryHits),
     /// Raises the alarm if a canary was asked for.
     CheckCanaries(Asked),
+    /// Counts the canaries that nobody can ask for any more.
+    CountLapsed,
     /// Puts what is stored under the peppers that were added, before anything is served.
     AdvancePeppers,
 }
@@ -71,16 +78,28 @@ pub(crate) enum SubjectReply {
         hits: Vec<SeenHit>,
         next: Option<i64>,
     },
+    /// How many canaries keep silent.
+    Lapsed(usize),
     /// How many identifiers were put under another pepper.
     Advanced(Result<usize, PepperError>),
 }
 
 pub(crate) struct FindSubject {
     pub(crate) act: Act,
+    pub(crate) reason: FindReason,
     pub(crate) identifiers: Vec<Identifier>,
     /// Taken if a subject must be made; drawn before, for decisions draw nothing.
     pub(crate) fresh: SubjectId,
     pub(crate) officer_handle: [u8; 16],
+}
+
+/// What an agency asks for a pseudonym for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FindReason {
+    /// A new record: what is given is one person's.
+    Intake,
+    /// Whether the agency has met somebody: what is given may be anybody's.
+    Search,
 }
 
 /// One identifier under each epoch of its key.
@@ -88,6 +107,8 @@ pub(crate) struct Identifier {
     pub(crate) kind: SubjectIdentifierType,
     /// The oldest epoch first.
     pub(crate) tokens: Vec<(u32, Peppered)>,
+    /// The same tokens, as a canary's would be stored; never kept.
+    pub(crate) as_canary: Vec<Peppered>,
 }
 
 pub(crate) struct ListMerges {
@@ -171,7 +192,21 @@ impl SubjectCall {
                 request: None,
             },
             Self::Plant(call) => call.access(),
-            Self::Hits(_) | Self::CheckCanaries(_) | Self::AdvancePeppers => Access::default(),
+            Self::Hits(_) | Self::CheckCanaries(_) | Self::CountLapsed | Self::AdvancePeppers => {
+                Access::default()
+            }
+        }
+    }
+
+    /// Whose act it is; `None` where nobody called.
+    pub(crate) fn act(&self) -> Option<&Act> {
+        match self {
+            Self::Find(call) => Some(&call.act),
+            Self::List(call) => Some(&call.act),
+            Self::Judge(call) => Some(&call.act),
+            Self::Plant(call) => Some(&call.act),
+            Self::Hits(call) => Some(&call.act),
+            Self::CheckCanaries(_) | Self::CountLapsed | Self::AdvancePeppers => None,
         }
     }
 
@@ -190,6 +225,7 @@ impl SubjectCall {
             | Self::Plant(_)
             | Self::Hits(_)
             | Self::CheckCanaries(_)
+            | Self::CountLapsed
             | Self::AdvancePeppers => Ok(Reply::Done),
         }
     }
@@ -202,21 +238,20 @@ impl From<SubjectReply> for Reply {
 }
 
 impl FindSubject {
-    /// One agency's calls with a token in common wait for each other; no agency's wait for another's, or
-    /// the wait would tell that both know the person.
+    /// One agency's calls with a token in common wait for each other; no agency's wait for another's, for
+    /// what is stored is never the same, or the wait would tell that both know the person.
     fn conflict_keys(&self) -> Vec<ConflictKey> {
         let tokens = self.identifiers.iter().flat_map(|i| &i.tokens);
-        let keys = tokens.map(|(_, Peppered(stored))| {
-            let mut id = *self.act.agency.as_bytes();
-            for (byte, of) in id.iter_mut().zip(stored) {
-                *byte ^= of;
-            }
-            ConflictKey {
-                kind: "identifier",
-                id,
-            }
-        });
+        let keys = tokens.filter_map(|(_, stored)| stored.conflict_key("identifier"));
         keys.collect()
+    }
+}
+
+impl Peppered {
+    /// Always there: the half of it that a key takes.
+    fn conflict_key(&self, kind: &'static str) -> Option<ConflictKey> {
+        let id = *self.0.first_chunk()?;
+        Some(ConflictKey { kind, id })
     }
 }
 
@@ -241,6 +276,7 @@ pub(super) fn decide(
         SubjectCall::Plant(call) => canary::plant(&mut facts.canaries, rules, call, now),
         SubjectCall::Hits(call) => canary::hits(&facts.canaries, rules, call),
         SubjectCall::CheckCanaries(asked) => canary::check(&mut facts.canaries, rules, *asked, now),
+        SubjectCall::CountLapsed => canary::count_lapsed(&facts.canaries, rules),
         SubjectCall::AdvancePeppers => peppers::advance(&mut facts.peppers, keys),
     }
 }
@@ -295,6 +331,10 @@ fn judge(facts: &mut SubjectFacts, rules: &Rules, call: &JudgePair, now: Time) -
             let told = "the two are one through other merges; split those first";
             refuse_with(Refusal::state(told), "one through others")
         }
+        Err(Conflict::Crowded) => {
+            let told = "more than 64 subjects would stand for one person; split those who are not the same";
+            refuse_with(Refusal::state(told), "too many in one family")
+        }
     }
 }
 
@@ -337,25 +377,60 @@ impl SubjectFacts {
             .iter()
             .map(|identifier| self.clue(agency, identifier))
             .collect();
-        let resolution = resolve(&clues, |subject, kind| self.carries(subject, kind));
-        let subject = resolution.subject.unwrap_or_else(|| {
-            self.made.push(Made {
-                subject: call.fresh,
-                agency,
-                pseudonym: keys.pseudonyms.pseudonym(agency, &call.fresh.0),
-                at: now,
-            });
-            call.fresh
-        });
+        let subject = match call.reason {
+            FindReason::Intake => self.take_in(keys, call, &clues, now),
+            FindReason::Search => self.search(keys, call, &clues, now),
+        };
+        // What led somewhere stays there, under a new epoch's key too.
+        for (identifier, clue) in call.identifiers.iter().zip(&clues) {
+            if let Some(of) = clue.leads.first() {
+                self.join(agency, identifier, *of);
+            }
+        }
+        self.kinship.root(subject)
+    }
+
+    /// What is new leads to whom the intake is about; what leads to others is put before a person.
+    fn take_in(&mut self, keys: &Keys, call: &FindSubject, clues: &[Clue], now: Time) -> SubjectId {
+        let agency = call.act.agency;
+        let resolution = resolve(clues, |subject, kind| self.carries(subject, kind));
+        let subject = resolution
+            .subject
+            .unwrap_or_else(|| self.make(keys, call, now));
         for other in resolution.others {
             self.kinship.propose(agency, subject, other, now);
         }
-        for (identifier, clue) in call.identifiers.iter().zip(&clues) {
-            // What led somewhere stays there, under a new epoch's key too.
-            let of = clue.leads.first().copied().unwrap_or(subject);
-            self.join(agency, identifier, of);
+        for (identifier, clue) in call.identifiers.iter().zip(clues) {
+            if clue.leads.is_empty() {
+                self.join(agency, identifier, subject);
+            }
         }
-        self.kinship.root(subject)
+        subject
+    }
+
+    /// Who is made for a search is made for one identifier, so that it answers again as it did.
+    fn search(&mut self, keys: &Keys, call: &FindSubject, clues: &[Clue], now: Time) -> SubjectId {
+        match search(clues) {
+            Answer::Known(subject) => subject,
+            Answer::New { of } => {
+                let subject = self.make(keys, call, now);
+                if let Some(identifier) = of.and_then(|at| call.identifiers.get(at)) {
+                    self.join(call.act.agency, identifier, subject);
+                }
+                subject
+            }
+        }
+    }
+
+    fn make(&mut self, keys: &Keys, call: &FindSubject, now: Time) -> SubjectId {
+        let (subject, agency) = (call.fresh, call.act.agency);
+        self.made.push(Made {
+            subject,
+            agency,
+            pseudonym: keys.pseudonyms.pseudonym(agency, &subject.0),
+            at: now,
+        });
+        subject
     }
 
     fn clue(&self, agency: AgencyId, identifier: &Identifier) -> Clue {
@@ -393,3 +468,6 @@ impl SubjectFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

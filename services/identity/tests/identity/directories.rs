@@ -186,6 +186,11 @@ impl Folder {
     fn seen(&self) -> Option<String> {
         fs::read_to_string(self.folder.path().join("seen")).ok()
     }
+
+    fn seen_version(&self) -> String {
+        let seen = self.seen().unwrap();
+        seen.split_once(' ').unwrap().0.to_owned()
+    }
 }
 
 #[test]
@@ -194,11 +199,44 @@ fn a_directory_is_never_rolled_back() {
     assert_eq!(folder.load(7, now()).unwrap(), 7);
     assert_eq!(folder.load(7, now()).unwrap(), 7);
     assert_eq!(folder.load(9, now()).unwrap(), 9);
-    assert_eq!(folder.seen().unwrap(), "9\n");
+    assert_eq!(folder.seen_version(), "9");
     assert!(matches!(
         folder.load(8, now()),
         Err(DirectoryError::RolledBack { found: 8, seen: 9 })
     ));
+}
+
+#[test]
+fn the_same_version_saying_something_else_is_refused_after_a_restart_too() {
+    let folder = Folder::new();
+    folder.load(7, now()).unwrap();
+    let sha256 = *folder.exchange.directory().sha256();
+    let line = format!("7 {}\n", hex::encode(sha256));
+    assert_eq!(folder.seen().unwrap(), line);
+
+    let path = |name: &str| folder.folder.path().join(name);
+    let mut other = folder.exchange.wire();
+    other.agencies.pop();
+    let other = folder.exchange.publish(&other).encode_to_vec();
+    fs::write(path("directory"), other).unwrap();
+    let pinned = folder.exchange.pinned();
+    let load = || Directory::load(&path("directory"), &path("seen"), &pinned, now());
+    let refused = load().unwrap_err();
+    assert!(matches!(
+        refused,
+        DirectoryError::SameVersion { version: 7 }
+    ));
+    let told = refused.to_string();
+    assert!(
+        told.contains("ask your registrars which of the two"),
+        "{told}"
+    );
+    assert_eq!(folder.seen().unwrap(), line);
+
+    // A version that a person wrote says nothing about its bytes; they are remembered from then on.
+    fs::write(path("seen"), "7\n").unwrap();
+    load().unwrap();
+    assert!(folder.load(7, now()).is_err(), "the first one, now");
 }
 
 #[test]
@@ -236,11 +274,13 @@ fn files_that_hold_something_else_are_refused() {
         )
         .unwrap_err()
     };
-    fs::write(path("seen"), "").unwrap();
-    assert!(
-        matches!(load(), DirectoryError::Seen { .. }),
-        "a lost memory is not an empty one"
-    );
+    for lost in ["", "seven", "7 7a", "7 7a 7a"] {
+        fs::write(path("seen"), lost).unwrap();
+        assert!(
+            matches!(load(), DirectoryError::Seen { .. }),
+            "a lost memory is not an empty one"
+        );
+    }
     fs::write(path("directory"), [0xff; 8]).unwrap();
     assert!(matches!(load(), DirectoryError::Malformed { .. }));
     fs::remove_file(path("directory")).unwrap();
@@ -261,9 +301,9 @@ fn a_directory_that_is_checked_only_is_not_remembered() {
     .unwrap();
     let pinned = folder.exchange.pinned();
     let checked = Directory::check(&path("directory"), &path("seen"), &pinned, now()).unwrap();
-    assert_eq!(folder.seen().unwrap(), "7\n");
+    assert_eq!(folder.seen_version(), "7");
     checked.remember(&path("seen")).unwrap();
-    assert_eq!(folder.seen().unwrap(), "9\n");
+    assert_eq!(folder.seen_version(), "9");
     assert_eq!(folder.load(9, now()).unwrap(), 9);
     assert!(folder.load(8, now()).is_err());
 }

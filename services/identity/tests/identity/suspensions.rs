@@ -171,6 +171,10 @@ fn what_a_suspended_key_signs_is_refused_when_delivered_and_what_was_recorded_st
     assert!(matches!(delivered, Err(SignedError::Suspended)));
     let recorded = consent.envelope.unwrap();
     assert!(Signed::<Consent>::verify_envelope(&recorded, &directory).is_ok());
+    // When it was signed nobody can tell from what is shown.
+    let shown = |at| Signed::<Consent>::verify_shown(&recorded, &directory, at);
+    assert!(matches!(shown(now()), Err(SignedError::Suspended)));
+    assert!(shown(now() + DAY * 7).is_ok());
 
     // It can only close, so that the survivor's word is not lost with the key.
     let withdrawal = Withdrawal {
@@ -201,29 +205,49 @@ fn one_registrar_cannot_prolong_a_suspension() {
 }
 
 #[test]
-fn another_registrar_or_a_newer_directory_allows_another_week() {
+fn another_registrar_allows_another_week() {
     let mut registry = Registry::new();
     let later = now() + DAY * 3;
     registry.publish(&registry.of_shelter());
     let second = registry.exchange.registrars[1].sign(&registry.at(later));
     registry.put(&second.encode_to_vec());
-    assert!(
-        registry
-            .directory()
-            .is_suspended(registry.shelter(), later + DAY * 5)
-    );
-
-    let mut registry = Registry::new();
-    registry.publish(&registry.of_shelter());
-    registry.wire.version += 1;
-    registry.wire.not_before_time = Some((now() + DAY * 2).to_timestamp());
-    registry.publish(&registry.at(later));
-    let directory = registry.directory();
-    for (days, suspended) in [(0, true), (6, true), (9, true), (10, false)] {
-        let at = now() + DAY * days;
-        let shelter = registry.shelter();
+    for (days, suspended) in [(6, true), (9, true), (10, false)] {
+        let (at, shelter) = (now() + DAY * days, registry.shelter());
+        let directory = registry.directory();
         assert_eq!(directory.is_suspended(shelter, at), suspended, "{days}");
     }
+}
+
+#[test]
+fn a_newer_directory_prolongs_no_suspension_and_is_closed_for_seven_days_in_all() {
+    // Of the newer directory, which begins on day 2 or 12.
+    let under = |begins: u32, dated: &[(u32, u64)]| {
+        let mut registry = Registry::new();
+        for (days, version) in dated {
+            registry.publish(&Suspension {
+                directory_version: *version,
+                ..registry.at(now() + DAY * *days)
+            });
+        }
+        registry.wire.version += 1;
+        let time = |days: u32| Some((now() + DAY * days).to_timestamp());
+        registry.wire.not_before_time = time(begins);
+        registry.wire.valid_until_time = time(begins + 30);
+        let directory = registry.directory();
+        let shelter = registry.shelter();
+        let closed = move |day: &u32| directory.is_suspended(shelter, now() + DAY * *day);
+        (begins..begins + 30).filter(closed).collect::<Vec<_>>()
+    };
+    let days = |range: std::ops::Range<u32>| range.collect::<Vec<_>>();
+    // Overlapping and touching ones end with the first, whichever directory they name.
+    assert_eq!(under(2, &[(0, 7), (3, 8), (7, 8)]), days(2..7));
+    assert_eq!(under(2, &[(1, 7), (2, 7), (2, 8), (8, 7)]), days(2..8));
+    // After a gap there is what is left of the newer directory's seven days.
+    assert_eq!(
+        under(2, &[(0, 7), (10, 8), (20, 8)]),
+        [days(2..7), days(10..12)].concat()
+    );
+    assert_eq!(under(12, &[(0, 7), (13, 8), (21, 8)]), days(13..20));
 }
 
 #[test]
@@ -232,7 +256,97 @@ fn a_suspension_made_just_before_a_newer_directory_is_not_lost() {
     let old = registry.of_shelter();
     registry.publish(&old);
     registry.wire.version += 1;
-    registry.wire.not_before_time = Some((now() - MINUTE).to_timestamp());
+    let begins = now() + MINUTE;
+    registry.wire.not_before_time = Some(begins.to_timestamp());
+    assert!(registry.is_suspended(begins));
+    assert_eq!(registry.read(begins).1, []);
+}
+
+impl Registry {
+    /// What a process that works by `in_use` reads now.
+    fn read_again(&self, in_use: &Directory) -> Directory {
+        let pinned = self.exchange.pinned();
+        let directory = Directory::verify(&self.exchange.publish(&self.wire), &pinned).unwrap();
+        let folder = self.folder.path();
+        let (again, _) = Suspensions::read_again(folder, &directory, &pinned, in_use, now());
+        directory.suspending(again)
+    }
+
+    fn take_away(&self, file: &str) {
+        fs::remove_file(self.folder.path().join(file)).unwrap();
+    }
+}
+
+#[test]
+fn what_is_in_use_outlives_its_file_until_a_newer_directory() {
+    let mut registry = Registry::new();
+    let shelter = registry.shelter();
+    registry.publish(&registry.of_shelter());
+    let in_use = registry.directory();
+    registry.take_away("1.bin");
+    // Nor is it prolonged by another one in its place.
+    registry.publish(&registry.at(now() + DAY * 6));
+    let again = registry.read_again(&in_use);
+    for (days, suspended) in [(0, true), (6, true), (7, false)] {
+        let at = now() + DAY * days;
+        assert_eq!(again.is_suspended(shelter, at), suspended, "{days}");
+    }
+    registry.take_away("2.bin");
+    registry.wire.version += 1;
+    assert!(!registry.read_again(&again).is_suspended(shelter, now()));
+}
+
+#[test]
+fn what_cannot_be_read_lifts_nothing_even_under_a_newer_directory() {
+    let mut registry = Registry::new();
+    let shelter = registry.shelter();
+    registry.publish(&registry.of_shelter());
+    let in_use = registry.directory();
+    registry.take_away("1.bin");
+    registry.wire.version += 1;
+
+    let unreadable = registry.folder.path().join("2.bin");
+    fs::create_dir(&unreadable).unwrap();
+    let (_, faults) = registry.read(now());
+    assert!(matches!(faults[..], [SuspensionFault::Unreadable(_)]));
+    assert!(registry.read_again(&in_use).is_suspended(shelter, now()));
+
+    fs::remove_dir(&unreadable).unwrap();
+    std::os::unix::fs::symlink("nowhere", &unreadable).unwrap();
+    assert!(registry.read_again(&in_use).is_suspended(shelter, now()));
+
+    // The folder itself.
+    fs::remove_dir_all(registry.folder.path()).unwrap();
+    fs::write(registry.folder.path(), "").unwrap();
+    let (_, faults) = registry.read(now());
+    assert!(matches!(faults[..], [SuspensionFault::Unreadable(_)]));
+    assert!(registry.read_again(&in_use).is_suspended(shelter, now()));
+    fs::remove_file(registry.folder.path()).unwrap();
+    let (_, faults) = registry.read(now());
+    assert!(matches!(faults[..], [SuspensionFault::Unreadable(_)]));
+    assert!(registry.read_again(&in_use).is_suspended(shelter, now()));
+}
+
+#[test]
+fn a_suspension_counts_whatever_its_file_is_called_but_a_half_copied_one_is_not_read() {
+    let mut registry = Registry::new();
+    let shelter = registry.shelter();
+    registry.publish(&registry.of_shelter());
+    let folder = registry.folder.path();
+    fs::rename(folder.join("1.bin"), folder.join("shelter.suspension")).unwrap();
+    fs::write(folder.join(".2.bin.part"), "half").unwrap();
+    let (directory, faults) = registry.read(now());
+    assert!(faults.is_empty(), "{faults:?}");
+    assert!(directory.is_suspended(shelter, now()));
+}
+
+#[test]
+fn a_suspension_does_not_wait_for_the_directory_that_it_was_made_under() {
+    let mut registry = Registry::new();
+    registry.publish(&Suspension {
+        directory_version: 8,
+        ..registry.of_shelter()
+    });
     assert!(registry.is_suspended(now()));
     assert_eq!(registry.read(now()).1, []);
 }
@@ -296,10 +410,6 @@ fn what_is_no_registrars_suspension_of_a_member_closes_nothing_and_hinders_no_ot
         (signed(|s| s.suspend_time = None), malformed.clone()),
         (signed(|s| s.directory_version = 0), malformed.clone()),
         (
-            signed(|s| s.directory_version = 8),
-            SuspensionFault::Version(8),
-        ),
-        (
             named(stranger, &[]),
             SuspensionFault::UnknownAgency(stranger),
         ),
@@ -338,7 +448,7 @@ fn every_fault_of_a_suspension_says_what_to_do() {
     for (fault, advice) in [
         (
             SuspensionFault::Unreadable(std::io::ErrorKind::PermissionDenied),
-            "check the file's owner",
+            "check that it is there, its owner and permissions",
         ),
         (SuspensionFault::Malformed, "ask the registrar for it again"),
         (SuspensionFault::Signature, "do not heed it"),
@@ -351,7 +461,6 @@ fn every_fault_of_a_suspension_says_what_to_do() {
             SuspensionFault::UnknownKey(registry.shelter()),
             "was replaced, remove the file",
         ),
-        (SuspensionFault::Version(8), "fetch the newest directory"),
         (
             SuspensionFault::Ahead(now()),
             "ask the registrar to check the clock",

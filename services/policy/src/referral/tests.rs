@@ -138,12 +138,100 @@ fn content_opens_on_acceptance_and_closes_with_the_service() {
 }
 
 #[test]
-fn an_illegal_step_is_named() {
-    let error = next(ReferralState::Submitted, Step::Accept, Actor::Sender).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the sender may not accept a referral that is SUBMITTED"
-    );
+fn an_illegal_step_is_named_with_what_to_do_where_there_is_one_thing() {
+    use Actor::{Recipient, Sender};
+    use ReferralState::{Accepted, Acknowledged, Completed, InService, Submitted, Suspended};
+
+    for (state, step, actor, told) in [
+        (
+            Submitted,
+            Step::Accept,
+            Sender,
+            "the sender may not accept a referral that is SUBMITTED: only its recipient may",
+        ),
+        (
+            InService,
+            Step::Revoke,
+            Recipient,
+            "the recipient may not revoke a referral that is IN_SERVICE: only its sender may",
+        ),
+        (
+            Suspended,
+            Step::Revoke,
+            Recipient,
+            "the recipient may not revoke a referral that is SUSPENDED: only its sender may",
+        ),
+        (
+            Submitted,
+            Step::Accept,
+            Recipient,
+            "the recipient may not accept a referral that is SUBMITTED: acknowledge it first",
+        ),
+        (
+            Submitted,
+            Step::Reject,
+            Recipient,
+            "the recipient may not reject a referral that is SUBMITTED: acknowledge it first",
+        ),
+        (
+            Acknowledged,
+            Step::Start,
+            Recipient,
+            "the recipient may not start the service of a referral that is ACKNOWLEDGED: accept it first",
+        ),
+        (
+            Accepted,
+            Step::Complete,
+            Recipient,
+            "the recipient may not complete a referral that is ACCEPTED: start the service first",
+        ),
+        (
+            Accepted,
+            Step::Reject,
+            Recipient,
+            "the recipient may not reject a referral that is ACCEPTED",
+        ),
+        (
+            Completed,
+            Step::Revoke,
+            Sender,
+            "the sender may not revoke a referral that is COMPLETED",
+        ),
+    ] {
+        assert_eq!(next(state, step, actor).unwrap_err().to_string(), told);
+    }
+}
+
+#[test]
+fn what_a_refused_step_is_advised_to_do_can_be_done() {
+    for state in states() {
+        for (step, actor) in STEPS
+            .iter()
+            .flat_map(|step| [Actor::Sender, Actor::Recipient].map(|actor| (*step, actor)))
+        {
+            let Err(refused) = next(state, step, actor) else {
+                continue;
+            };
+            let told = refused.to_string();
+            let may = |step, actor| next(state, step, actor).is_ok();
+            match told.split_once(": ").map(|(_, advice)| advice) {
+                // Now, or once the recipient has got so far.
+                Some("only its recipient may") => {
+                    assert_eq!(actor, Actor::Sender, "{told}");
+                    assert!(
+                        STEPS.iter().any(|step| may(*step, Actor::Recipient)),
+                        "{told}"
+                    );
+                }
+                Some("only its sender may") => assert!(may(step, Actor::Sender), "{told}"),
+                Some("acknowledge it first") => assert!(may(Step::Acknowledge, actor), "{told}"),
+                Some("accept it first") => assert!(may(Step::Accept, actor), "{told}"),
+                Some("start the service first") => assert!(may(Step::Start, actor), "{told}"),
+                Some(other) => panic!("{other}"),
+                None => {}
+            }
+        }
+    }
 }
 
 #[test]

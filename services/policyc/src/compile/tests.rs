@@ -7,6 +7,12 @@ use crate::evaluate::tests::{ANSWERS, DEPLOYED, SCHEMA_TEXT, file_of, one_file};
 const HEALTH: &str =
     r#"permit (principal == AgencyKind::"HEALTH", action == Action::"HEALTH", resource);"#;
 
+const WALL: (&str, &str) = (
+    "never",
+    r#"forbid (principal, action == Action::"IMMIGRATION_ENFORCEMENT", resource);"#,
+);
+const EVERYTHING: &str = "permit (principal, action, resource);";
+
 fn compile_these(rules: &[(&str, &str)]) -> Result<Compiled, CompileError> {
     compile(&Rules::parse(&one_file(&file_of(rules)), SCHEMA_TEXT).unwrap())
 }
@@ -19,7 +25,7 @@ fn lines(text: &str) -> Vec<&str> {
 
 #[test]
 fn what_is_compiled_is_what_the_rules_said() {
-    let compiled = compile_these(&[("health", HEALTH)]).unwrap();
+    let compiled = compile_these(&[("health", HEALTH), WALL]).unwrap();
     let health = lines(&compiled.text);
     assert_eq!(health.len(), 1 + 14);
     assert_eq!(health[..2], ["format 1", "HEALTH HEALTH ROUTING ffffffff"]);
@@ -48,18 +54,13 @@ fn a_rule_that_fails_anywhere_makes_no_table_and_is_named_with_its_cells() {
 }
 
 #[test]
-fn a_permit_for_immigration_enforcement_opens_nothing() {
-    let permit = r#"permit (principal, action == Action::"IMMIGRATION_ENFORCEMENT", resource);"#;
-    let forbid = r#"forbid (principal, action == Action::"IMMIGRATION_ENFORCEMENT", resource);"#;
-    let everything = "permit (principal, action, resource);";
-    let walled =
-        compile_these(&[("never", forbid), ("permit", permit), ("health", HEALTH)]).unwrap();
-    assert_eq!(
-        walled.table,
-        compile_these(&[("health", HEALTH)]).unwrap().table
-    );
+fn a_permit_opens_nothing_for_immigration_enforcement() {
+    let walled = compile_these(&[WALL, ("everything", EVERYTHING)]).unwrap();
+    assert_eq!(lines(&walled.text).len(), 1 + 12 * 11 * 14);
+    assert!(!lines(&walled.text).join(" ").contains("IMMIGRATION"));
     // With the wall taken down there is no table at all.
-    for opening in [permit, everything] {
+    let permit = r#"permit (principal, action == Action::"IMMIGRATION_ENFORCEMENT", resource);"#;
+    for opening in [permit, EVERYTHING] {
         let error = compile_these(&[("opening", opening)]).unwrap_err();
         let CompileError::Table {
             error: table,
@@ -80,6 +81,87 @@ fn a_permit_for_immigration_enforcement_opens_nothing() {
             "{lines}"
         );
     }
+}
+
+#[test]
+fn rules_that_decide_no_cell_make_no_table_and_are_all_named() {
+    let never = "when { context.subject_is_minor && !context.subject_is_minor };";
+    let no_permit = HEALTH.replace(';', never);
+    let no_forbid = format!("forbid (principal, action, resource) {never}");
+    let overridden = r#"permit (principal == AgencyKind::"COURT", action, resource)
+        when { action == Action::"IMMIGRATION_ENFORCEMENT" && context.court_order_in_force };"#;
+    let error = compile_these(&[
+        ("health", HEALTH),
+        ("no-permit", &no_permit),
+        ("no-forbid", &no_forbid),
+        WALL,
+        ("overridden", overridden),
+    ])
+    .unwrap_err();
+    let CompileError::Idle(IdleRules(idle)) = &error else {
+        panic!("{error}");
+    };
+    let ids: Vec<_> = idle.iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["no-permit", "no-forbid", "overridden"]);
+    let says = error.to_string();
+    for expected in [
+        "no-permit (rules.cedar, line 6) permits nothing:",
+        "no-forbid (rules.cedar, line 11) forbids nothing:",
+    ] {
+        assert!(says.contains(expected), "{says}");
+    }
+}
+
+#[test]
+fn a_rule_that_decides_a_single_cell_in_a_single_combination_is_enough() {
+    let once = r#"when {
+        principal == AgencyKind::"HEALTH" && resource == FieldGroup::"CODED" &&
+        context.subject_is_minor && context.recipient_holds_placement &&
+        context.recipient_owns_investigation && context.court_order_in_force && context.break_glass_open
+    };"#;
+    let permit = format!(r#"permit (principal, action == Action::"SHELTER", resource) {once}"#);
+    let forbid = format!(r#"forbid (principal, action == Action::"HEALTH", resource) {once}"#);
+    // Nothing permits what this one forbids: it is the reason for the refusal all the same.
+    let alone = r#"forbid (principal, action == Action::"STATISTICS", resource);"#;
+    let compiled = compile_these(&[
+        ("health", HEALTH),
+        WALL,
+        ("permit", &permit),
+        ("forbid", &forbid),
+        ("alone", alone),
+    ])
+    .unwrap();
+    let lines = lines(&compiled.text);
+    assert!(lines.contains(&"HEALTH SHELTER CODED 80000000"));
+    assert!(lines.contains(&"HEALTH HEALTH CODED 7fffffff"));
+}
+
+#[test]
+fn without_one_rule_that_always_forbids_immigration_enforcement_there_is_no_table() {
+    let wall = WALL.1;
+    let but_courts = wall.replace(';', "unless { principal == AgencyKind::\"COURT\" };");
+    let but_codes = wall.replace("resource", "resource == FieldGroup::\"CODED\"");
+    let but_emergencies = wall.replace(';', "unless { context.break_glass_open };");
+    let of_emergencies = wall.replace(';', "when { context.break_glass_open };");
+    for walls in [
+        &[][..],
+        &[("but-courts", but_courts.as_str())],
+        &[("but-codes", &but_codes)],
+        &[("but-emergencies", &but_emergencies)],
+        &[
+            ("but-emergencies", &but_emergencies),
+            ("of-emergencies", &of_emergencies),
+        ],
+    ] {
+        let error = compile_these(&[&[("health", HEALTH)], walls].concat()).unwrap_err();
+        assert!(
+            matches!(error, CompileError::Unwalled),
+            "{walls:?}: {error}"
+        );
+    }
+    let wider = r#"forbid (principal, action, resource)
+        when { action in [Action::"IMMIGRATION_ENFORCEMENT", Action::"STATISTICS"] };"#;
+    compile_these(&[("health", HEALTH), ("wider", wider)]).unwrap();
 }
 
 #[test]

@@ -38,8 +38,21 @@ fn section(name: &'static str) -> BoxedStrategy<(String, Json)> {
         row.boxed()
     };
     content
-        .prop_map(move |content| (name.to_owned(), content))
+        .prop_map(move |content| (name.to_owned(), of_one_person(content)))
         .boxed()
+}
+
+/// A CNIC beside another, or beside a B-form, has its number.
+fn of_one_person(mut section: Json) -> Json {
+    if let Some(cnic) = section.get("cnic").cloned() {
+        let document = section.get_mut("identity_document");
+        if let Some(document) = document.filter(|of| of["type"] == "CNIC" || of["type"] == "B_FORM")
+            && let Some(number) = document.get_mut("number")
+        {
+            *number = cnic;
+        }
+    }
+    section
 }
 
 fn leaf(field: &'static Field) -> BoxedStrategy<(String, Json)> {

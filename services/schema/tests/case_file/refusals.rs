@@ -23,6 +23,7 @@ fn every_violation_is_told_at_once_with_its_path() {
     let file = json!({
         "subject": {
             "cnic": "00000-1234567-89",
+            "identity_document": {"type": "B_FORM", "number": "0000012345678"},
             "gender": "female",
             "minor_band": "ADULT",
             "guardian": {"relation": "STEPFATHER", "conflict_checked": "yes"},

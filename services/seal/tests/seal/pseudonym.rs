@@ -36,21 +36,31 @@ fn what_is_stored_of_a_token_is_brought_under_a_later_pepper_without_the_token()
     let token = &[5; 64];
     let (one, three) = (peppers(&[1]), peppers(&[1, 2, 3]));
     assert_eq!((one.count(), three.count()), (1, 3));
-    let stored = one.stored(token);
-    assert_eq!(three.advance(&stored, 1), three.stored(token));
-    let half_way = peppers(&[1, 2]).stored(token);
-    assert_eq!(three.advance(&half_way, 2), three.stored(token));
-    assert_eq!(three.advance(&three.stored(token), 3), three.stored(token));
+    let forms = [
+        |of: &Peppers, token: &[u8; 64]| of.stored(A, token),
+        |of: &Peppers, token: &[u8; 64]| of.canary(token),
+    ];
+    for form in forms {
+        let (stored, newest) = (form(&one, token), form(&three, token));
+        assert_eq!(three.advance(&stored, 1), newest);
+        let half_way = form(&peppers(&[1, 2]), token);
+        assert_eq!(three.advance(&half_way, 2), newest);
+        assert_eq!(three.advance(&newest, 3), newest);
+    }
 }
 
 #[test]
-fn what_is_stored_depends_on_every_pepper_their_order_and_the_token() {
+fn what_is_stored_depends_on_every_pepper_their_order_the_agency_and_the_token() {
     let all = [
-        peppers(&[1]).stored(&[5; 64]),
-        peppers(&[2]).stored(&[5; 64]),
-        peppers(&[1, 2]).stored(&[5; 64]),
-        peppers(&[2, 1]).stored(&[5; 64]),
-        peppers(&[1, 2]).stored(&[6; 64]),
+        peppers(&[1]).stored(A, &[5; 64]),
+        peppers(&[2]).stored(A, &[5; 64]),
+        peppers(&[1, 2]).stored(A, &[5; 64]),
+        peppers(&[2, 1]).stored(A, &[5; 64]),
+        peppers(&[1, 2]).stored(A, &[6; 64]),
+        peppers(&[1, 2]).stored(B, &[5; 64]),
+        peppers(&[1, 2]).canary(&[5; 64]),
+        peppers(&[1, 2]).canary(&[6; 64]),
+        peppers(&[2, 1]).canary(&[5; 64]),
     ];
     for (at, one) in all.iter().enumerate() {
         assert!(!all[..at].contains(one), "{at}");

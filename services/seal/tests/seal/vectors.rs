@@ -130,13 +130,23 @@ fn tokens_subjects_and_officers_are_hidden_as_documented() {
         let keys = (1..=count).map(|byte| Zeroizing::new([byte; 32]));
         Peppers::from_keys(keys.collect()).unwrap()
     };
-    let under_one = "7627b2fc879161cbd70bb72a89a114d6f0e872d51634dac0664ef30e88c73623";
-    let under_two = "f7190d4a1dc165ae61e58186c88094aa9f18469770d2c53229a1502fb1844977";
-    assert_eq!(peppers(1).stored(&token).as_slice(), bytes(under_one));
-    assert_eq!(peppers(2).stored(&token).as_slice(), bytes(under_two));
+    let agency = AgencyId::new([0xa9; 16]);
+    let under_one = "8fbd862fd7043e9b5206991fd0645d574ce519a2ce5ceca88a7e6c1bfe08a5c3";
+    let under_two = "b25d812faa8626d26a45455f950a23bcf5704612f4689102d4af753f9159702f";
+    assert_eq!(
+        peppers(1).stored(agency, &token).as_slice(),
+        bytes(under_one)
+    );
+    assert_eq!(
+        peppers(2).stored(agency, &token).as_slice(),
+        bytes(under_two)
+    );
+    let under_one = "e31e2d77db0de23cb6b89ba1edd0d98f94137538aa0e29437f78bc7900ecbba4";
+    let under_two = "15bcd57dea1278b06c7c0e62acdca6c231d67d70c8db8c25715f8b55113ee0b1";
+    assert_eq!(peppers(1).canary(&token).as_slice(), bytes(under_one));
+    assert_eq!(peppers(2).canary(&token).as_slice(), bytes(under_two));
 
     let key: Vec<u8> = (0..32).collect();
-    let agency = AgencyId::new([0xa9; 16]);
     let subject = std::array::from_fn(|at| u8::try_from(at).unwrap());
     let pseudonym = PseudonymKey::from_bytes(&key)
         .unwrap()

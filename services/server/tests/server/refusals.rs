@@ -61,6 +61,12 @@ fn each_has_its_code_its_published_reason_and_whether_to_come_back() {
             false,
         ),
         (
+            Refusal::without_consent(&withheld),
+            Code::PermissionDenied,
+            Reason::NothingReleasable,
+            false,
+        ),
+        (
             Refusal::state("closed"),
             Code::FailedPrecondition,
             Reason::StateConflict,
@@ -171,11 +177,13 @@ fn metadata_holds_the_entry_and_the_public_reason_of_each_field() {
         path: "subject.given_name".to_owned(),
         reason: WithheldReason::ConsentNotInForce.into(),
     }];
-    let (_, details) = told(Refusal::nothing_releasable(&withheld).logged(Some(41)));
-    let metadata = &details.error_info().unwrap().metadata;
-    assert_eq!(metadata.len(), 2);
-    assert_eq!(metadata["audit_index"], "41");
-    assert_eq!(metadata["field.subject.given_name"], "CONSENT_NOT_IN_FORCE");
+    for refusal in [Refusal::nothing_releasable, Refusal::without_consent] {
+        let (_, details) = told(refusal(&withheld).logged(Some(41)));
+        let metadata = &details.error_info().unwrap().metadata;
+        assert_eq!(metadata.len(), 2);
+        assert_eq!(metadata["audit_index"], "41");
+        assert_eq!(metadata["field.subject.given_name"], "CONSENT_NOT_IN_FORCE");
+    }
     let (_, details) = told(Refusal::access().logged(None));
     assert!(details.error_info().unwrap().metadata.is_empty());
 }

@@ -7,6 +7,10 @@ use amanat_schema::{AgencyId, Time, subject::MergeStatus};
 
 use super::SubjectId;
 
+/// The most subjects that stand for one person. Nobody has so many papers, and whoever merged without end
+/// would make every later answer about them slower.
+pub(super) const LARGEST_FAMILY: usize = 64;
+
 /// The smaller id first: a pair is the same from both sides.
 type PairKey = (SubjectId, SubjectId);
 
@@ -28,6 +32,8 @@ pub(super) enum Conflict {
     Held,
     /// They are one through a third.
     Joined,
+    /// Their families would be more than [`LARGEST_FAMILY`] together.
+    Crowded,
 }
 
 /// The families that a batch needs, each whole, and what it changes in them.
@@ -35,6 +41,9 @@ pub(super) enum Conflict {
 pub(super) struct Kinship {
     /// From who is held to who stands for it. INVARIANT: a forest, for only roots are merged.
     held: BTreeMap<SubjectId, SubjectId>,
+    /// Of everybody who is held, who stands for all of its family: worked out when loaded, and again after
+    /// each judgement.
+    roots: BTreeMap<SubjectId, SubjectId>,
     /// INVARIANT: MERGED if and only if both answer as the same.
     pairs: BTreeMap<PairKey, Pair>,
     pub(super) merged: Vec<(AgencyId, SubjectId, SubjectId, Time)>,
@@ -55,6 +64,7 @@ impl Kinship {
         pairs: impl IntoIterator<Item = Pair>,
     ) -> Self {
         Self {
+            roots: roots(&held),
             held,
             pairs: pairs.into_iter().map(|pair| (pair.key(), pair)).collect(),
             ..Self::default()
@@ -63,15 +73,12 @@ impl Kinship {
 
     /// Who stands for a subject; itself if nobody does.
     pub(super) fn root(&self, subject: SubjectId) -> SubjectId {
-        let mut at = subject;
-        // Bounded, so that not even a database that somebody bent into a ring hangs the writer.
-        for _ in 0..=self.held.len() {
-            let Some(into) = self.held.get(&at) else {
-                break;
-            };
-            at = *into;
-        }
-        at
+        self.roots.get(&subject).copied().unwrap_or(subject)
+    }
+
+    /// How many a root stands for, itself too.
+    fn size(&self, root: SubjectId) -> usize {
+        1 + self.roots.values().filter(|of| **of == root).count()
     }
 
     pub(super) fn changed(&self) -> impl Iterator<Item = &Pair> {
@@ -111,9 +118,13 @@ impl Kinship {
         if self.held.contains_key(&into) || self.held.contains_key(&from) || into == from {
             return Err(Conflict::Held);
         }
+        if self.size(into) + self.size(from) > LARGEST_FAMILY {
+            return Err(Conflict::Crowded);
+        }
         self.decide_between(into, from, MergeStatus::Merged, now);
         self.put_decided(agency, (into, from), MergeStatus::Merged, now);
         self.held.insert(from, into);
+        self.roots = roots(&self.held);
         self.merged.push((agency, from, into, now));
         Ok(())
     }
@@ -134,6 +145,7 @@ impl Kinship {
         };
         if let Some(held) = held {
             self.held.remove(&held);
+            self.roots = roots(&self.held);
             self.released.push((held, now));
         }
         if self.root(one) == self.root(other) {
@@ -195,6 +207,21 @@ impl Kinship {
         self.changed.insert(pair.key());
         self.pairs.insert(pair.key(), pair);
     }
+}
+
+fn roots(held: &BTreeMap<SubjectId, SubjectId>) -> BTreeMap<SubjectId, SubjectId> {
+    let climb = |from: &SubjectId| {
+        let mut at = *from;
+        // No family is larger; not even a database that somebody bent into a ring hangs the writer.
+        for _ in 0..LARGEST_FAMILY {
+            let Some(into) = held.get(&at) else {
+                break;
+            };
+            at = *into;
+        }
+        at
+    };
+    held.keys().map(|from| (*from, climb(from))).collect()
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl State {
         let pseudonym = keys.pseudonyms.pseudonym(nobody, &NOBODY);
         Self {
             applied: keys.peppers.count(),
-            pepper_check: keys.peppers.stored(&NO_TOKEN).to_vec(),
+            pepper_check: keys.peppers.canary(&NO_TOKEN).to_vec(),
             pseudonym_check: pseudonym.as_bytes().to_vec(),
         }
     }

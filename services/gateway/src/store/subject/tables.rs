@@ -70,7 +70,10 @@ impl SubjectFacts {
                 SubjectCall::AdvancePeppers => {
                     facts.peppers = Some(PepperFacts::load(connection, keys).await?);
                 }
-                SubjectCall::Plant(_) | SubjectCall::Hits(_) | SubjectCall::CheckCanaries(_) => {}
+                SubjectCall::Plant(_)
+                | SubjectCall::Hits(_)
+                | SubjectCall::CheckCanaries(_)
+                | SubjectCall::CountLapsed => {}
             }
         }
         facts.load_known(connection, &tokens).await?;

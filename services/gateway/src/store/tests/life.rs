@@ -56,6 +56,64 @@ async fn a_service_begins_after_acceptance_and_ends_once() {
 }
 
 #[tokio::test]
+async fn who_leaves_the_directory_while_a_step_waits_is_refused_when_it_is_decided() {
+    let mut gateway = Gateway::new().await;
+    let first = gateway
+        .submit(SHELTER, REFERRAL, PURPOSE, STATUS)
+        .await
+        .unwrap();
+    let police = gateway.id(POLICE).to_vec();
+    type Change = fn(&mut amanat_schema::directory::Agency);
+    let changes: [(&str, Change); 2] = [
+        ("gone", |agency| agency.agency_id = vec![0x77; 16]),
+        ("of another kind", |agency| {
+            agency.set_kind(amanat_schema::policy::AgencyKind::Health);
+        }),
+    ];
+    for (what, change) in changes {
+        let (_, statement) = gateway.sign(POLICE, &first, |head| ReferralTransition {
+            head,
+            referral_id: REFERRAL.to_vec(),
+            ..ReferralTransition::default()
+        });
+        let waiting = TransitionReferral {
+            act: gateway.act(POLICE),
+            action: Action::AcknowledgeReferral,
+            step: Step::Acknowledge,
+            case: CASE,
+            referral: REFERRAL,
+            statement,
+        };
+        let mut wire = gateway.parties.wire();
+        let mut listed = wire.agencies.iter_mut();
+        change(listed.find(|agency| agency.agency_id == police).unwrap());
+        gateway.take_into_use(&wire);
+        let ruled = gateway.decide(Call::Transition(Box::new(waiting))).await;
+        let refusal = ruled.answer.err().expect("a refusal");
+        assert_eq!(refusal.reason(), "CREDENTIAL_INVALID", "{what}");
+        let body = ruled.draft.expect("an entry").body;
+        assert_eq!(body.action(), Action::AuthenticationFailures, "{what}");
+        assert_eq!(body.count, 1, "{what}");
+        let wire = gateway.parties.wire();
+        gateway.take_into_use(&wire);
+    }
+    assert_eq!(gateway.acknowledge(first).await, Ok(()));
+}
+
+impl Gateway {
+    fn take_into_use(&self, wire: &amanat_schema::directory::Directory) {
+        let rules = self.exchange.rules.current();
+        let signed = self.parties.publish(wire);
+        let directory = amanat_identity::Directory::verify(&signed, &self.parties.pinned());
+        self.exchange.rules.replace(Rules {
+            directory: Arc::new(directory.unwrap()),
+            table: rules.table.clone(),
+            ..*rules
+        });
+    }
+}
+
+#[tokio::test]
 async fn its_sender_takes_back_what_is_open_and_nobody_else_does() {
     for (way, state) in WAYS {
         let mut gateway = Gateway::new().await;

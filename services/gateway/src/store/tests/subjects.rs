@@ -4,6 +4,7 @@ mod canaries;
 mod merges;
 mod office;
 mod peppers;
+mod searches;
 mod secrets;
 
 use super::{POLICE, SHELTER, STRANGER};
@@ -57,10 +58,40 @@ async fn identifiers_submitted_together_lead_to_one_subject_from_then_on() {
     for one in both {
         assert_eq!(office.find(POLICE, &[one]).await.unwrap(), first);
     }
-    let more = [(Phone, THEIR_PHONE), (Cnic, ZARA)];
+    let more = [(Passport, "AB0000001"), (Cnic, ZARA)];
     assert_eq!(office.find(POLICE, &more).await.unwrap(), first);
     assert_eq!(office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap(), first);
+    let second_phone = [(Cnic, ZARA), (Phone, "+923000000002")];
+    assert_eq!(office.find(POLICE, &second_phone).await.unwrap(), first);
+    let by_it = office.find(POLICE, &second_phone[1..]).await.unwrap();
+    assert_eq!(by_it, first);
     assert!(office.merges(POLICE).await.is_empty());
+    // Another card than hers, though with her passport.
+    let others = [(Passport, "AB0000001"), (Cnic, GUL)];
+    assert_ne!(office.find(POLICE, &others).await.unwrap(), first);
+    office.close().await;
+}
+
+#[tokio::test]
+async fn a_document_never_joins_who_is_known_by_a_phone_alone_without_a_persons_word() {
+    let house = House::new().await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    let phone = [(Phone, THEIR_PHONE)];
+    let by_phone = office.find(POLICE, &phone).await.unwrap();
+    let both = [(Cnic, ZARA), (Phone, THEIR_PHONE)];
+    let by_card = office.find(POLICE, &both).await.unwrap();
+    assert_ne!(by_card, by_phone, "a slip of the pen would glue two people");
+    assert_eq!(office.find(POLICE, &phone).await.unwrap(), by_phone);
+    assert_eq!(office.find(POLICE, &both).await.unwrap(), by_card);
+    let merges = office.merges(POLICE).await;
+    let pairs: Vec<_> = merges.iter().map(|m| (&m.into, &m.from)).collect();
+    assert_eq!(pairs, [(&by_card, &by_phone)]);
+
+    office.merge(POLICE, &by_card, &by_phone).await.unwrap();
+    assert_eq!(office.find(POLICE, &phone).await.unwrap(), by_card);
+    // And another card with the same phone is another person again.
+    let sisters = [(Cnic, GUL), (Phone, THEIR_PHONE)];
+    assert_ne!(office.find(POLICE, &sisters).await.unwrap(), by_card);
     office.close().await;
 }
 

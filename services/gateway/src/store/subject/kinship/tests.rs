@@ -112,6 +112,33 @@ proptest! {
 }
 
 #[test]
+fn a_family_has_at_most_64_members_however_it_grows() {
+    let mut kinship = Kinship::default();
+    let merge = |kinship: &mut Kinship, into, from| {
+        kinship.merge(AGENCY, subject(into), subject(from), now())
+    };
+    // A chain of 63, each newcomer standing for all before.
+    for n in 1..63 {
+        assert_eq!(merge(&mut kinship, n, n - 1), Ok(()));
+    }
+    assert_eq!(merge(&mut kinship, 100, 101), Ok(()));
+    for (into, from) in [(62, 100), (100, 62)] {
+        assert_eq!(merge(&mut kinship, into, from), Err(Conflict::Crowded));
+    }
+    assert_eq!(merge(&mut kinship, 102, 62), Ok(()));
+    assert_eq!(kinship.root(subject(0)), subject(102));
+    assert_eq!(merge(&mut kinship, 103, 102), Err(Conflict::Crowded));
+    kinship = loaded(&kinship);
+    assert_eq!(merge(&mut kinship, 102, 103), Err(Conflict::Crowded));
+    // One who is given back makes room.
+    kinship
+        .split(AGENCY, subject(62), subject(102), now())
+        .unwrap();
+    assert_eq!(kinship.root(subject(0)), subject(62));
+    assert_eq!(merge(&mut kinship, 102, 103), Ok(()));
+}
+
+#[test]
 fn a_ring_that_somebody_made_in_the_database_hangs_nothing() {
     let ring = [(subject(1), subject(2)), (subject(2), subject(1))];
     let kinship = Kinship::new(BTreeMap::from(ring), []);

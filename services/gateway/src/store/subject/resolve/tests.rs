@@ -41,14 +41,30 @@ fn the_strongest_known_identifier_decides_and_the_others_are_put_before_a_person
 }
 
 #[test]
-fn a_document_of_a_type_that_the_phones_subject_has_already_is_another_persons() {
+fn a_document_of_a_type_that_the_subject_has_already_is_another_persons() {
     let carries = |of: SubjectId, kind| (of, kind) == (subject(1), Cnic);
-    let shared = [clue(Phone, &[1]), clue(Cnic, &[])];
-    assert_eq!(resolve(&shared, carries), decided(None, &[1]));
-    let first_cnic = [clue(Phone, &[2]), clue(Cnic, &[])];
+    let second_cnic = [clue(Passport, &[1]), clue(Cnic, &[])];
+    assert_eq!(resolve(&second_cnic, carries), decided(None, &[1]));
+    let first_cnic = [clue(Passport, &[2]), clue(Cnic, &[])];
     assert_eq!(resolve(&first_cnic, carries), decided(Some(2), &[]));
+}
+
+#[test]
+fn a_phone_alone_leads_no_new_document_to_anybody() {
+    for document in [Cnic, BForm, Passport] {
+        let shared = [
+            clue(Phone, &[1]),
+            clue(document, &[]),
+            clue(Composite, &[2]),
+        ];
+        assert_eq!(resolve(&shared, nobody), decided(None, &[1, 2]));
+    }
+    let with_a_known_one = [clue(Phone, &[1]), clue(Passport, &[2]), clue(Cnic, &[])];
+    assert_eq!(resolve(&with_a_known_one, nobody), decided(Some(2), &[1]));
     let second_phone = [clue(Phone, &[]), clue(Cnic, &[1])];
-    assert_eq!(resolve(&second_phone, carries), decided(Some(1), &[]));
+    assert_eq!(resolve(&second_phone, nobody), decided(Some(1), &[]));
+    let two_phones = [clue(Phone, &[]), clue(Phone, &[1])];
+    assert_eq!(resolve(&two_phones, nobody), decided(Some(1), &[]));
 }
 
 #[test]
@@ -56,6 +72,17 @@ fn a_name_and_a_year_link_nobody() {
     let known = [clue(Composite, &[1])];
     assert_eq!(resolve(&known, nobody), decided(None, &[1]));
     assert_eq!(resolve(&[], nobody), decided(None, &[]));
+}
+
+#[test]
+fn a_search_is_answered_by_the_strongest_known_and_else_made_for_the_strongest() {
+    let known = [clue(Phone, &[2]), clue(Cnic, &[]), clue(Passport, &[1])];
+    assert_eq!(search(&known), Answer::Known(subject(1)));
+    let unknown = [clue(Composite, &[3]), clue(Phone, &[]), clue(Passport, &[])];
+    assert_eq!(search(&unknown), Answer::New { of: Some(2) });
+    let name_alone = [clue(Composite, &[3])];
+    assert_eq!(search(&name_alone), Answer::New { of: None });
+    assert_eq!(search(&[]), Answer::New { of: None });
 }
 
 fn clues() -> impl Strategy<Value = Vec<(SubjectIdentifierType, Vec<u8>)>> {
@@ -94,10 +121,12 @@ proptest! {
                 let by = clues.iter().filter(|(_, leads)| leads.first().map(|n| subject(*n)) == Some(decided));
                 prop_assert_eq!(by.map(|(kind, _)| *kind).min(), strongest);
             }
-            // Otherwise it carries another of a stronger type that is new.
+            // Otherwise a stronger one is new, and it is only a phone or carries another of that type.
             None => {
                 let is_new = |strongest| clues.iter().any(|(kind, leads)| *kind < strongest && leads.is_empty());
-                let parted = strongest.is_none_or(|strongest| is_new(strongest) && !carried.is_empty());
+                let parted = strongest.is_none_or(|strongest| {
+                    is_new(strongest) && (strongest == Phone || !carried.is_empty())
+                });
                 prop_assert!(parted);
             }
         }
@@ -108,7 +137,23 @@ proptest! {
         let before = resolve(&given(&clues), nobody);
         let mut more = clues;
         more.push((kind, Vec::new()));
-        prop_assert_eq!(resolve(&given(&more), nobody), before);
+        let after = resolve(&given(&more), nobody);
+        if after.subject.is_some() || before.subject.is_none() {
+            prop_assert_eq!(after, before);
+        } else {
+            prop_assert!(kind < Phone, "a document parts from who has only the phone");
+            prop_assert_eq!(after.others.first(), before.subject.as_ref());
+        }
+    }
+
+    #[test]
+    fn a_new_document_joins_nobody_without_a_known_one(clues in clues(), carried in any::<bool>()) {
+        let new_document = clues.iter().any(|(kind, leads)| *kind < Phone && leads.is_empty());
+        let known_document = clues.iter().any(|(kind, leads)| *kind < Phone && !leads.is_empty());
+        let resolution = resolve(&given(&clues), |_, _| carried);
+        if new_document && !known_document {
+            prop_assert_eq!(resolution.subject, None);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Connection as _;
 
 use super::{
-    canaries::{LABELS, WAITING},
+    canaries::{PLANTED, WAITING},
     *,
 };
 
@@ -19,7 +19,7 @@ async fn no_lookup_walks_a_whole_table() {
         FAMILIES,
         PAIRS_AMONG,
         CARRIED,
-        LABELS,
+        PLANTED,
         WAITING,
         &page,
     ] {

@@ -4,38 +4,50 @@ use amanat_identity::Caller;
 use amanat_schema::{
     audit::{Action, EntryBody},
     policy::Right,
-    subject::{
-        CanaryHit, ListCanaryHitsRequest, PlantCanaryRequest,
-        subject_service_server::SubjectService as _,
-    },
+    subject::{ListCanaryHitsRequest, subject_service_server::SubjectService as _},
 };
 use prost::Message as _;
 use sqlx::Row as _;
 
 use super::{
     super::{POLICE, SHELTER, STRANGER},
-    Cnic, GUL, Phone, ZARA,
-    office::{House, Office, Setting, by, reason, request_id},
+    Cnic, Composite, GUL, Phone, THEIR_PHONE as PHONE, ZARA,
+    office::{House, Office, Setting, by, reason},
+};
+use crate::store::{
+    Call, Reply,
+    subject::{SubjectCall, SubjectReply},
 };
 
 /// The oversight desk of the exchange.
 const OVERSIGHT: super::super::Party = STRANGER;
 
+/// Of the invented person.
 async fn plant(office: &Office<'_>, caller: &Caller, label: &str) -> Result<(), String> {
-    let request = PlantCanaryRequest {
-        request_id: request_id(),
-        identifier: Some(office.identifier(Cnic, ZARA)),
-        label: label.to_owned(),
-        nonce: vec![3; 32],
-    };
-    let planted = office.desk.plant_canary(by(caller, request)).await;
-    planted.map(drop).map_err(|status| reason(&status))
+    office
+        .plant(caller, office.identifier(Cnic, ZARA), label)
+        .await
 }
 
-async fn hits(office: &Office<'_>) -> Vec<CanaryHit> {
-    let request = by(&office.auditor(OVERSIGHT), ListCanaryHitsRequest::default());
-    let listed = office.desk.list_canary_hits(request).await;
-    listed.unwrap().into_inner().hits
+/// By the two whom it takes.
+async fn plant_live(office: &Office<'_>, label: &str) {
+    for caller in [office.auditor(OVERSIGHT), office.colleague(OVERSIGHT)] {
+        plant(office, &caller, label).await.unwrap();
+    }
+}
+
+async fn labels(office: &Office<'_>) -> Vec<String> {
+    let hits = office.hits(OVERSIGHT).await;
+    hits.into_iter().map(|hit| hit.label).collect()
+}
+
+async fn lapsed(office: &Office<'_>) -> usize {
+    let call = Call::Subject(Box::new(SubjectCall::CountLapsed));
+    let committed = office.desk.desk.journal.call(call).await.unwrap();
+    match committed.answer {
+        Ok(Reply::Subject(SubjectReply::Lapsed(count))) => count,
+        _ => panic!("a count"),
+    }
 }
 
 /// The ALARM entries on the log, once they count this many hits: agency, body.
@@ -69,9 +81,7 @@ async fn alarms_counting(house: &House, hits: u64) -> Vec<(Option<Vec<u8>>, Entr
 async fn who_asks_for_a_canary_is_answered_as_ever_and_oversight_hears_of_it() {
     let house = House::new().await;
     let office = house.open(&Setting::default()).await.unwrap();
-    plant(&office, &office.auditor(OVERSIGHT), "plant 1")
-        .await
-        .unwrap();
+    plant_live(&office, "plant 1").await;
     let harmless = office
         .send(POLICE, office.find_request(&[(Cnic, GUL)]))
         .await
@@ -103,7 +113,7 @@ async fn who_asks_for_a_canary_is_answered_as_ever_and_oversight_hears_of_it() {
         2,
         "each once"
     );
-    let hits = hits(&office).await;
+    let hits = office.hits(OVERSIGHT).await;
     assert_eq!(hits.len(), 2);
     assert_eq!(hits[0].label, "plant 1");
     assert_eq!(hits[0].agency_id, office.worker(POLICE).agency.to_vec());
@@ -114,9 +124,7 @@ async fn who_asks_for_a_canary_is_answered_as_ever_and_oversight_hears_of_it() {
 async fn the_same_officer_has_the_same_handle_and_no_other_has_it() {
     let house = House::new().await;
     let office = house.open(&Setting::default()).await.unwrap();
-    plant(&office, &office.auditor(OVERSIGHT), "plant 1")
-        .await
-        .unwrap();
+    plant_live(&office, "plant 1").await;
     let case_worker = [Right::CaseWorker];
     for (party, name) in [
         (POLICE, "officer 7"),
@@ -125,10 +133,10 @@ async fn the_same_officer_has_the_same_handle_and_no_other_has_it() {
         (SHELTER, "officer 7"),
     ] {
         let caller = office.caller(party, name, &case_worker);
-        let request = office.find_request(&[(Phone, "+923000000001"), (Cnic, ZARA)]);
+        let request = office.find_request(&[(Phone, PHONE), (Cnic, ZARA)]);
         office.send_as(&caller, request).await.unwrap();
     }
-    let hits = hits(&office).await;
+    let hits = office.hits(OVERSIGHT).await;
     let handle = |at: usize| &hits[at].officer_handle;
     assert_eq!(handle(0), handle(1));
     assert!(handle(0) != handle(2) && handle(0) != handle(3) && handle(2) != handle(3));
@@ -139,9 +147,7 @@ async fn the_same_officer_has_the_same_handle_and_no_other_has_it() {
 async fn a_repeat_is_no_second_hit_and_what_was_not_alarmed_is_after_a_restart() {
     let house = House::new().await;
     let office = house.open(&Setting::default()).await.unwrap();
-    plant(&office, &office.auditor(OVERSIGHT), "plant 1")
-        .await
-        .unwrap();
+    plant_live(&office, "plant 1").await;
     let request = office.find_request(&[(Cnic, ZARA)]);
     for _ in 0..2 {
         office.send(POLICE, request.clone()).await.unwrap();
@@ -159,22 +165,58 @@ async fn a_repeat_is_no_second_hit_and_what_was_not_alarmed_is_after_a_restart()
     office.close().await;
 }
 
+/// What one officer plants could be a survivor's number, planted to hear who asks for her.
 #[tokio::test]
-async fn a_canary_planted_again_has_its_newer_label_under_every_epoch() {
+async fn one_officer_alone_lies_in_wait_for_nobody() {
     let house = House::new().await;
     let office = house.open(&Setting::default()).await.unwrap();
-    plant(&office, &office.auditor(OVERSIGHT), "old")
+    for label in ["plant 1", "plant 1", "another name"] {
+        let planted = plant(&office, &office.auditor(OVERSIGHT), label).await;
+        planted.unwrap();
+    }
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    // A colleague who plants another identifier, and one under its label, are no second word on this one.
+    let colleague = office.colleague(OVERSIGHT);
+    let other = office.identifier(Cnic, GUL);
+    office.plant(&colleague, other, "plant 1").await.unwrap();
+    office
+        .find(POLICE, &[(Cnic, ZARA), (Phone, PHONE)])
         .await
         .unwrap();
+    assert_eq!(labels(&office).await, [""; 0]);
+
+    // From his colleague's word on it counts what is asked for, not what was.
+    plant(&office, &colleague, "a third name").await.unwrap();
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    office.find(POLICE, &[(Cnic, GUL)]).await.unwrap();
+    assert_eq!(labels(&office).await, ["plant 1"], "the first label stands");
+    plant(&office, &office.auditor(OVERSIGHT), "late")
+        .await
+        .unwrap();
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(labels(&office).await, ["plant 1"; 2]);
+    office.close().await;
+}
+
+#[tokio::test]
+async fn a_canary_is_planted_again_under_a_new_epoch_by_two_and_keeps_its_label() {
+    let house = House::new().await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    plant_live(&office, "old").await;
+    assert_eq!(lapsed(&office).await, 0);
     office.close().await;
     let both = Setting {
         epochs: &[1, 2],
         ..Setting::default()
     };
     let office = house.open(&both).await.unwrap();
-    plant(&office, &office.auditor(OVERSIGHT), "new")
-        .await
-        .unwrap();
+    assert_eq!(lapsed(&office).await, 0);
+    // With the old token of the canary, he hands in somebody's new one.
+    let mut forged = office.identifier(Cnic, ZARA);
+    forged.tokens[1] = office.identifier(Cnic, GUL).tokens.remove(1);
+    let auditor = office.auditor(OVERSIGHT);
+    office.plant(&auditor, forged, "new").await.unwrap();
+    plant_live(&office, "new").await;
     office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
     office.close().await;
     let later = Setting {
@@ -183,12 +225,62 @@ async fn a_canary_planted_again_has_its_newer_label_under_every_epoch() {
     };
     let office = house.open(&later).await.unwrap();
     office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
-    let labels: Vec<_> = hits(&office)
+    office.find(POLICE, &[(Cnic, GUL)]).await.unwrap();
+    let labels = labels(&office).await;
+    assert_eq!(labels, ["old", "old"], "one a call, whatever the epochs");
+    assert_eq!(lapsed(&office).await, 0);
+    office.close().await;
+}
+
+#[tokio::test]
+async fn canaries_that_no_listed_epoch_hears_are_counted() {
+    let house = House::new().await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    plant_live(&office, "plant 1").await;
+    let other = office.identifier(Composite, "nobody|nowhere|1900");
+    let auditor = office.auditor(OVERSIGHT);
+    office.plant(&auditor, other, "plant 2").await.unwrap();
+    office.close().await;
+    let later = Setting {
+        epochs: &[2],
+        ..Setting::default()
+    };
+    let office = house.open(&later).await.unwrap();
+    assert_eq!(lapsed(&office).await, 1, "one was never live");
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(labels(&office).await, [""; 0]);
+    plant_live(&office, "plant 1").await;
+    assert_eq!(lapsed(&office).await, 0);
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(labels(&office).await, ["plant 1"]);
+    office.close().await;
+}
+
+#[tokio::test]
+async fn there_are_at_most_1_000_canaries() {
+    let house = House::new().await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    plant(&office, &office.auditor(OVERSIGHT), "plant 1")
         .await
-        .into_iter()
-        .map(|hit| hit.label)
-        .collect();
-    assert_eq!(labels, ["new", "new"], "one a call, whatever the epochs");
+        .unwrap();
+    let fill = "WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < 1000) \
+        INSERT INTO canaries (stored, domain, epoch, label, planter, plant_time) \
+        SELECT randomblob(32), 1, 1, 'plant', zeroblob(16), 0 FROM n";
+    let mut database = house.database().await;
+    sqlx::query(fill).execute(&mut database).await.unwrap();
+    let auditor = office.auditor(OVERSIGHT);
+    let one_more = office.identifier(Cnic, GUL);
+    let refused = office.plant(&auditor, one_more, "plant").await;
+    assert_eq!(refused.unwrap_err(), "STATE_CONFLICT");
+    assert_eq!(house.count("canaries").await, 1_000);
+    // Of a key of its own; and the second word on one that stands is none more.
+    let other_key = office.identifier(Composite, "nobody|nowhere|1900");
+    office.plant(&auditor, other_key, "plant").await.unwrap();
+    plant(&office, &office.colleague(OVERSIGHT), "plant 1")
+        .await
+        .unwrap();
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(labels(&office).await, ["plant 1"]);
     office.close().await;
 }
 

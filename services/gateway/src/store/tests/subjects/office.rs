@@ -10,8 +10,9 @@ use amanat_schema::{
     directory::OprfKey,
     policy::Right,
     subject::{
-        EpochToken, FindSubjectRequest, FindSubjectResponse, IdentifierDomain, IdentifierTokens,
-        ListMergesRequest, Merge, MergeStatus, MergeSubjectsRequest, SplitSubjectsRequest,
+        CanaryHit, EpochToken, EvaluationReason, FindSubjectRequest, FindSubjectResponse,
+        IdentifierDomain, IdentifierTokens, ListCanaryHitsRequest, ListMergesRequest, Merge,
+        MergeStatus, MergeSubjectsRequest, PlantCanaryRequest, SplitSubjectsRequest,
         SubjectIdentifierType, subject_service_server::SubjectService as _,
     },
 };
@@ -172,7 +173,7 @@ impl House {
         let opened = amanat_journal::open(&self.config(), keys, book, Arc::new(now)).await?;
         advance_peppers(&opened.journal).await?;
         let answered = Arc::new(Notify::new());
-        let watch = watch_canaries(opened.journal.clone(), Arc::clone(&answered));
+        let watch = watch_canaries(opened.journal.clone(), rules.clone(), Arc::clone(&answered));
         let guard = Guard::new(
             self.parties.trusted_without_lists(),
             TokenVerifier::new(Audience::Gateway),
@@ -287,10 +288,38 @@ impl Office<'_> {
         self.caller(party, "officer 9", &[Right::Auditor])
     }
 
+    /// Another of its auditors.
+    pub(super) fn colleague(&self, party: Party) -> Caller {
+        self.caller(party, "officer 10", &[Right::Auditor])
+    }
+
+    pub(super) async fn plant(
+        &self,
+        caller: &Caller,
+        identifier: IdentifierTokens,
+        label: &str,
+    ) -> Result<(), String> {
+        let request = PlantCanaryRequest {
+            request_id: request_id(),
+            identifier: Some(identifier),
+            label: label.to_owned(),
+            nonce: vec![3; 32],
+        };
+        let planted = self.desk.plant_canary(by(caller, request)).await;
+        planted.map(drop).map_err(|status| reason(&status))
+    }
+
+    pub(super) async fn hits(&self, party: Party) -> Vec<CanaryHit> {
+        let request = by(&self.auditor(party), ListCanaryHitsRequest::default());
+        let listed = self.desk.list_canary_hits(request).await;
+        listed.unwrap().into_inner().hits
+    }
+
     pub(super) fn identifier(&self, kind: SubjectIdentifierType, value: &str) -> IdentifierTokens {
         identifier(kind, value, self.epochs)
     }
 
+    /// Of an intake.
     pub(super) fn find_request(
         &self,
         identifiers: &[(SubjectIdentifierType, &str)],
@@ -302,6 +331,17 @@ impl Office<'_> {
             request_id: request_id(),
             identifiers: identifiers.collect(),
             nonce: amanat_seal::random::<32>().unwrap().to_vec(),
+            reason: EvaluationReason::Intake.into(),
+        }
+    }
+
+    pub(super) fn search_request(
+        &self,
+        identifiers: &[(SubjectIdentifierType, &str)],
+    ) -> FindSubjectRequest {
+        FindSubjectRequest {
+            reason: EvaluationReason::Search.into(),
+            ..self.find_request(identifiers)
         }
     }
 
@@ -343,12 +383,22 @@ impl Office<'_> {
         violations.iter().map(|v| v.field.clone()).collect()
     }
 
+    /// At an intake.
     pub(super) async fn find(
         &self,
         party: Party,
         identifiers: &[(SubjectIdentifierType, &str)],
     ) -> Result<String, String> {
         let answered = self.send(party, self.find_request(identifiers)).await?;
+        Ok(answered.pseudonym)
+    }
+
+    pub(super) async fn search(
+        &self,
+        party: Party,
+        identifiers: &[(SubjectIdentifierType, &str)],
+    ) -> Result<String, String> {
+        let answered = self.send(party, self.search_request(identifiers)).await?;
         Ok(answered.pseudonym)
     }
 

@@ -1,13 +1,9 @@
 //! Peppers that are added, lost or exchanged.
 
-use amanat_schema::subject::{
-    ListCanaryHitsRequest, PlantCanaryRequest, subject_service_server::SubjectService as _,
-};
-
 use super::{
     super::{POLICE, SHELTER, STRANGER},
     Cnic, GUL, Phone, THEIR_PHONE, ZARA,
-    office::{House, Setting, by, request_id},
+    office::{House, Setting},
 };
 use crate::{GatewayError, PepperError};
 
@@ -32,14 +28,10 @@ async fn everybody_is_found_again_under_a_pepper_more() {
     let all = [(Cnic, ZARA), (Phone, THEIR_PHONE)];
     let police = office.find(POLICE, &all).await.unwrap();
     let shelter = office.find(SHELTER, &all).await.unwrap();
-    let canary = PlantCanaryRequest {
-        request_id: request_id(),
-        identifier: Some(office.identifier(Cnic, GUL)),
-        label: "plant 1".to_owned(),
-        nonce: vec![3; 32],
-    };
-    let canary = by(&office.auditor(STRANGER), canary);
-    office.desk.plant_canary(canary).await.unwrap();
+    for caller in [office.auditor(STRANGER), office.colleague(STRANGER)] {
+        let canary = office.identifier(Cnic, GUL);
+        office.plant(&caller, canary, "plant 1").await.unwrap();
+    }
     office.close().await;
     let before = house.tables().await;
 
@@ -56,14 +48,7 @@ async fn everybody_is_found_again_under_a_pepper_more() {
             assert_eq!(office.find(SHELTER, &[one]).await.unwrap(), shelter);
         }
         office.find(POLICE, &[(Cnic, GUL)]).await.unwrap();
-        let hits = by(&office.auditor(STRANGER), ListCanaryHitsRequest::default());
-        let hits = office
-            .desk
-            .list_canary_hits(hits)
-            .await
-            .unwrap()
-            .into_inner()
-            .hits;
+        let hits = office.hits(STRANGER).await;
         assert_eq!(hits.len(), setting.peppers.len() - 1, "canaries too");
         office.close().await;
     }

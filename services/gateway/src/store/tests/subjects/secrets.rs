@@ -92,7 +92,8 @@ async fn an_entry_says_who_asked_and_nothing_of_whom() {
     assert_eq!(body.action(), amanat_schema::audit::Action::FindSubject);
     let shown = [receipt.body, receipt.linkage.unwrap().value].concat();
     let name: amanat_seal::pseudonym::Pseudonym = answer.pseudonym.parse().unwrap();
-    let stored = peppers(&[1]).stored(&token(Cnic, ZARA, 1));
+    let police = office.worker(POLICE).agency;
+    let stored = peppers(&[1]).stored(police, &token(Cnic, ZARA, 1));
     for secret in [
         answer.pseudonym.as_bytes(),
         name.as_bytes(),
@@ -112,6 +113,7 @@ async fn a_stolen_database_and_the_oprf_key_match_nobody_without_the_pepper() {
     let request = office.find_request(&all);
     office.send(POLICE, request.clone()).await.unwrap();
     office.find(SHELTER, &all).await.unwrap();
+    let police = office.worker(POLICE).agency;
     office.close().await;
 
     let stolen = house.files();
@@ -123,8 +125,10 @@ async fn a_stolen_database_and_the_oprf_key_match_nobody_without_the_pepper() {
             token.to_vec(),
             sha256(&token).to_vec(),
         ]);
-        let other = peppers(&[0]).stored(&token);
+        let other = peppers(&[0]).stored(police, &token);
         guesses.extend([other.to_vec(), token[..16].to_vec()]);
+        // What is looked for among canaries is the same for all agencies, and is not kept.
+        guesses.push(peppers(&[1]).canary(&token).to_vec());
         guesses.push(hex::encode(token).into_bytes());
     }
     // The request's hash stands in the log; whoever guesses the identifiers lacks its nonce.
@@ -140,7 +144,7 @@ async fn a_stolen_database_and_the_oprf_key_match_nobody_without_the_pepper() {
         assert!(!holds(&columns, hex::encode_upper(&guess).as_bytes()));
     }
     // The search would find what is there.
-    let stored = peppers(&[1]).stored(&token(Cnic, ZARA, 1));
+    let stored = peppers(&[1]).stored(police, &token(Cnic, ZARA, 1));
     assert!(holds(&stolen, &stored));
     assert!(holds(&stolen, &amanat_identity::request_sha256(&request)));
 }
@@ -163,6 +167,58 @@ async fn two_agencies_subjects_have_no_value_in_common() {
     for (column, is_shared) in [false, false, true, false, true].into_iter().enumerate() {
         assert_eq!(one[column] == other[column], is_shared, "column {column}");
     }
+}
+
+/// All of a table's rows that are an agency's, but for what is everybody's: codes, versions and times.
+fn windows_of(rows: &[Vec<String>], agency: &str) -> BTreeSet<String> {
+    let of_agency = rows.iter().filter(|row| row.iter().any(|v| v == agency));
+    // An id of 16 bytes is 32 digits; the shorter values are numbers.
+    let values = of_agency.flatten().filter(|value| value.len() >= 32);
+    let window = |value: &String, at: usize| value[at..at + 16].to_owned();
+    let windows = values.flat_map(|value| {
+        let starts = (0..=value.len() - 16).step_by(2);
+        starts.map(|at| window(value, at)).collect::<Vec<_>>()
+    });
+    windows.collect()
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_person_whom_two_agencies_know_joins_nowhere() {
+    let house = House::new().await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    let all = [(Cnic, ZARA), (Phone, THEIR_PHONE), (Composite, NAME)];
+    let agencies = [POLICE, SHELTER].map(|party: Party| {
+        let agency = office.worker(party).agency;
+        (party, hex::encode_upper(agency.as_bytes()))
+    });
+    for (party, _) in &agencies {
+        office.find(*party, &all[1..]).await.unwrap();
+        let card = office.find(*party, &all[..1]).await.unwrap();
+        let both = office.find(*party, &all).await.unwrap();
+        let waiting = office.merges(*party).await;
+        assert_eq!((card == both, waiting.len()), (true, 1));
+        let merge = &waiting[0];
+        office
+            .merge(*party, &merge.into, &merge.from)
+            .await
+            .unwrap();
+    }
+    let police = office.worker(POLICE).agency;
+    office.close().await;
+
+    let tables = house.tables().await;
+    let stored = peppers(&[1]).stored(police, &token(Cnic, ZARA, 1));
+    let [one, other] = agencies.map(|(_, agency)| {
+        let of = ["subjects", "identifiers", "aliases", "merges", "requests"];
+        let windows = of.map(|table| {
+            let windows = windows_of(&tables[table], &agency);
+            assert!(!windows.is_empty(), "{table}");
+            windows
+        });
+        windows.into_iter().flatten().collect::<BTreeSet<_>>()
+    });
+    assert!(one.contains(&hex::encode_upper(&stored[..8])));
+    assert!(one.is_disjoint(&other));
 }
 
 fn holds(bytes: &[u8], part: &[u8]) -> bool {
