@@ -11,7 +11,11 @@
 
 use amanat_connector::{Acting, Connector, Profile, SamePerson};
 use amanat_schema::case_file;
-use amanat_tests::{Running, cli::case_file, story::POLICE};
+use amanat_tests::{
+    Running,
+    cli::case_file,
+    story::{OVERSIGHT, POLICE},
+};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
@@ -22,6 +26,15 @@ fn submit(running: &Running) -> (String, String) {
     let told = running.tell_json(POLICE, &["case", "submit", &file]);
     let text = |key: &str| told[key].as_str().unwrap().to_owned();
     (text("record"), text("pseudonym"))
+}
+
+/// A connector of the police on another machine: it has an outbox of its own.
+async fn elsewhere(running: &Running) -> Connector {
+    let mut profile = Profile::load(&running.exchange.agencies[POLICE].folder).unwrap();
+    profile.outbox = running.path("elsewhere.sqlite");
+    let acting = Acting::Officer("default".to_owned());
+    let other = Connector::open(profile, acting, amanat::system_clock());
+    other.await.unwrap()
 }
 
 /// The case file of a sister, who shares the phone.
@@ -60,9 +73,11 @@ async fn a_correction_with_another_womans_file_is_refused_until_a_person_says_th
     let versions = || running.tell_json(POLICE, &["case", "list"]);
     assert_eq!(versions().as_array().unwrap().len(), 1);
 
-    // Whichever of the two stands for both from now on.
+    // A colleague says so, and whichever of the two stands for both from now on.
+    let other = elsewhere(&running).await;
     for (into, from) in [(&known, &found), (&found, &known)] {
-        running.tell_json(POLICE, &["subject", "merge", into, from]);
+        let pair = [into, from].map(|one| one.parse().unwrap());
+        other.merge_subjects(pair[0], pair[1]).await.unwrap();
         let told = running.tell_json(POLICE, &correct);
         assert_eq!(told["pseudonym"], into.as_str());
         assert_eq!(told["pseudonym_before"], Value::Null);
@@ -115,6 +130,9 @@ async fn a_correction_whose_person_cannot_be_checked_is_not_handed_in() {
     running.custodian.start();
     let told = running.tell_json(POLICE, &["case", "correct", &record, &file]);
     assert_eq!(told["version"], 2);
+    // It is no search that led nowhere.
+    let running_out = ["oversight", "evaluations", "--running"];
+    assert_eq!(running.tell_json(OVERSIGHT, &running_out), json!([]));
     running.verify().await;
 }
 
@@ -138,11 +156,7 @@ async fn a_correction_that_nothing_can_check_says_so() {
     assert!(!told.out.contains("pseudonym"), "{}", told.out);
 
     // Another connector never knew whose record it is.
-    let mut profile = Profile::load(&running.exchange.agencies[POLICE].folder).unwrap();
-    profile.outbox = running.path("elsewhere.sqlite");
-    let acting = Acting::Officer("default".to_owned());
-    let other = Connector::open(profile, acting, amanat::system_clock());
-    let other = other.await.unwrap();
+    let other = elsewhere(&running).await;
     let file = case_file::parse(&of_another())
         .map_err(|_| "valid")
         .unwrap();

@@ -91,13 +91,10 @@ impl ConnectorError {
 
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::PersonUnchecked(cause) => cause.is_retryable(),
-            error => {
-                matches!(error, Self::Unreachable(_))
-                    || error.refusal().is_some_and(|refusal| refusal.retry)
-            }
+        if let Self::PersonUnchecked(cause) = self {
+            return cause.is_retryable();
         }
+        matches!(self, Self::Unreachable(_)) || self.refusal().is_some_and(|refusal| refusal.retry)
     }
 
     /// The server's refusal that it is, or comes of.
@@ -179,8 +176,8 @@ impl ConnectorError {
                 "check the id; if it is right, your officer or agency has no right to it"
             }
             "NOTHING_RELEASABLE" => {
-                "the record's source records a consent, and the recipient accepts the referral; do not retry \
-                 unchanged"
+                "have the record's source record a consent, and the recipient accept the referral; do not \
+                 retry unchanged"
             }
             "STATE_CONFLICT" => "look at the present state with a list command, then decide",
             "REQUEST_ID_REUSED" => "run the command again; it takes a new id",

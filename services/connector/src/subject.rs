@@ -163,8 +163,19 @@ impl Connector {
             }]));
         }
         let case = case.map_or_else(|| amanat_seal::random().map(CaseId::new), Ok)?;
+        self.search(identifiers, case, EvaluationReason::Search)
+            .await
+    }
+
+    /// Asks the gateway as a search, which binds nothing, with tokens that were evaluated for some reason.
+    async fn search(
+        &self,
+        identifiers: &[Identifier],
+        case: CaseId,
+        evaluated_for: EvaluationReason,
+    ) -> Result<Found, ConnectorError> {
         let evaluated = self
-            .evaluate(identifiers, Some(case), EvaluationReason::Search)
+            .evaluate(identifiers, Some(case), evaluated_for)
             .await?;
         let request = FindSubjectRequest {
             request_id: request_id()?,

@@ -24,7 +24,8 @@ this machine could see it while the command runs. The file names one person, in 
   { \"cnic\": \"00000-1234567-8\", \"document\": { \"type\": \"PASSPORT\", \"number\": \"ZZ0000000\" },
     \"phone\": \"0300 0000123\", \"name\": \"Noor Example\", \"father\": \"Karim Example\", \"birth_year\": 1994 }
 
-A pseudonym does not tell whether anybody knew the person. A search counts against your
+A pseudonym does not tell whether anybody knew the person, and a search ties no two identifiers
+together: the strongest document or phone that your agency knows answers. It counts against your
 budget of the day, and oversight sees one that no record follows: submit the record with
 --case and the case that is printed.";
 

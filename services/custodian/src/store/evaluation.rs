@@ -127,7 +127,9 @@ impl EvaluateIdentifiers {
 
     /// Whose records account for it at once; a search is made for a record to come.
     fn own(&self) -> Option<Own> {
-        let case = self.case.filter(|_| self.reason == EvaluationReason::Intake);
+        let case = self
+            .case
+            .filter(|_| self.reason == EvaluationReason::Intake);
         Some((self.act.agency, case?))
     }
 
