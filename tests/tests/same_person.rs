@@ -9,7 +9,7 @@
     reason = "a failed step is a failed test"
 )]
 
-use amanat_connector::{Acting, Connector, Profile, SamePerson};
+use amanat_connector::{Acting, Connector, ConnectorError, Profile, SamePerson};
 use amanat_schema::case_file;
 use amanat_tests::{
     Running,
@@ -81,7 +81,6 @@ async fn a_correction_with_another_womans_file_is_refused_until_a_person_says_th
         let told = running.tell_json(POLICE, &correct);
         assert_eq!(told["pseudonym"], into.as_str());
         assert_eq!(told["pseudonym_before"], Value::Null);
-        assert_eq!(told["person_unchecked"], false);
         running.tell_json(POLICE, &["subject", "split", into, from]);
     }
     assert_eq!(versions().as_array().unwrap().len(), 3);
@@ -95,10 +94,7 @@ async fn a_correction_that_an_officer_checked_says_whose_the_record_was_until_no
     let file = running.write(&of_another());
     let checked = ["case", "correct", &record, &file, "--person-checked"];
     let told = running.tell_json(POLICE, &checked);
-    assert_eq!(
-        (&told["version"], &told["person_unchecked"]),
-        (&json!(2), &json!(false))
-    );
+    assert_eq!(told["version"], 2);
     assert_eq!(told["pseudonym_before"], known.as_str());
     assert_ne!(told["pseudonym"], known.as_str());
     // From now on she is whose the record is, and the first one is somebody else.
@@ -137,7 +133,7 @@ async fn a_correction_whose_person_cannot_be_checked_is_not_handed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_correction_that_nothing_can_check_says_so() {
+async fn a_correction_that_nothing_can_check_waits_for_an_officers_word() {
     let running = Running::start(PROGRAM, "info");
     let (record, _) = submit(&running);
     // A name and a year are nobody's alone.
@@ -147,12 +143,11 @@ async fn a_correction_that_nothing_can_check_says_so() {
     }
     let file = running.write(&nameless);
     let told = running.tell(POLICE, &["case", "correct", &record, &file]);
+    assert_eq!(told.code, 1, "{}", told.out);
+    assert!(told.err.contains("--person-checked"), "{}", told.err);
+    let checked = ["case", "correct", &record, &file, "--person-checked"];
+    let told = running.tell(POLICE, &checked);
     assert_eq!(told.code, 0, "{}", told.err);
-    assert!(
-        told.out.contains("whose record this is was not checked"),
-        "{}",
-        told.out
-    );
     assert!(!told.out.contains("pseudonym"), "{}", told.out);
 
     // Another connector never knew whose record it is.
@@ -161,8 +156,11 @@ async fn a_correction_that_nothing_can_check_says_so() {
         .map_err(|_| "valid")
         .unwrap();
     let told = other.correct_case(record.parse().unwrap(), file, SamePerson::Compare);
-    let told = told.await.unwrap().delivered().unwrap();
-    assert!(told.is_unchecked);
+    assert!(matches!(
+        told.await,
+        Err(ConnectorError::Unfit { next, .. }) if next.contains("--person-checked")
+    ));
+    assert!(other.pending().await.unwrap().is_empty());
     running.verify().await;
 }
 

@@ -142,7 +142,7 @@ async fn the_second_of_two_corrections_made_at_once_is_told_to_look_again() {
         told.err
     );
     let waits = other
-        .correct_case(id, parsed("Nour"), SamePerson::Compare)
+        .correct_case(id, parsed("Nour"), SamePerson::Checked)
         .await
         .unwrap();
     assert_eq!(waits.version, 2);

@@ -19,9 +19,10 @@ CREATE INDEX evaluations_unaccounted_by_case ON evaluations (agency, case_id, se
 
 -- What the records of an agency in a case account for beyond what was evaluated before them.
 CREATE TABLE allowances (
-    agency  BLOB NOT NULL,
-    case_id BLOB NOT NULL,
-    points  INTEGER NOT NULL,  -- not used up yet
+    agency     BLOB NOT NULL,
+    case_id    BLOB NOT NULL,
+    points     INTEGER NOT NULL,  -- of the newest record, not used up yet
+    until_time INTEGER NOT NULL,  -- then they count no more; this server's clock, milliseconds since 1970
     PRIMARY KEY (agency, case_id),
     CHECK (points >= 0)
 ) STRICT, WITHOUT ROWID;

@@ -369,7 +369,9 @@ impl Book for Custody {
             Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
             Call::Head(call) => head::decide(&mut facts.heads, rules, call, now),
             Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
-            Call::Activate(call) => deposit::activate(facts, rules, call, now),
+            Call::Activate(call) => {
+                deposit::activate(facts, rules, self.evaluation.deposit_within, call, now)
+            }
             Call::Release(call) => release::release(facts, rules, call, now),
             Call::Evaluate(call) => evaluation::evaluate(facts, rules, &self.evaluation, call, now),
             Call::ListUnused(call) => evaluation::list(&facts.evaluations, rules, call),

@@ -41,7 +41,7 @@ pub struct Reload {
     /// Held while it looks, so that two never take something into use at once.
     last: Mutex<Last>,
     /// When it looked last for the sake of a request; held while it does.
-    looked: tokio::sync::Mutex<Option<Instant>>,
+    looked: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 /// What the last look came to.
@@ -72,7 +72,7 @@ impl Reload {
             rules,
             fits: Box::new(|_| Ok(())),
             last: Mutex::default(),
-            looked: tokio::sync::Mutex::default(),
+            looked: Arc::default(),
         }
     }
 
@@ -122,7 +122,7 @@ impl Reload {
     /// For requests: however many ask, it looks at most once a second for them.
     pub async fn soon(self: &Arc<Self>) {
         let asked = Instant::now();
-        let mut looked = self.looked.lock().await;
+        let mut looked = Arc::clone(&self.looked).lock_owned().await;
         match *looked {
             // Begun for another one while this one waited.
             Some(last) if last >= asked => return,
@@ -130,7 +130,16 @@ impl Reload {
             None => {}
         }
         *looked = Some(Instant::now());
-        self.now().await;
+        // On its own task, which holds the lock to its end: whoever waits must not go on when the request that
+        // this look was begun for is given up.
+        let reload = Arc::clone(self);
+        let look = tokio::spawn(async move {
+            reload.now().await;
+            drop(looked);
+        });
+        if look.await.is_err() {
+            tracing::error!("the directory's files could not be looked at");
+        }
     }
 
     fn look(&self) {
@@ -141,9 +150,11 @@ impl Reload {
         let is_new = fingerprint != last.fingerprint;
         last.is_closing_due |= fingerprint.closing != last.fingerprint.closing;
         // What was refused may count by now: a directory has its time. What could not be read may be again.
-        if is_new || last.refused.is_some() || last.faults.iter().any(SuspensionError::is_unread) {
-            last.fingerprint = fingerprint;
+        let is_open = last.refused.is_some() || last.is_closing_due;
+        if is_new || is_open || last.faults.iter().any(SuspensionError::is_unread) {
             let refused = self.take(&mut last, is_new, now);
+            // Only now: a look that did not come to its end is made again.
+            last.fingerprint = fingerprint;
             match &refused {
                 Some(why) if is_new || last.refused.as_ref() != Some(why) => tracing::error!(
                     in_use = self.rules.current().directory.version(),

@@ -37,7 +37,7 @@ pub(super) async fn submitted(
             "case": submitted.case, "record": submitted.record, "version": submitted.version,
             "pseudonym": submitted.pseudonym.map(|pseudonym| pseudonym.to_string()),
             "pseudonym_before": submitted.before.map(|pseudonym| pseudonym.to_string()),
-            "person_unchecked": submitted.is_unchecked, "own_cases": submitted.own_cases,
+            "own_cases": submitted.own_cases,
             "by_phone_alone": submitted.by_phone_alone, "proposed_merges": doubts.count,
             "entries": record_entries, "subject_entries": subject_entries,
             "undelivered": undelivered.into_iter().map(|(_, json)| json).collect::<Vec<_>>(),
@@ -53,9 +53,6 @@ pub(super) async fn submitted(
 /// What is said of the person.
 fn whose(submitted: &Submitted) -> Vec<String> {
     let mut lines = Vec::new();
-    if submitted.is_unchecked {
-        lines.push("whose record this is was not checked".to_owned());
-    }
     if let Some(pseudonym) = submitted.pseudonym {
         lines.push(match submitted.before {
             Some(before) => format!("pseudonym {pseudonym}; until now the record's was {before}"),

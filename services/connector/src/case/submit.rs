@@ -46,9 +46,6 @@ pub struct Submitted {
     pub by_phone_alone: bool,
     /// Of a correction: the pseudonym that the record had here, if it has another person's now.
     pub before: Option<Pseudonym>,
-    /// Of a correction: nobody checked that it is of the record's own person. It names no document or phone,
-    /// or this connector does not know whose the record is.
-    pub is_unchecked: bool,
     /// The entries of the record's own delivery.
     pub delivery: Delivery,
     /// The entries of asking whose record it is.
@@ -141,16 +138,23 @@ impl Connector {
             source: self.profile.agency,
         };
         let known = self.keep.subject_of_record(record).await?;
-        let is_checked = match (person, known) {
+        let is_same = match (person, known) {
             (SamePerson::Checked, _) => true,
             (SamePerson::Compare, None) => false,
             (SamePerson::Compare, Some(known)) => {
                 self.is_of(known, binding.case, file.identifiers()).await?
             }
         };
+        if !is_same {
+            return Err(ConnectorError::Unfit {
+                what: "nothing here tells whose record this is: the file has no document or phone, or \
+                       another connector handed the record in"
+                    .to_owned(),
+                next: "make sure that the file is of the same person, then pass --person-checked",
+            });
+        }
         let follows = Some(newest.header_sha256);
         let mut submitted = self.submit(file, &binding, follows).await?;
-        submitted.is_unchecked = !is_checked;
         if let (Some(known), Some(now)) = (known, submitted.pseudonym) {
             let is_same = self.keep.stands_for(now, known).await?;
             submitted.before = (!is_same).then_some(known);
@@ -192,7 +196,6 @@ impl Connector {
             own_cases: Vec::new(),
             by_phone_alone: by_phone_alone(&identifiers),
             before: None,
-            is_unchecked: false,
             delivery: Delivery::default(),
             subject: Delivery::default(),
             undelivered: Vec::new(),

@@ -15,7 +15,7 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Facts, Objection, Reply, Ruled, Shown, damaged, done, linkage};
+use super::{Call, Facts, Objection, Reply, Ruled, Shown, damaged, done, evaluation::Put, linkage};
 use crate::kek;
 
 /// How long a key waits for the put of its record.
@@ -210,7 +210,13 @@ fn follows(newest: Option<&Deposit>, header: &Header) -> bool {
         && header.follows() == Some(&newest.header_sha256)
 }
 
-pub(super) fn activate(facts: &mut Facts, rules: &Rules, call: &ActivateKey, now: Time) -> Ruled {
+pub(super) fn activate(
+    facts: &mut Facts,
+    rules: &Rules,
+    within: Duration,
+    call: &ActivateKey,
+    now: Time,
+) -> Ruled {
     match check_put(facts, call, now) {
         Ok(key) => {
             if let Some(activated) = facts.deposits.activate(key, now) {
@@ -220,10 +226,9 @@ pub(super) fn activate(facts: &mut Facts, rules: &Rules, call: &ActivateKey, now
                     version,
                     ..
                 } = *activated.header.binding();
-                // A correction is of a person who was counted with the first version.
-                if version == 1 {
-                    facts.evaluations.put(source, case, activated.deposited);
-                }
+                facts
+                    .evaluations
+                    .put(Put::new(source, case, version, activated.deposited, within));
             }
             let draft = call
                 .act

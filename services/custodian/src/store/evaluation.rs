@@ -23,9 +23,11 @@ use super::{
 };
 
 /// How many identifiers one record accounts for: those that were evaluated for its case before, and an intake
-/// that comes later, because the budget of the day was used up, say. None has more, so an officer who walks a
-/// hundred numbers under one case shows all the same.
+/// that comes later, because the budget of the day was used up, say, but within the time that a deposit has. None
+/// has more, so an officer who walks a hundred numbers under one case shows all the same.
 const OF_ONE_RECORD: u32 = 16;
+/// A correction: what it took to see that it is of the same person, and nothing that comes later.
+const OF_ONE_CORRECTION: u32 = 8;
 
 /// By what evaluations are judged.
 #[derive(Debug, Clone, Copy)]
@@ -90,17 +92,44 @@ pub(super) struct EvaluationFacts {
     lists: HashMap<(AgencyId, [u8; 32]), Vec<Unused>>,
     added: Vec<Evaluated>,
     put: Vec<Put>,
-    /// What records that are there account for and have not used up.
-    left: BTreeMap<Own, u32>,
+    /// What records that are there account for and have not used up, and until when.
+    left: BTreeMap<Own, (u32, Time)>,
     used: BTreeMap<Own, u32>,
 }
 
-/// A new record at the gateway: its key is active.
-struct Put {
+/// A version at the gateway: its key is active.
+pub(super) struct Put {
     source: AgencyId,
     case: CaseId,
     /// When its key came here.
     deposited: Time,
+    /// How many identifiers it accounts for.
+    points: u32,
+    /// Until when for those that come later; `None` if for none.
+    until: Option<Time>,
+}
+
+impl Put {
+    /// A version whose key was deposited; an intake of a first one may come within a time of that.
+    pub(super) fn new(
+        source: AgencyId,
+        case: CaseId,
+        version: u32,
+        deposited: Time,
+        within: Duration,
+    ) -> Self {
+        let (points, until) = match version {
+            1 => (OF_ONE_RECORD, Some(deposited + within)),
+            _ => (OF_ONE_CORRECTION, None),
+        };
+        Self {
+            source,
+            case,
+            deposited,
+            points,
+            until,
+        }
+    }
 }
 
 impl EvaluateIdentifiers {
@@ -188,7 +217,9 @@ fn count(
     let items = call.points();
     // A canary belongs to no case, and nobody waits for its record.
     let waiting = call.case.map_or(0, |_| items);
-    let accounted = call.own().map_or(0, |own| evaluations.use_up(own, waiting));
+    let accounted = call
+        .own()
+        .map_or(0, |own| evaluations.use_up(own, waiting, now));
     evaluations.added.push(Evaluated {
         agency: act.agency,
         officer: *officer,
@@ -252,8 +283,8 @@ impl EvaluationFacts {
     }
 
     /// How many of `items` the records that are there account for.
-    fn use_up(&mut self, own: Own, items: u32) -> u32 {
-        let Some(left) = self.left.get_mut(&own) else {
+    fn use_up(&mut self, own: Own, items: u32, now: Time) -> u32 {
+        let Some((left, _)) = self.left.get_mut(&own).filter(|(_, until)| now < *until) else {
             return 0;
         };
         let used = items.min(*left);
@@ -262,14 +293,10 @@ impl EvaluationFacts {
         used
     }
 
-    /// A new record was put: it accounts for what its agency evaluated in the case so far, and keeps what is
-    /// left of its sixteen for an intake that comes later. A deposit alone, which costs an officer nothing, does not.
-    pub(super) fn put(&mut self, source: AgencyId, case: CaseId, deposited: Time) {
-        self.put.push(Put {
-            source,
-            case,
-            deposited,
-        });
+    /// A version was put: it accounts for what its agency evaluated in the case so far, and a first one keeps what
+    /// is left for an intake that comes later. A deposit alone, which costs an officer nothing, does not.
+    pub(super) fn put(&mut self, put: Put) {
+        self.put.push(put);
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -302,7 +329,7 @@ impl EvaluationFacts {
 async fn left(
     connection: &mut SqliteConnection,
     own: &BTreeSet<Own>,
-) -> Result<BTreeMap<Own, u32>, sqlx::Error> {
+) -> Result<BTreeMap<Own, (u32, Time)>, sqlx::Error> {
     if own.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -311,7 +338,7 @@ async fn left(
         .map(|(agency, case)| (agency.to_string(), case.to_string()))
         .collect();
     let rows = sqlx::query(
-        "SELECT agency, case_id, points FROM json_each($1) AS own JOIN allowances \
+        "SELECT agency, case_id, points, until_time FROM json_each($1) AS own JOIN allowances \
          ON agency = unhex(own.value ->> 0) AND case_id = unhex(own.value ->> 1)",
     )
     .bind(serde_json::to_string(&own).map_err(damaged)?)
@@ -321,7 +348,8 @@ async fn left(
         let (agency, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
         let agency = AgencyId::parse(&agency).map_err(damaged)?;
         let case = CaseId::parse(&case).map_err(damaged)?;
-        Ok(((agency, case), row.try_get(2)?))
+        let until = Time::from_millis(row.try_get(3)?).map_err(damaged)?;
+        Ok(((agency, case), (row.try_get(2)?, until)))
     };
     rows.iter().map(parse).collect()
 }
@@ -347,8 +375,8 @@ async fn use_up(
     .map(drop)
 }
 
-/// Oldest first, each record up to [`OF_ONE_RECORD`]: `before` is what older ones of the case take of it. What
-/// none of them takes is kept.
+/// Oldest first, each version up to its points: `before` is what older ones of the case take of them. What none of
+/// them takes is kept, in place of what an earlier record left.
 async fn account(connection: &mut SqliteConnection, put: &[Put]) -> Result<(), sqlx::Error> {
     if put.is_empty() {
         return Ok(());
@@ -357,33 +385,34 @@ async fn account(connection: &mut SqliteConnection, put: &[Put]) -> Result<(), s
         .iter()
         .map(|put| {
             let (source, case) = (put.source.to_string(), put.case.to_string());
-            (source, case, put.deposited.millis())
+            let until = put.until.map(Time::millis);
+            (source, case, put.deposited.millis(), put.points, until)
         })
         .collect();
     let put = serde_json::to_string(&put).map_err(damaged)?;
     sqlx::query(
-        "INSERT INTO allowances (agency, case_id, points) \
-         SELECT unhex(put.value ->> 0), unhex(put.value ->> 1), max(0, $2 - coalesce((\
+        "INSERT INTO allowances (agency, case_id, points, until_time) \
+         SELECT unhex(put.value ->> 0), unhex(put.value ->> 1), max(0, (put.value ->> 3) - coalesce((\
              SELECT sum(unaccounted) FROM evaluations WHERE agency = unhex(put.value ->> 0) \
              AND case_id = unhex(put.value ->> 1) AND unaccounted > 0 \
-             AND deposit_by_time > put.value ->> 2), 0)) FROM json_each($1) AS put WHERE true \
-         ON CONFLICT (agency, case_id) DO UPDATE SET points = points + excluded.points",
+             AND deposit_by_time > put.value ->> 2), 0)), put.value ->> 4 \
+         FROM json_each($1) AS put WHERE put.value ->> 4 IS NOT NULL \
+         ON CONFLICT (agency, case_id) \
+         DO UPDATE SET points = excluded.points, until_time = excluded.until_time",
     )
     .bind(put.as_str())
-    .bind(OF_ONE_RECORD)
     .execute(&mut *connection)
     .await?;
     sqlx::query(
-        "WITH waiting AS (SELECT seq, sum(unaccounted) OVER (PARTITION BY agency, case_id \
-             ORDER BY seq) - unaccounted AS before \
+        "WITH waiting AS (SELECT seq, put.value ->> 3 AS points, \
+             sum(unaccounted) OVER (PARTITION BY agency, case_id ORDER BY seq) - unaccounted AS before \
              FROM json_each($1) AS put JOIN evaluations \
              ON agency = unhex(put.value ->> 0) AND case_id = unhex(put.value ->> 1) \
              WHERE unaccounted > 0 AND deposit_by_time > put.value ->> 2) \
-         UPDATE evaluations SET unaccounted = max(0, unaccounted - ($2 - before)) FROM waiting \
-         WHERE evaluations.seq = waiting.seq AND before < $2",
+         UPDATE evaluations SET unaccounted = max(0, unaccounted - (points - before)) FROM waiting \
+         WHERE evaluations.seq = waiting.seq AND before < points",
     )
     .bind(put)
-    .bind(OF_ONE_RECORD)
     .execute(connection)
     .await
     .map(drop)

@@ -51,14 +51,31 @@ async fn one_record_accounts_for_sixteen_identifiers_the_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_correction_accounts_for_nothing() {
+async fn a_correction_accounts_for_what_it_took_to_check_its_person_and_no_more() {
     let world = World::new().await;
     let first = world.first_version();
     world.take_in(16).await.unwrap();
     world.keep(&first).await;
-    world.take_in(2).await.unwrap();
+    for count in [2, 10] {
+        world.take_in(count).await.unwrap();
+    }
+    assert_eq!(world.unaccounted().await, [2, 10]);
     world.keep(&world.next_version(&first)).await;
-    assert_eq!(world.unaccounted().await, [2]);
+    assert_eq!(world.unaccounted().await, [4]);
+    // It leaves nothing for later.
+    world.take_in(1).await.unwrap();
+    assert_eq!(world.unaccounted().await, [4, 1]);
+}
+
+#[tokio::test]
+async fn what_a_record_has_left_is_good_for_as_long_as_a_deposit_has() {
+    let world = World::new().await;
+    world.keep(&world.first_version()).await;
+    world.take_in(1).await.unwrap();
+    assert!(world.unaccounted().await.is_empty());
+    world.pass(TERM);
+    world.take_in(1).await.unwrap();
+    assert_eq!(world.unaccounted().await, [1]);
 }
 
 /// The officer's budget was used up when the record came; the intake is evaluated the next day.

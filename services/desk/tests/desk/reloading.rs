@@ -397,6 +397,22 @@ async fn a_suspension_that_cannot_be_read_is_kept_while_running_and_keeps_a_serv
 }
 
 #[tokio::test]
+async fn a_look_that_did_not_come_to_its_end_is_made_again() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    let office = Office::fitting(move |_| {
+        assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first one");
+        Ok(())
+    });
+    office.publish(|_| {});
+    office.reload.now().await;
+    let version = || office.rules.current().directory.version();
+    assert_ne!(version(), 8);
+    office.reload.now().await;
+    assert_eq!(version(), 8);
+}
+
+#[tokio::test]
 async fn requests_make_it_look_once_a_second_and_miss_nothing() {
     let looks = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&looks);
