@@ -68,8 +68,10 @@ impl Forged {
         let receipt = answer.receipt.as_ref().unwrap();
         let mut body = body::parse(&receipt.body).unwrap();
         body.entry_id = id();
-        body.time = Some(now().to_timestamp());
-        body.expire_time = Some((now() + LIFE).to_timestamp());
+        // One reading of the clock: two may differ, and the entry would last too long.
+        let from = now();
+        body.time = Some(from.to_timestamp());
+        body.expire_time = Some((from + LIFE).to_timestamp());
         let linkage = receipt.linkage.as_ref().unwrap();
         Self {
             body,

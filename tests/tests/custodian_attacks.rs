@@ -45,9 +45,11 @@ async fn stage() -> Stage {
     Stage::told(env!("CARGO_BIN_EXE_amanat")).await
 }
 
-fn between(forged: &mut Forged, from: Time, to: Time) {
+/// An entry of a moment seen from now, good for a time; the clock is read once.
+fn between(forged: &mut Forged, life: Duration, from: impl FnOnce(Time) -> Time) {
+    let from = from(now());
     forged.body.time = Some(from.to_timestamp());
-    forged.body.expire_time = Some(to.to_timestamp());
+    forged.body.expire_time = Some((from + life).to_timestamp());
 }
 
 #[tokio::test]
@@ -245,7 +247,7 @@ async fn an_entry_is_good_for_a_minute_of_now() {
 
     stage
         .refuses_entry("an expiry stretched to an hour", denied, Raised, |forged| {
-            between(forged, now(), now() + HOUR);
+            between(forged, HOUR, |now| now);
         })
         .await;
     stage
@@ -255,17 +257,17 @@ async fn an_entry_is_good_for_a_minute_of_now() {
         .await;
     stage
         .refuses_entry("an hour ago", denied, Quiet, |forged| {
-            between(forged, now() - HOUR, now() - HOUR + minute);
+            between(forged, minute, |now| now - HOUR);
         })
         .await;
     stage
         .refuses_entry("in an hour", denied, Quiet, |forged| {
-            between(forged, now() + HOUR, now() + HOUR + minute);
+            between(forged, minute, |now| now + HOUR);
         })
         .await;
     stage
         .refuses_entry("expired", denied, Quiet, |forged| {
-            between(forged, now() - SECOND * 20, now() - SECOND);
+            between(forged, SECOND * 19, |now| now - SECOND * 20);
         })
         .await;
 
