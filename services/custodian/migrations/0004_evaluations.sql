@@ -8,7 +8,7 @@ CREATE TABLE evaluations (
     case_id         BLOB,                 -- the case named; NULL for a canary, which belongs to none
     reason          INTEGER NOT NULL,     -- amanat.subject.v1.EvaluationReason
     items           INTEGER NOT NULL,     -- how many points
-    unaccounted     INTEGER NOT NULL,     -- how many of them no new record accounts for; 0 for a canary
+    unaccounted     INTEGER NOT NULL,     -- how many of them no record accounts for; 0 for a canary
     evaluate_time   INTEGER NOT NULL,     -- this server's clock, milliseconds since 1970
     deposit_by_time INTEGER NOT NULL,     -- a key deposited later accounts for nothing; milliseconds since 1970
     CHECK (unaccounted BETWEEN 0 AND items)

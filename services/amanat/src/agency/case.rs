@@ -43,7 +43,9 @@ The file is the whole record as it should be: what it leaves out is gone from th
 Readers see the newest version only; consents and referrals stay as they are. So her documents
 in the file, or without any her phone, are searched for first: if they lead to somebody else
 than the record is known here to be of, the command ends with ANOTHER_PERSON; if a server does
-not answer, or your budget of the day is used up, with its reason. Nothing is handed in then.
+not answer, or your budget of the day is used up, with its reason. Nothing is handed in then,
+nor where the file has neither, or another connector handed the record in: make sure that it
+is the same person, and pass --person-checked.
 If somebody else corrected the record meanwhile, the command ends with VERSION_MISMATCH and
 nothing was changed: read the newest version and correct that.";
 

@@ -111,8 +111,8 @@ impl Connector {
     /// not versions, and stay as they are: so the file must be of the record's own person.
     ///
     /// # Errors
-    /// [`ConnectorError::Unfit`] if this agency has no such record, or a version of it is still in the
-    /// outbox; [`ConnectorError::AnotherPerson`] or [`ConnectorError::PersonUnchecked`] with nothing handed
+    /// [`ConnectorError::Unfit`] if this agency has no such record, a version of it is still in the outbox,
+    /// or nothing here tells whose record it is; [`ConnectorError::AnotherPerson`] or [`ConnectorError::PersonUnchecked`] with nothing handed
     /// in; [`ConnectorError::Refused`] with VERSION_MISMATCH if somebody corrected it meanwhile; otherwise as
     /// [`Connector::submit_case`].
     pub async fn correct_case(
