@@ -183,6 +183,11 @@ impl Process {
         self.child = Some(child);
     }
 
+    /// The process while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// As by `kill -9`: nothing is flushed, nothing is said.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

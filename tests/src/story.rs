@@ -190,6 +190,17 @@ pub struct Sealed {
 impl Sealed {
     /// The police's case file under any ids, by any agency. `before` is the header that it follows.
     pub fn new(source: &Party, case: CaseId, record: RecordId, before: Option<&Envelope>) -> Self {
+        Self::under(&source.token(), source, case, record, before)
+    }
+
+    /// Under an officer's token that serves for more than this.
+    pub fn under(
+        token: &str,
+        source: &Party,
+        case: CaseId,
+        record: RecordId,
+        before: Option<&Envelope>,
+    ) -> Self {
         let previous = before.map(|before| RecordHeader::decode(before.payload.as_slice()));
         let binding = Binding {
             case,
@@ -204,7 +215,7 @@ impl Sealed {
         let (commitments, routing) = amanat_seal::commit_routing(&binding, file.values()).unwrap();
         let follows = before.map(|before| amanat_seal::sha256(&before.payload));
         let follows = follows.map(Vec::from).unwrap_or_default();
-        let header = source.sign(case, &follows, |head| RecordHeader {
+        let header = source.sign_with(token, case, &follows, |head| RecordHeader {
             head: Some(head),
             record_id: record.to_vec(),
             version: binding.version,
@@ -235,15 +246,20 @@ impl Sealed {
     /// Deposits the key and puts the record; the key stays pending.
     pub async fn put(&self, source: &Party) -> Receipt {
         let deposited = source.keys().deposit_key(self.deposit()).await.unwrap();
-        let put = PutRecordRequest {
+        let put = self.put_request(deposited.into_inner().deposit_receipt);
+        let put = source.records().put_record(put).await.unwrap();
+        put.into_inner().receipt.unwrap()
+    }
+
+    /// What puts the record, with the custodian's receipt of its key.
+    pub fn put_request(&self, deposit_receipt: Option<Envelope>) -> PutRecordRequest {
+        PutRecordRequest {
             request_id: id(),
             header: Some(self.header.clone()),
             sealed: Some(self.sealed.slots.clone()),
             routing: self.routing.clone(),
-            deposit_receipt: deposited.into_inner().deposit_receipt,
-        };
-        let put = source.records().put_record(put).await.unwrap();
-        put.into_inner().receipt.unwrap()
+            deposit_receipt,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 const SHARED: &[&str] = &[
     "amanat-schema",
+    "amanat-config",
     "amanat-policy",
     "amanat-ledger",
     "amanat-seal",
@@ -23,6 +24,7 @@ const SHARED: &[&str] = &[
 
 const SERVERS_ROOMS: &[&str] = &[
     "amanat-schema",
+    "amanat-config",
     "amanat-policy",
     "amanat-ledger",
     "amanat-seal",
@@ -33,6 +35,7 @@ const SERVERS_ROOMS: &[&str] = &[
 
 const WITH_DESK: &[&str] = &[
     "amanat-schema",
+    "amanat-config",
     "amanat-policy",
     "amanat-ledger",
     "amanat-seal",
@@ -43,11 +46,16 @@ const WITH_DESK: &[&str] = &[
 ];
 
 /// Each room, which of ours it may import, and why no others.
-const ROOMS: [(&str, &[&str], &str); 12] = [
+const ROOMS: [(&str, &[&str], &str); 13] = [
     (
         "amanat-schema",
         &[],
         "the schema is what all the others agree on",
+    ),
+    (
+        "amanat-config",
+        &[],
+        "a configuration file is read in the same way by every party",
     ),
     ("amanat-policy", &["amanat-schema"], "decisions are pure"),
     (
@@ -69,6 +77,7 @@ const ROOMS: [(&str, &[&str], &str); 12] = [
         "amanat-identity",
         &[
             "amanat-schema",
+            "amanat-config",
             "amanat-policy",
             "amanat-ledger",
             "amanat-seal",
@@ -82,7 +91,7 @@ const ROOMS: [(&str, &[&str], &str); 12] = [
     ),
     (
         "amanat-server",
-        &["amanat-schema", "amanat-identity"],
+        &["amanat-schema", "amanat-config", "amanat-identity"],
         "a server process carries requests, and decides and stores nothing",
     ),
     (

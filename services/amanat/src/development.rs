@@ -91,7 +91,7 @@ pub enum DevelopmentError {
     #[error("cannot make {path}: {source}")]
     Folder { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    File(#[from] amanat_server::FileError),
+    File(#[from] amanat_config::FileError),
     #[error("{path} does not hold what this program put there")]
     Changed { path: PathBuf },
     #[error("no agency of the exchange is called {0}")]

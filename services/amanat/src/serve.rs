@@ -76,7 +76,7 @@ pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerEr
         }
         Verb::Serve(Configured { config }) => {
             let config = amanat_gateway::Config::load(&config)?;
-            amanat_server::start_telemetry(&config.telemetry.filter, config.telemetry.format);
+            amanat_server::start_telemetry(&config.telemetry);
             let (listener, stop) = start(config.server.listen, &config.log.database).await?;
             note(amanat_gateway::serve(&config, listener, system_clock(), stop).await?);
             Ok(())
@@ -97,7 +97,7 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
         }
         Verb::Serve(Configured { config }) => {
             let config = amanat_custodian::Config::load(&config)?;
-            amanat_server::start_telemetry(&config.telemetry.filter, config.telemetry.format);
+            amanat_server::start_telemetry(&config.telemetry);
             let (listener, stop) = start(config.server.listen, &config.log.database).await?;
             note(amanat_custodian::serve(&config, listener, system_clock(), stop).await?);
             Ok(())

@@ -205,7 +205,7 @@ fn every_profile_is_one_that_the_connector_reads() {
             format!("https://{}", made.exchange.custodian.address)
         );
         assert_eq!(profile.agencies.len(), 8);
-        assert_eq!(profile.directory.threshold, 2);
+        assert_eq!(profile.directory.registrars.threshold, 2);
         let rights = &profile.officers["default"].rights;
         assert_eq!(rights.contains(&"AUDITOR".to_owned()), name == "oversight");
         for right in rights {
@@ -225,7 +225,7 @@ fn a_token_of_the_development_issuer_is_accepted_for_its_own_agency_only() {
     let [shelter, police] =
         ["ngo-shelter", "police-lahore"].map(|name| &made.exchange.agencies[name]);
     let tokens = Profile::load(&shelter.folder).unwrap().tokens.unwrap();
-    let key = amanat_server::private_key_pem(&tokens.signing_key).unwrap();
+    let key = amanat_config::private_key_pem(&tokens.signing_key).unwrap();
     let issuer = TokenIssuer::new(tokens.issuer, tokens.key_id, key.secret_der());
     let officer = Officer {
         id: "officer-1".to_owned(),

@@ -2,22 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
+use amanat_config::{ConfigError, FileError, Section, private_key_pem, read_file, secret_hex};
 use amanat_identity::{Directory, Registrars, TokenIssuer};
 use amanat_schema::{AgencyId, Time, policy::Right};
 use amanat_seal::{WrapKey, statement::SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::ConnectorError;
 
 /// `profile.toml`; unknown keys are refused.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Profile {
     /// How this agency calls itself in its own commands.
     pub name: String,
@@ -34,40 +31,33 @@ pub struct Profile {
     /// The development issuer; absent where the agency's identity provider issues tokens.
     pub tokens: Option<TokenFiles>,
     /// Who can act, by a local name; `default` if a command names nobody.
-    #[serde(default)]
     pub officers: BTreeMap<String, OfficerProfile>,
     /// This agency's own names for the others.
-    #[serde(default)]
     pub agencies: BTreeMap<String, AgencyId>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct DirectoryFiles {
     pub file: PathBuf,
     pub seen: PathBuf,
-    pub registrars: Vec<String>,
-    pub threshold: usize,
+    pub registrars: Registrars,
     /// A folder with the servers' revocation lists: `gateway.crl` and `custodian.crl`, DER or PEM. They are
     /// read with each new connection.
     pub crls: PathBuf,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct StatementFiles {
     pub signing_key: PathBuf,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct TokenFiles {
     pub issuer: String,
     pub key_id: String,
@@ -75,8 +65,7 @@ pub struct TokenFiles {
 }
 
 /// An officer whom the development issuer can name.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct OfficerProfile {
     pub id: String,
     pub rights: Vec<String>,
@@ -85,21 +74,55 @@ pub struct OfficerProfile {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{path}: {message}")]
-    File { path: String, message: String },
-    #[error("{path} can be read by others; run `chmod 600 {path}`")]
-    Open { path: String },
+    Unusable { path: String, message: String },
 }
 
 impl Profile {
     /// Reads `profile.toml` of a profile's folder.
     ///
     /// # Errors
-    /// [`ProfileError::File`] with the line that is not valid.
+    /// [`ProfileError::Config`] with all that is not valid.
     pub fn load(folder: &Path) -> Result<Self, ProfileError> {
         let path = folder.join("profile.toml");
-        let text = fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
-        toml::from_str(&text).map_err(|error| failed(&path, &error))
+        Ok(amanat_config::read(&path, Self::read)?)
+    }
+
+    fn read(top: &mut Section<'_>) -> Option<Self> {
+        const AGENCY: &str = "an agency's id, 32 hexadecimal digits";
+        let name = top.required("name", "a name");
+        let agency = top.required("agency", AGENCY);
+        let gateway = top.required("gateway", "an address, as in https://gateway.example:8443");
+        let custodian =
+            top.required("custodian", "an address, as in https://custodian.example:8444");
+        let (outbox, evidence_key) = (top.path("outbox"), top.path("evidence_key"));
+        let directory = top.section("directory", DirectoryFiles::read);
+        let tls = top.section("tls", TlsFiles::read);
+        let statements = top.section("statements", |section| {
+            let signing_key = section.path("signing_key")?;
+            Some(StatementFiles { signing_key })
+        });
+        let tokens = top.optional_section("tokens", TokenFiles::read);
+        let officers = top.named("officers", OfficerProfile::read);
+        let agencies = top.or("agencies", BTreeMap::new(), "names with agencies' ids");
+        Some(Self {
+            name: name?,
+            agency: agency?,
+            gateway: gateway?,
+            custodian: custodian?,
+            outbox: outbox?,
+            evidence_key: evidence_key?,
+            directory: directory?,
+            tls: tls?,
+            statements: statements?,
+            tokens: tokens?,
+            officers: officers?,
+            agencies: agencies?,
+        })
     }
 
     pub(crate) fn name_of(&self, agency: AgencyId) -> String {
@@ -123,51 +146,36 @@ impl Profile {
     }
 
     pub(crate) fn load_directory(&self, now: Time) -> Result<Directory, ConnectorError> {
-        let keys: Option<Vec<[u8; 32]>> = self
-            .directory
-            .registrars
-            .iter()
-            .map(|text| hex::decode(text).ok()?.try_into().ok())
-            .collect();
-        let keys = keys.ok_or_else(|| {
-            ConnectorError::Input("directory.registrars: each is 64 hexadecimal digits".into())
-        })?;
-        let registrars = Registrars {
-            keys,
-            threshold: self.directory.threshold,
-        };
         let files = &self.directory;
-        Ok(Directory::load(&files.file, &files.seen, &registrars, now)?)
+        Ok(Directory::load(&files.file, &files.seen, &files.registrars, now)?)
     }
 
     /// The connector's own certificate first.
     pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, ProfileError> {
         let path = &self.tls.certificate;
-        let pem = read(path)?;
+        let pem = read_file(path)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         match chain {
             Ok(chain) if !chain.is_empty() => Ok(chain),
-            _ => Err(failed(path, &"a certificate in PEM form is expected")),
+            _ => Err(unusable(path, &"a certificate in PEM form is expected")),
         }
     }
 
     pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, ProfileError> {
-        let path = &self.tls.private_key;
-        PrivateKeyDer::from_pem_slice(&secret(path)?).map_err(|error| failed(path, &error))
+        Ok(private_key_pem(&self.tls.private_key)?)
     }
 
     pub(crate) fn statement_key(&self) -> Result<SigningKey, ProfileError> {
         let path = &self.statements.signing_key;
-        SigningKey::from_pem(&secret(path)?).map_err(|error| failed(path, &error))
+        let key = private_key_pem(path)?;
+        SigningKey::from_pkcs8(key.secret_der()).map_err(|error| unusable(path, &error))
     }
 
     pub(crate) fn token_issuer(&self) -> Result<Option<TokenIssuer>, ProfileError> {
         let Some(tokens) = &self.tokens else {
             return Ok(None);
         };
-        let pem = secret(&tokens.signing_key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| failed(&tokens.signing_key, &error))?;
+        let key = private_key_pem(&tokens.signing_key)?;
         Ok(Some(TokenIssuer::new(
             tokens.issuer.clone(),
             tokens.key_id.clone(),
@@ -177,14 +185,59 @@ impl Profile {
 
     pub(crate) fn local_key(&self) -> Result<WrapKey, ProfileError> {
         let path = &self.evidence_key;
-        let text = secret(path)?;
-        let bytes = hex::decode(text.trim_ascii()).map(Zeroizing::new);
-        let bytes = bytes.map_err(|_| failed(path, &"64 hexadecimal digits are expected"))?;
-        WrapKey::from_bytes(&bytes).map_err(|error| failed(path, &error))
+        let bytes = secret_hex(path)?;
+        WrapKey::from_bytes(bytes.as_slice()).map_err(|error| unusable(path, &error))
+    }
+}
+
+impl DirectoryFiles {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let (file, seen) = (section.path("file"), section.path("seen"));
+        let (registrars, crls) = (Registrars::read(section), section.path("crls"));
+        Some(Self {
+            file: file?,
+            seen: seen?,
+            registrars: registrars?,
+            crls: crls?,
+        })
+    }
+}
+
+impl TlsFiles {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let (certificate, private_key) = (section.path("certificate"), section.path("private_key"));
+        Some(Self {
+            certificate: certificate?,
+            private_key: private_key?,
+        })
+    }
+}
+
+impl TokenFiles {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let issuer = section.required("issuer", "the tokens' issuer (iss)");
+        let key_id = section.required("key_id", "the issuer key's name (kid)");
+        let signing_key = section.path("signing_key");
+        Some(Self {
+            issuer: issuer?,
+            key_id: key_id?,
+            signing_key: signing_key?,
+        })
     }
 }
 
 impl OfficerProfile {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let id = section.required("id", "the officer's id");
+        let rights = section.required("rights", "a list of rights, as in [\"CASE_WORKER\"]");
+        let station = section.required("station", "the duty station");
+        Some(Self {
+            id: id?,
+            rights: rights?,
+            station: station?,
+        })
+    }
+
     pub(crate) fn officer(&self) -> Result<amanat_identity::Officer, ConnectorError> {
         let rights = self.rights.iter().map(|name| {
             Right::from_str_name(&format!("RIGHT_{name}"))
@@ -198,27 +251,8 @@ impl OfficerProfile {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ProfileError> {
-    fs::read(path).map_err(|error| failed(path, &error))
-}
-
-/// A file that nobody else can read.
-fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, ProfileError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = fs::metadata(path)
-        .map_err(|error| failed(path, &error))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(ProfileError::Open {
-            path: path.display().to_string(),
-        });
-    }
-    read(path).map(Zeroizing::new)
-}
-
-fn failed(path: &Path, error: &dyn std::fmt::Display) -> ProfileError {
-    ProfileError::File {
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> ProfileError {
+    ProfileError::Unusable {
         path: path.display().to_string(),
         message: error.to_string(),
     }

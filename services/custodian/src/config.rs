@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_desk::setup::{self, ConfigError, DirectoryFiles, Listen, Log, Telemetry};
+use amanat_config::{ConfigError, Section};
+use amanat_desk::settings::{DirectoryFiles, Listen, Log};
 use amanat_schema::subject::IdentifierDomain;
+use amanat_server::Telemetry;
 use serde::Deserialize;
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub server: Listen,
     pub directory: DirectoryFiles,
@@ -21,8 +22,7 @@ pub struct Config {
 }
 
 /// `[custody]`: the keys that keep keys, and the gateway whose log is followed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Custody {
     /// As in `https://gateway.example:7443`; its certificate must be the one of the directory.
     pub gateway: String,
@@ -35,8 +35,7 @@ pub struct Custody {
 }
 
 /// `[oprf]`: the keys that turn identifiers into tokens, and how many identifiers a day.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Oprf {
     /// Every key that the directory lists, and no other.
     pub keys: Vec<OprfKeyFile>,
@@ -49,8 +48,7 @@ pub struct Oprf {
 }
 
 /// As in `{ domain = "VICTIM", epoch = 1, seed = "keys/oprf-victim-1.key" }`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct OprfKeyFile {
     pub domain: Domain,
     /// As the directory lists it.
@@ -78,12 +76,75 @@ impl From<Domain> for IdentifierDomain {
     }
 }
 
+impl Custody {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let gateway = section.required(
+            "gateway",
+            "the gateway's address, as in https://gateway.example:8443",
+        );
+        let (kek, statement_key) = (section.path("kek"), section.path("statement_key"));
+        let observed_head_file = section.path("observed_head_file");
+        Some(Self {
+            gateway: gateway?,
+            kek: kek?,
+            statement_key: statement_key?,
+            observed_head_file: observed_head_file?,
+        })
+    }
+}
+
+impl Oprf {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        const COUNT: &str = "a number, at least 1";
+        let keys = section.list("keys", OprfKeyFile::read);
+        let officer_per_day = section.required("officer_per_day", COUNT);
+        let agency_per_day = section.required("agency_per_day", COUNT);
+        let deposit_within_h = section.required("deposit_within_h", COUNT);
+        Some(Self {
+            keys: keys?,
+            officer_per_day: officer_per_day?,
+            agency_per_day: agency_per_day?,
+            deposit_within_h: deposit_within_h?,
+        })
+    }
+}
+
+impl OprfKeyFile {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let domain = section.required("domain", "VICTIM, SUSPECT or COMPOSITE");
+        let epoch = section.required("epoch", "the number of the key's epoch in the directory");
+        let seed = section.path("seed");
+        Some(Self {
+            domain: domain?,
+            epoch: epoch?,
+            seed: seed?,
+        })
+    }
+}
+
 impl Config {
+    fn read(top: &mut Section<'_>) -> Option<Self> {
+        let server = top.section("server", Listen::read);
+        let directory = top.section("directory", DirectoryFiles::read);
+        let log = top.section("log", Log::read);
+        let custody = top.section("custody", Custody::read);
+        let oprf = top.section("oprf", Oprf::read);
+        let telemetry = top.section("telemetry", Telemetry::read);
+        Some(Self {
+            server: server?,
+            directory: directory?,
+            log: log?,
+            custody: custody?,
+            oprf: oprf?,
+            telemetry: telemetry?,
+        })
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// [`ConfigError`] with the file, and the line where it is not valid.
+    /// [`ConfigError`] with all that is not valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        setup::read_config(path)
+        amanat_config::read(path, Self::read)
     }
 }

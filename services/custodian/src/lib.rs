@@ -20,6 +20,7 @@ mod store;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use amanat_config::{FileError, private_key_pem, secret_hex};
 use amanat_desk::{
     Desk,
     audit::AuditDesk,
@@ -34,12 +35,10 @@ use amanat_schema::{
     key::key_service_server::KeyServiceServer, subject::oprf_service_server::OprfServiceServer,
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
-use amanat_server::{
-    FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, private_key_pem, secret_hex,
-};
+use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
 use tokio::net::TcpListener;
 
-pub use amanat_desk::setup::ConfigError;
+pub use amanat_config::ConfigError;
 pub use config::{Config, Custody, Domain, Oprf, OprfKeyFile};
 pub use follower::FollowError;
 

@@ -17,6 +17,7 @@ mod page;
 pub mod release;
 pub mod reload;
 pub mod setup;
+pub mod settings;
 mod statements;
 
 pub use act::{Act, Rulebook, Rules, Superseded};

@@ -10,17 +10,19 @@ use std::{
     time::Duration,
 };
 
+use amanat_config::read_file;
 use amanat_identity::{
     Directory, Registrars, RevocationFolder, SuspensionError, Suspensions, Trust,
 };
 use amanat_policy::DecisionTable;
 use amanat_schema::Time;
-use amanat_server::{Guard, read_file};
+use amanat_server::Guard;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     Rulebook, Rules,
-    setup::{DirectoryFiles, SetupError},
+    settings::DirectoryFiles,
+    setup::SetupError,
 };
 
 /// Between two words about a directory that has run out.

@@ -1,16 +1,11 @@
-//! Starting a server: the parts of its configuration that gateway and custodian share, and what they
-//! become. Unknown keys are refused, keys are read from files only, and a key file that others can read
-//! is refused too.
+//! Starting a server: what the parts of its configuration that gateway and custodian share become. Keys are
+//! read from files only, and a key file that others can read is refused.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    num::NonZeroU64,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
+use amanat_config::{FileError, private_key_pem, read_file, secret_hex};
 use amanat_identity::{
-    DirectoryError, Registrars, SuspensionError, TokenVerifier, Trusted,
+    DirectoryError, SuspensionError, TokenVerifier, Trusted,
     tls::{TlsError, server_config},
     token::Audience,
 };
@@ -18,91 +13,15 @@ use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
 use amanat_schema::clock::Clock;
 use amanat_seal::{WrapKey, pseudonym::HandleKey};
-use amanat_server::{FileError, Guard, LogFormat, private_key_pem, read_file, secret_hex};
+use amanat_server::Guard;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
-use serde::{Deserialize, de::DeserializeOwned};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
     Rulebook,
     reload::{Fingerprint, Loaded, Reload},
+    settings::{DirectoryFiles, Listen, Log},
 };
-
-/// `[server]`: where it listens and with which certificate.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listen {
-    pub listen: SocketAddr,
-    /// PEM, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// PEM, PKCS#8; readable by its owner only.
-    pub private_key: PathBuf,
-}
-
-/// `[directory]`: the signed directory and who must have signed it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DirectoryFiles {
-    pub file: PathBuf,
-    /// Remembers the highest version in use here; outside the data folder.
-    pub seen: PathBuf,
-    /// The registrars' Ed25519 public keys, hexadecimal.
-    pub registrars: Vec<String>,
-    /// How many of them must have signed; at least 2.
-    pub threshold: usize,
-    /// The decision table whose hash the directory names.
-    pub decision_table: PathBuf,
-    /// A folder of revocation lists, one an authority: `<agency id>.crl`, `custodian.crl`, `gateway.crl`, in
-    /// DER or PEM.
-    pub crls: PathBuf,
-    /// A folder of registrars' suspensions, one a file. What a running server has taken into use stays when its
-    /// file goes: for its 7 days, or until the next directory.
-    pub suspensions: PathBuf,
-    /// How often the files named here are looked at, in seconds.
-    pub reload_s: NonZeroU64,
-}
-
-impl DirectoryFiles {
-    /// The registrars as they are pinned here.
-    ///
-    /// # Errors
-    /// [`SetupError::Registrar`].
-    pub fn registrars(&self) -> Result<Registrars, SetupError> {
-        let keys: Option<Vec<[u8; 32]>> = self
-            .registrars
-            .iter()
-            .map(|text| hex::decode(text).ok()?.try_into().ok())
-            .collect();
-        Ok(Registrars {
-            keys: keys.ok_or(SetupError::Registrar)?,
-            threshold: self.threshold,
-        })
-    }
-}
-
-/// `[log]`: the append-only log.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// SQLite, made by `init`.
-    pub database: PathBuf,
-    /// The last signed checkpoint; outside the folder that is backed up with the database.
-    pub checkpoint_file: PathBuf,
-    /// PEM, PKCS#8, Ed25519.
-    pub signing_key: PathBuf,
-    /// 32 bytes, hexadecimal: seals the officers' openings beside the log.
-    pub openings_key: PathBuf,
-}
-
-/// `[telemetry]`: log lines on standard error.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Telemetry {
-    /// As in `info` or `amanat_gateway=debug,info`.
-    pub filter: String,
-    #[serde(default)]
-    pub format: LogFormat,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -112,8 +31,6 @@ pub enum SetupError {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("directory.registrars: each is 64 hexadecimal digits")]
-    Registrar,
     #[error(
         "{0}; until it can be read this server does not start, for it may close an agency that is not to be \
          trusted"
@@ -141,27 +58,6 @@ pub enum SetupError {
     OtherLogKey,
 }
 
-/// A configuration file that cannot be read, or is not valid at the line named.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct ConfigError {
-    path: String,
-    message: String,
-}
-
-/// Reads a server's configuration; unknown keys are for its type to refuse.
-///
-/// # Errors
-/// [`ConfigError`] with the file and the line.
-pub fn read_config<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let error = |message: String| ConfigError {
-        path: path.display().to_string(),
-        message,
-    };
-    let text = fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
-    toml::from_str(&text).map_err(|source| error(source.to_string()))
-}
-
 /// What a server starts from.
 pub struct Setup {
     pub rules: Rulebook,
@@ -182,7 +78,7 @@ impl Setup {
         audience: Audience,
         clock: Clock,
     ) -> Result<Self, SetupError> {
-        let registrars = files.registrars()?;
+        let registrars = files.registrars.clone();
         let fingerprint = Fingerprint::of(files);
         let Loaded { rules, trust, .. } = Loaded::at_start(files, &registrars, (clock)())?;
         rules.directory.remember(&files.seen)?;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use amanat_desk::setup::{self, ConfigError, DirectoryFiles, Listen, Log, Telemetry};
-use serde::Deserialize;
+use amanat_config::{ConfigError, Section};
+use amanat_desk::settings::{DirectoryFiles, Listen, Log};
+use amanat_server::Telemetry;
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub server: Listen,
     pub directory: DirectoryFiles,
@@ -16,8 +16,7 @@ pub struct Config {
 }
 
 /// `[subjects]`: what stands between a token and a pseudonym. With a file lost, nobody is found again.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Subjects {
     /// 32 bytes each, hexadecimal; the oldest first. One that is added at the end is put on top of all that
     /// is stored when the gateway starts.
@@ -26,12 +25,37 @@ pub struct Subjects {
     pub pseudonym_key: PathBuf,
 }
 
+impl Subjects {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let (peppers, pseudonym_key) = (section.paths("peppers"), section.path("pseudonym_key"));
+        Some(Self {
+            peppers: peppers?,
+            pseudonym_key: pseudonym_key?,
+        })
+    }
+}
+
 impl Config {
+    fn read(top: &mut Section<'_>) -> Option<Self> {
+        let server = top.section("server", Listen::read);
+        let directory = top.section("directory", DirectoryFiles::read);
+        let log = top.section("log", Log::read);
+        let subjects = top.section("subjects", Subjects::read);
+        let telemetry = top.section("telemetry", Telemetry::read);
+        Some(Self {
+            server: server?,
+            directory: directory?,
+            log: log?,
+            subjects: subjects?,
+            telemetry: telemetry?,
+        })
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// [`ConfigError`] with the file, and the line where it is not valid.
+    /// [`ConfigError`] with all that is not valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        setup::read_config(path)
+        amanat_config::read(path, Self::read)
     }
 }

@@ -13,6 +13,7 @@ mod subject;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use amanat_config::{FileError, secret_hex};
 use amanat_desk::{
     Desk, Rulebook,
     audit::AuditDesk,
@@ -30,10 +31,10 @@ use amanat_schema::{
     subject::subject_service_server::SubjectServiceServer,
 };
 use amanat_seal::pseudonym::{Peppers, PseudonymKey};
-use amanat_server::{FileError, LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served, secret_hex};
+use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
 use tokio::{net::TcpListener, sync::Notify};
 
-pub use amanat_desk::setup::ConfigError;
+pub use amanat_config::ConfigError;
 pub use config::{Config, Subjects};
 pub use store::subject::PepperError;
 

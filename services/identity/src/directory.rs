@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use amanat_config::Section;
 use amanat_ledger::LogVerifier;
 use amanat_schema::{
     AgencyId, Time, directory,
@@ -33,6 +34,33 @@ pub struct Registrars {
     pub keys: Vec<[u8; 32]>,
     /// How many must sign; never under 2.
     pub threshold: usize,
+}
+
+impl Registrars {
+    /// The settings `registrars`, public keys in hexadecimal, and `threshold`.
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        const KEYS: &str = "the registrars' public keys, each once, 64 hexadecimal digits each";
+        let keys: Option<Vec<String>> = section.required("registrars", KEYS);
+        let threshold = section.required("threshold", "how many registrars must have signed");
+        let (keys, threshold): (_, usize) = (keys?, threshold?);
+        let parsed: Option<BTreeSet<[u8; 32]>> = keys
+            .iter()
+            .map(|text| hex::decode(text).ok()?.try_into().ok())
+            .collect();
+        let Some(parsed) = parsed.filter(|parsed| parsed.len() == keys.len()) else {
+            return section.refuse("registrars", KEYS);
+        };
+        if !(2..=parsed.len()).contains(&threshold) {
+            return section.refuse(
+                "threshold",
+                "a number of registrars, at least 2 and at most as many as there are",
+            );
+        }
+        Some(Self {
+            keys: parsed.into_iter().collect(),
+            threshold,
+        })
+    }
 }
 
 /// A directory whose registrars' signatures hold, with the suspensions that stand beside it.

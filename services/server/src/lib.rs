@@ -3,18 +3,16 @@
 //! routes.
 
 mod admission;
-mod files;
 mod guard;
 mod listener;
 mod refusal;
 mod serve;
 mod telemetry;
 
-pub use files::{FileError, private_key_pem, read_file, secret_hex, write_private};
 pub use guard::{Guard, peer};
 pub use refusal::Refusal;
 pub use serve::{ServeError, Served, listen, serve};
-pub use telemetry::{LogFormat, start_telemetry};
+pub use telemetry::{LogFormat, Telemetry, start_telemetry};
 
 /// The largest request that is served; larger ones are refused as TOO_LARGE.
 pub const LARGEST_REQUEST: usize = 512 * 1024;

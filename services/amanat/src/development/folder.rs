@@ -64,7 +64,7 @@ impl Folder {
     /// Writes a file that only its owner can read.
     pub(super) fn private(&self, name: &str, contents: &[u8]) -> Result<PathBuf, DevelopmentError> {
         let path = self.path(name);
-        amanat_server::write_private(&path, contents)?;
+        amanat_config::write_private(&path, contents)?;
         Ok(path)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use amanat_identity::Directory;
 use amanat_schema::subject::{EvaluatedBatch, IdentifierDomain};
 use amanat_seal::oprf::{OprfError, OprfKey};
-use amanat_server::secret_hex;
+use amanat_config::secret_hex;
 
 use crate::{CustodianError, config::Oprf};
 

@@ -179,7 +179,7 @@ pub(super) fn write_seeds(folder: &Path) {
     for (domain, epoch) in OPRF_KEYS {
         let digits = hex::encode(seed(domain, epoch));
         let path = seed_file(folder, domain, epoch);
-        amanat_server::write_private(&path, digits.as_bytes()).unwrap();
+        amanat_config::write_private(&path, digits.as_bytes()).unwrap();
     }
 }
 

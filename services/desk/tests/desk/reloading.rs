@@ -69,7 +69,7 @@ impl Office {
         fs::write(path("directory"), signed.encode_to_vec()).unwrap();
         let leaf = &exchange.gateway.leaf;
         fs::write(path("server.pem"), &leaf.certificate_pem).unwrap();
-        amanat_server::write_private(&path("server.key"), leaf.key_pem.as_bytes()).unwrap();
+        amanat_config::write_private(&path("server.key"), leaf.key_pem.as_bytes()).unwrap();
         let time = Arc::new(Mutex::new(now()));
         let clock: Clock = {
             let time = Arc::clone(&time);

@@ -8,7 +8,6 @@
 )]
 
 mod callers;
-mod files;
 mod live;
 mod refusals;
 mod running;

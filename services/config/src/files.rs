@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 #[derive(Debug, thiserror::Error)]

@@ -1,22 +1,23 @@
 //! Key files are read only if nobody else can.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
 };
 
-use amanat_server::{FileError, private_key_pem, secret_hex, write_private};
+use amanat_config::{FileError, private_key_pem, secret_hex, write_private};
 use tempfile::TempDir;
 
-use crate::support::{Authority, client_params};
 
 #[test]
 fn what_is_written_for_oneself_is_read_back() {
     let folder = TempDir::new().unwrap();
-    let leaf = Authority::new().issue(&client_params(&["spiffe://x/y"]));
+    let leaf = rcgen::KeyPair::generate().unwrap();
     let (key, secret) = (folder.path().join("key.pem"), folder.path().join("secret"));
-    write_private(&key, leaf.key_pem.as_bytes()).unwrap();
-    assert_eq!(private_key_pem(&key).unwrap().secret_der(), leaf.key);
+    write_private(&key, leaf.serialize_pem().as_bytes()).unwrap();
+    assert_eq!(private_key_pem(&key).unwrap().secret_der(), leaf.serialize_der());
     write_private(&secret, format!("{}\n", "0a".repeat(32)).as_bytes()).unwrap();
     assert_eq!(*secret_hex(&secret).unwrap(), [0x0a; 32]);
     assert!(
