@@ -50,13 +50,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let encoded = compiler.encode_file_descriptor_set();
     // With comments; the tests read them.
     fs::write(out.join("descriptors.bin"), &encoded)?;
+    // Without them; what two builds compare, for a comment changes nothing that is exchanged.
+    let mut bare = protox::Compiler::new([PROTO_ROOT])?;
+    bare.include_imports(true).include_source_info(false);
+    bare.open_files(&files)?;
+    fs::write(out.join("schema.bin"), bare.encode_file_descriptor_set())?;
     let pool = DescriptorPool::decode(encoded.as_slice())?;
     fs::write(out.join("catalogue.rs"), catalogue(&pool)?)?;
+    fs::write(out.join("methods.rs"), methods(&pool)?)?;
 
     let mut set = compiler.file_descriptor_set();
     set.file.retain(|file| file.name() != RECORD_FILE);
     let mut config = tonic_prost_build::Config::new();
-    config.skip_debug(NO_DEBUG).enable_type_names();
+    config
+        .skip_debug(NO_DEBUG)
+        .enable_type_names()
+        // Handed on as it lies in memory, from the store to the wire.
+        .bytes([".amanat.record.v1.SealedSlot.ciphertext"]);
     tonic_prost_build::configure()
         .include_file("services.rs")
         .compile_fds_with_config(set, config)?;
@@ -73,6 +83,22 @@ fn proto_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error
         }
     }
     Ok(())
+}
+
+/// The paths of all methods, in their order.
+fn methods(pool: &DescriptorPool) -> Result<String, Box<dyn Error>> {
+    let mut paths: Vec<_> = pool
+        .services()
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| format!("/{}/{}", method.parent_service().full_name(), method.name()))
+        .collect();
+    paths.sort();
+    let mut table = format!("pub const METHODS: [&str; {}] = [\n", paths.len());
+    for path in &paths {
+        writeln!(table, "    {path:?},")?;
+    }
+    table.push_str("];\n");
+    Ok(table)
 }
 
 /// The catalogue as a Rust table, one entry a leaf, in the order of section and field numbers.

@@ -44,7 +44,9 @@ impl Books {
     pub fn of(server: &Server) -> Self {
         let config: toml::Table =
             toml::from_str(&fs::read_to_string(&server.config).unwrap()).unwrap();
-        let path = |key: &str| PathBuf::from(config["log"][key].as_str().unwrap());
+        // Relative paths count from the configuration's folder.
+        let folder = server.config.parent().unwrap();
+        let path = |key: &str| folder.join(config["log"][key].as_str().unwrap());
         Self {
             database: path("database"),
             checkpoint_file: path("checkpoint_file"),

@@ -11,16 +11,19 @@
 
 pub mod attack;
 pub mod cli;
+pub mod collector;
 pub mod forge;
 pub mod load;
 pub mod markers;
 pub mod needles;
 pub mod oprf;
+pub mod owner;
 pub mod party;
 pub mod rogue;
 pub mod sharing;
 pub mod story;
 pub mod tables;
+pub mod watch;
 
 use std::{
     fs::{self, File},
@@ -55,23 +58,35 @@ pub struct Process {
 impl Running {
     /// Makes an exchange and starts its servers with a log filter, as in `trace`.
     pub fn start(program: &str, filter: &str) -> Self {
-        Self::start_with(program, filter, |_| {})
+        Self::start_with(program, filter, |_, _| {})
     }
 
     /// With budgets of identifiers that no load uses up.
     pub fn start_for_load(program: &str) -> Self {
-        Self::start_with(program, "info", |custodian| {
-            for budget in ["officer_per_day", "agency_per_day"] {
-                custodian["oprf"][budget] = 1_000_000.into();
+        Self::start_with(program, "info", |name, config| {
+            if name == "custodian" {
+                for budget in ["officer_per_day", "agency_per_day"] {
+                    config["oprf"][budget] = 1_000_000.into();
+                }
             }
         })
     }
 
-    fn start_with(program: &str, filter: &str, custodian: impl FnOnce(&mut toml::Table)) -> Self {
+    /// With each server's configuration changed, by the server's name.
+    pub fn start_with(
+        program: &str,
+        filter: &str,
+        mut change: impl FnMut(&str, &mut toml::Table),
+    ) -> Self {
         let folder = TempDir::with_prefix("amanat-test-").unwrap();
         let exchange =
             development::make(folder.path(), &amanat::system_clock(), &Blueprint::pilot()).unwrap();
-        reconfigure(&exchange.custodian.config, custodian);
+        for (name, server) in [
+            ("gateway", &exchange.gateway),
+            ("custodian", &exchange.custodian),
+        ] {
+            reconfigure(&server.config, |config| change(name, config));
+        }
         let gateway = Process::make("gateway", program, &exchange.gateway, filter);
         let custodian = Process::make("custodian", program, &exchange.custodian, filter);
         let mut running = Self {
@@ -120,7 +135,7 @@ pub fn exchange_id() -> String {
 }
 
 /// Changes a configuration file.
-fn reconfigure(path: &Path, change: impl FnOnce(&mut toml::Table)) {
+pub fn reconfigure(path: &Path, change: impl FnOnce(&mut toml::Table)) {
     let mut config: toml::Table = toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     change(&mut config);
     fs::write(path, toml::to_string(&config).unwrap()).unwrap();
@@ -183,6 +198,20 @@ impl Process {
         self.child = Some(child);
     }
 
+    /// Sends it a signal while it runs, as in `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success(), "{name}");
+    }
+
+    /// Whether it is no longer at work.
+    pub fn has_ended(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
     /// The process while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
@@ -196,7 +225,8 @@ impl Process {
         }
     }
 
-    /// As by its operator: what is under way is answered. Returns whether it ended well.
+    /// As by its operator: what is under way is answered. Returns whether it ended well, as a frozen server does
+    /// that says so with exit code 5.
     pub fn stop(&mut self) -> bool {
         let Some(mut child) = self.child.take() else {
             return false;
@@ -206,7 +236,7 @@ impl Process {
             .status()
             .unwrap();
         assert!(told.success());
-        child.wait().unwrap().success()
+        matches!(child.wait().unwrap().code(), Some(0 | 5))
     }
 }
 

@@ -5,7 +5,7 @@ mod settled;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -73,10 +73,14 @@ const ROUTING: &str = "case.urgency";
 
 /// The load while it runs.
 pub struct Load {
-    agencies: BTreeMap<&'static str, Arc<Connector>>,
+    agencies: BTreeMap<&'static str, Member>,
     stopped: Arc<AtomicBool>,
     /// How many cases were shared from end to end.
     shared: watch::Sender<usize>,
+    /// How many turns each lane has begun.
+    turns: Vec<watch::Receiver<usize>>,
+    /// Who handed in a record that is none of the load's.
+    beside: Vec<&'static str>,
     lanes: JoinSet<Acknowledged>,
 }
 
@@ -91,8 +95,8 @@ pub struct Acknowledged {
     entries: Vec<(&'static str, Server, u64, Action)>,
     /// Records handed in, answered or not.
     handed_in: Vec<&'static str>,
-    /// Calls that found no server, or one without an answer.
-    pub cut_off: usize,
+    /// Calls that found no server, or one without an answer, and what they were told.
+    pub cut_off: Vec<String>,
 }
 
 pub struct Submission {
@@ -103,10 +107,22 @@ pub struct Submission {
     text: String,
 }
 
+/// An agency's connector, which may be opened anew while the load runs.
+#[derive(Clone)]
+struct Member(Arc<Mutex<Arc<Connector>>>);
+
+impl Member {
+    fn connector(&self) -> Arc<Connector> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+}
+
 /// One case after another.
 struct Lane {
     route: &'static Route,
     number: usize,
+    members: [Member; 2],
+    /// As they were when the turn began.
     source: Arc<Connector>,
     recipient: Arc<Connector>,
     done: Acknowledged,
@@ -120,25 +136,33 @@ impl Load {
             .iter()
             .flat_map(|route| [route.source, route.recipient])
         {
-            agencies.insert(name, Arc::new(running.connector(name).await));
+            let connector = Arc::new(running.connector(name).await);
+            agencies.insert(name, Member(Arc::new(Mutex::new(connector))));
         }
         let stopped = Arc::new(AtomicBool::new(false));
         let (shared, _) = watch::channel(0);
-        let mut lanes = JoinSet::new();
+        let (mut lanes, mut turns) = (JoinSet::new(), Vec::new());
         for (number, route) in ROUTES.iter().cycle().take(LANES).enumerate() {
+            let members = [route.source, route.recipient].map(|name| agencies[name].clone());
+            let [source, recipient] = members.each_ref().map(Member::connector);
             let lane = Lane {
                 route,
                 number,
-                source: Arc::clone(&agencies[route.source]),
-                recipient: Arc::clone(&agencies[route.recipient]),
+                members,
+                source,
+                recipient,
                 done: Acknowledged::default(),
             };
-            lanes.spawn(lane.run(Arc::clone(&stopped), shared.clone()));
+            let (turn, watched) = watch::channel(0);
+            turns.push(watched);
+            lanes.spawn(lane.run(Arc::clone(&stopped), turn, shared.clone()));
         }
         let load = Self {
             agencies,
             stopped,
             shared,
+            turns,
+            beside: Vec::new(),
             lanes,
         };
         load.shares(LANES).await;
@@ -155,14 +179,39 @@ impl Load {
             .unwrap();
     }
 
+    /// An agency of the load has handed in a record of its own besides.
+    pub fn handed_in_beside(&mut self, agency: &'static str) {
+        self.beside.push(agency);
+    }
+
+    /// An agency goes on with the profile that lies in its folder now, from the next turn of each lane.
+    pub async fn reopen(&self, running: &Running, agency: &str) {
+        let connector = Arc::new(running.connector(agency).await);
+        *self.agencies[agency].0.lock().unwrap() = connector;
+    }
+
+    /// Returns when each lane has begun and ended a turn since.
+    pub async fn turns(&self) {
+        let begun: Vec<_> = self.turns.iter().map(|turn| *turn.borrow()).collect();
+        for (turn, begun) in self.turns.iter().zip(begun) {
+            let enough = |turn: &usize| *turn > begun + 1;
+            turn.clone().wait_for(enough).await.unwrap();
+        }
+    }
+
     /// Ends it after the turn that each lane is at, and delivers what waits in the outboxes.
     pub async fn settle(mut self) -> Settled {
         self.stopped.store(true, Ordering::Relaxed);
-        let mut done = Acknowledged::default();
+        let mut done = Acknowledged {
+            handed_in: self.beside,
+            ..Acknowledged::default()
+        };
         while let Some(lane) = self.lanes.join_next().await {
             done.add(lane.unwrap());
         }
-        for (name, connector) in &self.agencies {
+        let agencies = self.agencies.iter();
+        let agencies: BTreeMap<_, _> = agencies.map(|(name, m)| (*name, m.connector())).collect();
+        for (name, connector) in &agencies {
             for (job, outcome) in connector.deliver_pending().await.unwrap() {
                 assert!(
                     outcome.is_ok(),
@@ -177,20 +226,24 @@ impl Load {
                 "{name} still has something to deliver"
             );
         }
-        Settled {
-            agencies: self.agencies,
-            done,
-        }
+        Settled { agencies, done }
     }
 }
 
 impl Lane {
-    async fn run(mut self, stopped: Arc<AtomicBool>, count: watch::Sender<usize>) -> Acknowledged {
+    async fn run(
+        mut self,
+        stopped: Arc<AtomicBool>,
+        turns: watch::Sender<usize>,
+        count: watch::Sender<usize>,
+    ) -> Acknowledged {
         let mut shared = None;
         for turn in 0.. {
             if stopped.load(Ordering::Relaxed) {
                 break;
             }
+            turns.send_replace(turn);
+            [self.source, self.recipient] = self.members.each_ref().map(Member::connector);
             match self.share(turn).await {
                 Ok(request) => {
                     shared = Some(request);
@@ -210,7 +263,7 @@ impl Lane {
     /// A server that is down is all that may come between.
     async fn cut_off(&mut self, error: &ConnectorError) {
         assert!(error.is_retryable(), "lane {}: {error:?}", self.number);
-        self.done.cut_off += 1;
+        self.done.cut_off.push(error.to_string());
         tokio::task::yield_now().await;
     }
 
@@ -306,7 +359,7 @@ impl Acknowledged {
         self.reads.extend(other.reads);
         self.entries.extend(other.entries);
         self.handed_in.extend(other.handed_in);
-        self.cut_off += other.cut_off;
+        self.cut_off.extend(other.cut_off);
     }
 }
 

@@ -41,7 +41,7 @@ fn a_bad_case_file_is_answered_with_every_violation_and_nothing_is_sent() {
         "case": { "offence_sections": ["PTPA_3", CNIC] },
     }));
     let told = running.tell(POLICE, &["case", "submit", &file]);
-    assert_eq!((told.code, told.out.as_str()), (1, ""));
+    assert_eq!((told.code, told.out.as_str()), (3, ""));
     for line in [
         "amanat: FIELD_INVALID: 10 fields are not valid",
         "subject.birth_date: expected a date, YYYY-MM-DD, from 1900 on",
@@ -65,7 +65,7 @@ fn a_bad_case_file_is_answered_with_every_violation_and_nothing_is_sent() {
     );
 
     let told = running.tell(POLICE, &["--json", "case", "submit", &file]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 3);
     let answer: Value = serde_json::from_str(&told.err).unwrap();
     assert_eq!(answer["error"], "FIELD_INVALID");
     let violations = answer["violations"].as_array().unwrap();
@@ -107,7 +107,7 @@ async fn a_value_in_the_wrong_place_is_never_repeated() {
             consent[field] = value;
             let file = running.write(&consent);
             let told = running.tell(POLICE, &["consent", "grant", &file, "--case", &case]);
-            assert_eq!(told.code, 1, "{field}: {}", told.err);
+            assert_eq!(told.code, 3, "{field}: {}", told.err);
             assert!(!told.shown().contains(CNIC), "{field}: {}", told.shown());
         }
     }
@@ -115,7 +115,7 @@ async fn a_value_in_the_wrong_place_is_never_repeated() {
     let file = running.write(&bad);
     let told = running.tell(POLICE, &["case", "submit", &file]);
     assert!(
-        told.code == 1 && !told.shown().contains(CNIC),
+        told.code == 3 && !told.shown().contains(CNIC),
         "{}",
         told.shown()
     );
@@ -129,7 +129,7 @@ async fn a_value_in_the_wrong_place_is_never_repeated() {
     ];
     let told = running.tell(POLICE, &[&read[..], &[CNIC]].concat());
     assert!(
-        told.code == 1 && !told.shown().contains(CNIC),
+        told.code == 3 && !told.shown().contains(CNIC),
         "{}",
         told.shown()
     );
@@ -140,7 +140,7 @@ async fn a_value_in_the_wrong_place_is_never_repeated() {
     );
     let told = running.tell(POLICE, &refer(&case, SHELTER, CNIC));
     assert!(
-        told.code == 1 && !told.shown().contains(CNIC),
+        told.code == 3 && !told.shown().contains(CNIC),
         "{}",
         told.shown()
     );
@@ -164,7 +164,7 @@ fn an_unknown_agency_is_answered_with_the_names_that_are_known() {
         &["audit", "list", "--agency", "darulaman"],
     ] {
         let told = running.tell(POLICE, arguments);
-        assert_eq!(told.code, 1);
+        assert_eq!(told.code, 3);
         for name in running.exchange.agencies.keys() {
             assert!(told.err.contains(name), "{name}: {}", told.err);
         }

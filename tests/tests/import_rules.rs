@@ -29,6 +29,7 @@ const SERVERS_ROOMS: &[&str] = &[
     "amanat-ledger",
     "amanat-seal",
     "amanat-identity",
+    "amanat-telemetry",
     "amanat-journal",
     "amanat-server",
 ];
@@ -40,13 +41,14 @@ const WITH_DESK: &[&str] = &[
     "amanat-ledger",
     "amanat-seal",
     "amanat-identity",
+    "amanat-telemetry",
     "amanat-journal",
     "amanat-server",
     "amanat-desk",
 ];
 
 /// Each room, which of ours it may import, and why no others.
-const ROOMS: [(&str, &[&str], &str); 13] = [
+const ROOMS: [(&str, &[&str], &str); 14] = [
     (
         "amanat-schema",
         &[],
@@ -56,6 +58,11 @@ const ROOMS: [(&str, &[&str], &str); 13] = [
         "amanat-config",
         &[],
         "a configuration file is read in the same way by every party",
+    ),
+    (
+        "amanat-telemetry",
+        &[],
+        "an instrument knows nothing of what it counts",
     ),
     ("amanat-policy", &["amanat-schema"], "decisions are pure"),
     (
@@ -86,12 +93,22 @@ const ROOMS: [(&str, &[&str], &str); 13] = [
     ),
     (
         "amanat-journal",
-        &["amanat-schema", "amanat-ledger", "amanat-seal"],
+        &[
+            "amanat-schema",
+            "amanat-telemetry",
+            "amanat-ledger",
+            "amanat-seal",
+        ],
         "the journal serves any service's verbs, and knows none",
     ),
     (
         "amanat-server",
-        &["amanat-schema", "amanat-config", "amanat-identity"],
+        &[
+            "amanat-schema",
+            "amanat-config",
+            "amanat-telemetry",
+            "amanat-identity",
+        ],
         "a server process carries requests, and decides and stores nothing",
     ),
     (
@@ -120,7 +137,7 @@ const ROOMS: [(&str, &[&str], &str); 13] = [
 const WHOLE: [&str; 2] = ["amanat", "amanat-tests"];
 
 /// A library, with all whose names begin with its own, who may use it, and why no others.
-const LIBRARIES: [(&str, &[&str], &str); 8] = [
+const LIBRARIES: [(&str, &[&str], &str); 9] = [
     (
         "sqlx",
         &[
@@ -170,6 +187,11 @@ const LIBRARIES: [(&str, &[&str], &str); 8] = [
         "rand_core",
         &["amanat-seal"],
         "only the oblivious function asks for this generator",
+    ),
+    (
+        "opentelemetry",
+        &["amanat-telemetry", "amanat-server", "amanat-tests"],
+        "a span is made where it is written what may stand in it, and sent by the process alone",
     ),
     (
         "unicode-normalization",

@@ -42,7 +42,7 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     running.custodian.stop();
 
     let told = running.tell(POLICE, &["case", "submit", CASE]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 4);
     for word in ["UNREACHABLE", "kept", "amanat outbox deliver"] {
         assert!(told.err.contains(word), "{}", told.err);
     }
@@ -67,7 +67,7 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
     );
     for _ in 0..3 {
         let told = running.tell(POLICE, &["outbox", "deliver"]);
-        assert_eq!(told.code, 1, "nothing was delivered");
+        assert_eq!(told.code, 4, "nothing was delivered");
         assert!(told.err.contains("UNREACHABLE"), "{}", told.err);
     }
     assert_eq!(
@@ -202,7 +202,7 @@ async fn a_refused_job_leaves_the_queue_with_its_reason_and_holds_up_nothing() {
     running.gateway.start();
     running.custodian.start();
     let told = running.tell(POLICE, &["outbox", "deliver"]);
-    assert_eq!(told.code, 1, "one was refused");
+    assert_eq!(told.code, 3, "one was refused: its input was bad");
     assert!(
         told.err.contains("FIELD_INVALID") && told.err.contains("delivered"),
         "{}",
@@ -256,7 +256,7 @@ async fn a_withdrawal_closes_at_either_server_while_the_other_is_down() {
         .consent;
     running.gateway.kill();
     let told = running.tell(POLICE, &["consent", "withdraw", &granted.to_string()]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 4);
     assert!(told.err.contains("UNREACHABLE"), "{}", told.err);
     assert_eq!(
         status(&police, Server::Custodian, granted).await,
@@ -281,7 +281,7 @@ async fn a_withdrawal_closes_at_either_server_while_the_other_is_down() {
         .consent;
     running.custodian.kill();
     let told = running.tell(POLICE, &["consent", "withdraw", &granted.to_string()]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 4);
     assert_eq!(
         status(&police, Server::Gateway, granted).await,
         ConsentStatus::Withdrawn

@@ -415,7 +415,7 @@ fn a_folder_that_was_named_stays_and_is_not_used_twice() {
     }
 
     let refused = quickstart(&["--exit", "--dir", dir]).output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(3));
     let why = text(&refused.stderr);
     assert!(
         why.contains(dir) && why.contains("choose another folder"),
@@ -431,7 +431,7 @@ fn an_interrupt_in_the_middle_of_the_play_leaves_nothing_behind() {
         let folder = stage.own_folder();
         let addresses = addresses(&folder);
         stage.signal(signal);
-        assert_eq!(stage.ended(), Some(1), "it was not played to its end");
+        assert_eq!(stage.ended(), Some(4), "it was not played to its end");
         assert!(are_closed(&addresses), "after SIG{signal}");
         assert!(!folder.exists(), "after SIG{signal}");
     }

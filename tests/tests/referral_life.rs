@@ -9,24 +9,20 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::fs;
-
 use amanat_connector::{Changes, Connector, ConnectorError, Read, ReadRequest, Server, StepSeen};
 use amanat_schema::{
-    ReferralId, directory,
+    ReferralId,
     policy::{Purpose, ReferralState},
     referral::Direction,
-    statement::{Envelope, ReferralOutcome, RejectionReason},
+    statement::{ReferralOutcome, RejectionReason},
 };
-use amanat_seal::statement::SigningKey;
 use amanat_tests::{
     Running,
     attack::Stage,
     cli::{case_file, grant, refer, submit},
-    party::{Party, ask},
+    party::{Party, ask, now},
     story::{self, NGO, PERMITTED, POLICE, SHELTER, Story},
 };
-use prost::Message as _;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
@@ -226,20 +222,14 @@ async fn what_a_vanished_agency_sent_is_shown_as_unverified_and_not_accepted() {
 
 /// Both registrars sign a next directory without the agency, and the servers take it.
 async fn leaves(running: &mut Running, agency: &str) {
-    let file = &running.exchange.directory;
-    let signed = Envelope::decode(fs::read(file).unwrap().as_slice()).unwrap();
-    let mut next = directory::Directory::decode(signed.payload.as_slice()).unwrap();
     let id = running.exchange.agencies[agency].id;
-    next.version += 1;
-    next.agencies
-        .retain(|listed| listed.agency_id != id.as_bytes());
-    let registrar = |name: &str| {
-        let path = running.exchange.folder.join("registrars").join(name);
-        SigningKey::from_pem(&fs::read(path).unwrap()).unwrap()
-    };
-    let mut envelope = registrar("one.pem").sign(&next);
-    registrar("two.pem").cosign(&mut envelope);
-    fs::write(file, envelope.encode_to_vec()).unwrap();
+    running
+        .exchange
+        .publish(now(), |next| {
+            next.agencies
+                .retain(|listed| listed.agency_id != id.as_bytes());
+        })
+        .unwrap();
     for server in [&mut running.gateway, &mut running.custodian] {
         server.stop();
         server.start();

@@ -230,15 +230,15 @@ async fn a_directory_that_does_not_count_is_refused_while_the_old_one_goes_on() 
         .publish(now(), |next| {
             let table = fs::read(exchange.folder.join("public/decision-table.txt")).unwrap();
             next.table_sha256 = amanat_seal::sha256(&table).to_vec();
-            let gateway = next.custodian.as_ref().unwrap().issuing_ca.clone();
-            next.custodian.as_mut().unwrap().issuing_ca =
-                next.gateway.as_ref().unwrap().issuing_ca.clone();
-            next.gateway.as_mut().unwrap().issuing_ca = gateway;
+            let gateway = next.custodian.as_ref().unwrap().issuing_cas.clone();
+            next.custodian.as_mut().unwrap().issuing_cas =
+                next.gateway.as_ref().unwrap().issuing_cas.clone();
+            next.gateway.as_mut().unwrap().issuing_cas = gateway;
         })
         .unwrap();
     until_logged(
         &running,
-        "than this server works with; change the configuration to fit it",
+        "by it the certificate that this server shows does not count: it is not issued by an authority",
     )
     .await;
     assert_eq!(version(&running, &police).await, 2);
@@ -405,7 +405,7 @@ async fn a_connector_refuses_a_revoked_server_and_one_of_which_it_cannot_know() 
         .publish_list(Certifier::Gateway, &[], now(), now() - HOUR)
         .unwrap();
     let told = asks();
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 3);
     for text in [
         "REVOCATION_UNKNOWN",
         &format!("{}: it is out of date: ask", list.display()),

@@ -8,35 +8,55 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::fs;
-
-use amanat_connector::{Acting, Changes, Connector, Happened, Profile, Server};
+use amanat_connector::{
+    Acting, Changes, Connector, ConsentFile, Happened, Profile, ReadRequest, Server,
+};
 use amanat_schema::{
-    consent::ConsentStatus, policy::ReferralState, referral::Direction, statement::RejectionReason,
+    consent::ConsentStatus,
+    directory::RetiredKey,
+    policy::{Purpose, ReferralState},
+    referral::Direction,
+    statement::RejectionReason,
 };
 use amanat_tests::{
     Running, cli,
+    owner::replace_key,
     party::now,
     story::{self, PERMITTED, POLICE, SHELTER, Story},
 };
-use rcgen::KeyPair;
 use serde_json::json;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 const SERVERS: [Server; 2] = [Server::Gateway, Server::Custodian];
 
-/// The agency takes another statement key into use, which is the only one that the next directory lists.
-fn rotates(running: &mut Running, agency: &str) {
+/// What the next directory says of the key that is given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Old {
+    /// It still tells who signed before.
+    Retired,
+    /// Nothing, as if it had never been listed.
+    Dropped,
+}
+
+/// The agency takes another statement key into use.
+fn rotates(running: &mut Running, agency: &str, old: Old) {
     let member = &running.exchange.agencies[agency];
     let profile = Profile::load(&member.folder).unwrap();
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    fs::write(&profile.statements.signing_key, key.serialize_pem()).unwrap();
+    let [given_up, new] = replace_key(&profile.statements.signing_key);
     running
         .exchange
         .publish(now(), |next| {
             let mut agencies = next.agencies.iter_mut();
             let listed = agencies.find(|listed| listed.agency_id == member.id.as_bytes());
-            listed.unwrap().statement_keys = vec![key.public_key_raw().to_vec()];
+            let listed = listed.unwrap();
+            listed.statement_keys = vec![new];
+            if old == Old::Retired {
+                listed.retired_statement_keys = vec![RetiredKey {
+                    public_key: given_up,
+                    retired_time: Some(now().to_timestamp()),
+                    compromised_since_time: None,
+                }];
+            }
         })
         .unwrap();
     for server in [&mut running.gateway, &mut running.custodian] {
@@ -59,7 +79,7 @@ async fn elsewhere(running: &Running) -> Connector {
 async fn lists_and_histories_show_what_an_old_key_signed_beside_what_the_new_one_signs() {
     let mut running = Running::start(PROGRAM, "info");
     let story = Story::tell(&running).await;
-    rotates(&mut running, POLICE);
+    rotates(&mut running, POLICE, Old::Dropped);
     let case = story.case.to_string();
     cli::grant(&running, &case, &json!({ "paths": ["needs.needs"] }));
     story::refer_only(&running, story.case, &PERMITTED).await;
@@ -112,7 +132,7 @@ async fn a_submission_that_an_old_key_signed_is_closed_but_neither_accepted_nor_
         story::refer_only(&running, case, &["case.urgency"]).await,
         story::refer_only(&running, case, &["case.urgency"]).await,
     ];
-    rotates(&mut running, POLICE);
+    rotates(&mut running, POLICE, Old::Dropped);
     let [police, shelter] = [
         running.connector(POLICE).await,
         running.connector(SHELTER).await,
@@ -129,7 +149,7 @@ async fn a_submission_that_an_old_key_signed_is_closed_but_neither_accepted_nor_
     for closed in [declined, revoked] {
         let again = police.resubmit_referral(closed, &Changes::default()).await;
         let again = again.unwrap_err();
-        assert_eq!(again.reason(), "INPUT_INVALID");
+        assert_eq!(again.reason(), "STATE_CONFLICT");
         assert!(again.next_step().contains("amanat refer submit"), "{again}");
     }
     assert_eq!(police.pending().await.unwrap(), []);
@@ -140,11 +160,11 @@ async fn a_submission_that_an_old_key_signed_is_closed_but_neither_accepted_nor_
 async fn a_consent_that_an_old_key_signed_is_withdrawn_once_both_servers_tell_its_case() {
     let mut running = Running::start(PROGRAM, "info");
     let story = Story::tell(&running).await;
-    rotates(&mut running, POLICE);
+    rotates(&mut running, POLICE, Old::Dropped);
     let police = elsewhere(&running).await;
     running.custodian.stop();
     let one_tells = police.withdraw_consent(story.consent).await.unwrap_err();
-    assert_eq!(one_tells.reason(), "INPUT_INVALID");
+    assert_eq!(one_tells.reason(), "STATE_CONFLICT");
     assert!(one_tells.to_string().contains("both"), "{one_tells}");
     assert_eq!(police.pending().await.unwrap(), []);
 
@@ -154,5 +174,79 @@ async fn a_consent_that_an_old_key_signed_is_withdrawn_once_both_servers_tell_it
         let consents = police.list_consents(server, None).await.unwrap();
         assert_eq!(consents[0].status, ConsentStatus::Withdrawn);
     }
+    running.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_signed_before_it_was_retired_still_counts() {
+    let mut running = Running::start(PROGRAM, "info");
+    let story = Story::tell(&running).await;
+    let pending = story::refer_only(&running, story.case, &PERMITTED).await;
+    rotates(&mut running, POLICE, Old::Retired);
+
+    let [police, shelter] = [
+        running.connector(POLICE).await,
+        running.connector(SHELTER).await,
+    ];
+    let request = ReadRequest {
+        case: story.case,
+        record: story.record,
+        source: story.source,
+        fields: PERMITTED.map(str::to_owned).to_vec(),
+        purpose: Purpose::Shelter,
+    };
+    // The header is the source's, and the referral is good for the keys.
+    let read = shelter.read_case(&request).await.unwrap();
+    assert_eq!(read.released.len(), PERMITTED.len());
+    shelter.acknowledge_referral(pending).await.unwrap();
+    shelter.accept_referral(pending).await.unwrap();
+    shelter.read_case(&request).await.unwrap();
+    for (connector, direction) in [(&police, Direction::Sent), (&shelter, Direction::Received)] {
+        let referrals = connector.list_referrals(direction).await.unwrap();
+        assert_eq!(referrals.len(), 2);
+        assert!(referrals.iter().all(|seen| seen.verified));
+        for server in SERVERS {
+            let consents = connector.list_consents(server, None).await.unwrap();
+            assert!(consents.iter().all(|seen| seen.verified));
+        }
+    }
+    police.revoke_referral(pending).await.unwrap();
+    police
+        .resubmit_referral(pending, &Changes::default())
+        .await
+        .unwrap();
+    running.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_under_a_key_that_was_retired_meanwhile_is_refused_and_signed_anew() {
+    let mut running = Running::start(PROGRAM, "info");
+    let case = story::submit(&running).await.case;
+    let police = running.connector(POLICE).await;
+    let consent: ConsentFile = serde_json::from_value(json!({
+        "recipient": SHELTER, "mode": "WRITTEN", "paths": PERMITTED, "purpose": "SHELTER",
+    }))
+    .unwrap();
+    for server in [&mut running.gateway, &mut running.custodian] {
+        server.stop();
+    }
+    let waits = police.grant_consent(case, &consent).await.unwrap_err();
+    assert_eq!(waits.reason(), "UNREACHABLE");
+    assert_eq!(police.pending().await.unwrap().len(), 1);
+    for server in [&mut running.gateway, &mut running.custodian] {
+        server.start();
+    }
+    rotates(&mut running, POLICE, Old::Retired);
+
+    let told = running.tell(POLICE, &["outbox", "deliver"]);
+    assert_ne!(told.code, 0);
+    assert!(told.shown().contains("sign it anew"), "{}", told.shown());
+    assert_eq!(police.pending().await.unwrap(), []);
+    let refused = police.refused().await.unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].reason, "FIELD_INVALID");
+    police.drop_refused(refused[0].seq).await.unwrap();
+    // The connector that was open all the time signs with the new key.
+    police.grant_consent(case, &consent).await.unwrap();
     running.verify().await;
 }

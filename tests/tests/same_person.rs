@@ -114,7 +114,7 @@ async fn a_correction_whose_person_cannot_be_checked_is_not_handed_in() {
     running.custodian.stop();
     let file = running.write(&case_file());
     let told = running.tell(POLICE, &["case", "correct", &record, &file]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 4);
     for word in [
         "UNREACHABLE: the custodian cannot be reached",
         "could not be checked, and nothing was handed in",

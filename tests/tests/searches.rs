@@ -80,7 +80,7 @@ async fn two_cnics_of_one_person_are_refused_before_anything_is_asked() {
         let file = running.write(&file);
         let arguments = [command, &[file.as_str()]].concat();
         let told = running.tell(POLICE, &arguments);
-        assert_eq!(told.code, 1, "{}", told.shown());
+        assert_eq!(told.code, 3, "{}", told.shown());
         assert!(
             told.err.contains("FIELD_INVALID") && told.err.contains(field),
             "{}",

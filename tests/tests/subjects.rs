@@ -67,9 +67,9 @@ fn find(running: &Running, agency: &str, identifiers: &Value) -> Value {
     running.tell_json(agency, &["subject", "find", "--file", &file])
 }
 
-/// What a failed command printed.
+/// What a command printed that could not deliver now.
 fn failed(told: &Told) -> Value {
-    assert_eq!(told.code, 1, "{}", told.shown());
+    assert_eq!(told.code, 4, "{}", told.shown());
     serde_json::from_str(&told.err).unwrap()
 }
 
@@ -179,7 +179,7 @@ async fn a_record_does_not_wait_for_a_pseudonym_that_the_budget_refuses() {
 
     let file = running.write(&known_by(CNIC));
     let told = running.tell(POLICE, &["case", "submit", &file]);
-    assert_eq!(told.code, 1);
+    assert_eq!(told.code, 4);
     for word in [
         "case ",
         "record ",
@@ -326,7 +326,7 @@ async fn a_search_reads_standard_input_and_repeats_no_value() {
         json!({}),
     ] {
         let told = find(&wrong.to_string());
-        assert_eq!(told.code, 1, "{wrong}: {}", told.out);
+        assert_eq!(told.code, 3, "{wrong}: {}", told.out);
         assert!(!told.shown().contains("77310"), "{}", told.shown());
     }
     // Not even where none belongs: it would stand in the shell's history too.

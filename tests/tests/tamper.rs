@@ -98,11 +98,33 @@ impl Drill {
         );
     }
 
-    /// Verification ends with exit code 1 and names this entry, or none.
+    /// What is shown is not what the server signed: verification names this entry, or none.
     fn fails(&self, agency: &str, server: Server, index: Option<usize>, change: &str) -> String {
+        self.finds_fault(agency, server, (1, "VERIFICATION_FAILED"), index, change)
+    }
+
+    /// The server has signed two logs.
+    fn contradicts(
+        &self,
+        agency: &str,
+        server: Server,
+        index: Option<usize>,
+        change: &str,
+    ) -> String {
+        self.finds_fault(agency, server, (5, "LOG_INCONSISTENT"), index, change)
+    }
+
+    fn finds_fault(
+        &self,
+        agency: &str,
+        server: Server,
+        (exit, reason): (i32, &str),
+        index: Option<usize>,
+        change: &str,
+    ) -> String {
         let (code, said) = self.verify(agency, server);
-        assert_eq!(code, Some(1), "{change}: {said}");
-        assert_eq!(said["error"], "LOG_INCONSISTENT", "{change}: {said}");
+        assert_eq!(code, Some(exit), "{change}: {said}");
+        assert_eq!(said["error"], reason, "{change}: {said}");
         assert_eq!(said["verified"], false, "{change}: {said}");
         assert_eq!(said["log"], server.name(), "{change}: {said}");
         assert_eq!(
@@ -276,7 +298,7 @@ async fn a_tail_that_is_gone_is_found_and_freezes_the_server_at_its_next_start()
         let refused = drill.shared.read(&reader).await.err().unwrap();
         assert_eq!(refused.reason(), "LOG_INCONSISTENT");
         // What is left can still be fetched, and is less than what the auditor was shown.
-        drill.fails(AUDITOR, server, Some(size - 2), "cut and restarted");
+        drill.contradicts(AUDITOR, server, Some(size - 2), "cut and restarted");
     }
 }
 
@@ -312,10 +334,10 @@ async fn a_log_rolled_back_with_its_checkpoint_file_is_found_by_whoever_saw_more
     drill.gateway.cut(observed - 2).await;
     drill.gateway.sign_anew(Replaced).await;
     drill.running.gateway.start();
-    let what = drill.fails(AUDITOR, Server::Gateway, Some(observed - 2), "rolled back");
+    let what = drill.contradicts(AUDITOR, Server::Gateway, Some(observed - 2), "rolled back");
     assert!(what.contains("it is missing"), "{what}");
     drill.forget(AUDITOR);
-    let what = drill.fails(
+    let what = drill.contradicts(
         AUDITOR,
         Server::Gateway,
         Some(observed - 2),
@@ -344,7 +366,7 @@ async fn a_custodian_rolled_back_freezes_or_is_found_by_whoever_saw_more() {
     assert!(drill.running.custodian.stop());
     drill.custodian.sign_anew(Replaced).await;
     drill.running.custodian.start();
-    drill.fails(AUDITOR, Server::Custodian, Some(size - 1), "rolled back");
+    drill.contradicts(AUDITOR, Server::Custodian, Some(size - 1), "rolled back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,7 +409,7 @@ async fn a_log_rewritten_and_signed_anew_contradicts_the_head_that_the_custodian
     drill.running.gateway.start();
 
     drill.forget(AUDITOR);
-    let what = drill.fails(AUDITOR, Server::Gateway, None, "rewritten");
+    let what = drill.contradicts(AUDITOR, Server::Gateway, None, "rewritten");
     assert!(
         what.contains("the head that the custodian observed"),
         "{what}"
@@ -403,7 +425,7 @@ async fn a_log_rewritten_and_signed_anew_contradicts_the_head_that_the_custodian
         .await;
     assert_eq!(evidence.unwrap().len(), 1);
     drill.holds(Server::Custodian);
-    let what = drill.fails(AUDITOR, Server::Gateway, None, "still");
+    let what = drill.contradicts(AUDITOR, Server::Gateway, None, "still");
     assert!(
         what.contains("the head that the custodian observed"),
         "{what}"

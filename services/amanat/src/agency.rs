@@ -3,7 +3,7 @@
 
 mod audit;
 mod case;
-mod codes;
+pub(crate) mod codes;
 mod consent;
 mod history;
 mod outbox;

@@ -7,48 +7,38 @@
 //! [`Exchange::publish_list`] renew them.
 //!
 //! ```text
-//! registrars/     one.pem two.pem
+//! registrars/     one/ two/, each with its key and card; the drafts
 //! public/         directory.bin decision-table.txt crls/ suspensions/
-//! gateway/        gateway.toml    keys/ data/ state/
-//! custodian/      custodian.toml  keys/ data/ state/
-//! agencies/NAME/  profile.toml    keys/ outbox/
+//! gateway/        gateway.toml    keys/ tls/ data/ state/
+//! custodian/      custodian.toml  keys/ tls/ data/ state/
+//! agencies/NAME/  profile.toml    keys/ tls/ outbox/
 //! ```
 //!
-//! `data/` holds the database, which `init` makes; `state/` what must not be restored along with it.
+//! It is made as one is made in earnest, by the [`ceremony`](crate::ceremony); only here one process plays every
+//! part.
 
-mod agency;
-mod authority;
 mod blueprint;
 mod change;
-mod config;
-mod folder;
-mod keys;
-mod server;
 
 use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use amanat_identity::Registrars;
-use amanat_schema::{AgencyId, Time, clock::Clock, directory};
-use prost::Message as _;
+use amanat_schema::{AgencyId, clock::Clock};
+
+use crate::ceremony::{
+    self, CRLS, CeremonyError, Folder, Ground, Host, Joining, KeyFile, Officer, Party, Tokens,
+};
 
 pub use blueprint::{AgencyPlan, Blueprint};
 pub use change::{Certifier, Registrar};
 
-use folder::Folder;
-use keys::KeyFile;
-
 /// As long as a directory may be.
-const DIRECTORY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// In `public/`.
-const TABLE_FILE: &str = "decision-table.txt";
-const CRLS: &str = "crls";
-const SUSPENSIONS: &str = "suspensions";
+const DIRECTORY_DAYS: u32 = 30;
 const DECISION_TABLE: &str = include_str!("../../../deploy/policies/decision-table.txt");
 
 /// An exchange that was made. All paths are absolute.
@@ -86,47 +76,12 @@ pub struct Member {
 /// Why no exchange was made. What was made until then is left in the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
-    #[error("{path} is not empty; choose another folder, or remove it to start afresh")]
-    NotEmpty { path: PathBuf },
-    #[error("cannot make {path}: {source}")]
-    Folder { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    File(#[from] amanat_config::FileError),
-    #[error("{path} does not hold what this program put there")]
-    Changed { path: PathBuf },
+    Ceremony(#[from] CeremonyError),
     #[error("no agency of the exchange is called {0}")]
     UnknownAgency(String),
     #[error("no port is free on the loopback interface: {0}")]
     Port(io::Error),
-    #[error("a certificate or its key cannot be made: {0}")]
-    Certificate(#[from] rcgen::Error),
-    #[error(transparent)]
-    Key(#[from] amanat_seal::SealError),
-    #[error(transparent)]
-    Oprf(#[from] amanat_seal::oprf::OprfError),
-    #[error(transparent)]
-    Log(#[from] amanat_ledger::LedgerError),
-    #[error("{path} cannot be written as TOML: {source}")]
-    Config {
-        path: PathBuf,
-        source: toml::ser::Error,
-    },
-}
-
-/// What the parties know of each other before any of them is made.
-struct Ground<'a> {
-    exchange_id: &'a str,
-    now: Time,
-    /// Public keys, hexadecimal.
-    registrars: Vec<String>,
-    threshold: usize,
-    directory: PathBuf,
-    decision_table: PathBuf,
-    crls: PathBuf,
-    suspensions: PathBuf,
-    gateway: SocketAddr,
-    custodian: SocketAddr,
-    agencies: BTreeMap<String, AgencyId>,
 }
 
 /// Makes an exchange in `folder`, which must be empty or not there yet. Databases are not made: run
@@ -140,76 +95,190 @@ pub fn make(
     blueprint: &Blueprint,
 ) -> Result<Exchange, DevelopmentError> {
     let root = Folder::outermost(folder)?;
-    let registrars_folder = root.folder("registrars")?;
-    let one = KeyFile::make(&registrars_folder, "one.pem")?;
-    let two = KeyFile::make(&registrars_folder, "two.pem")?;
-    let registrars = Registrars {
-        keys: vec![one.key.public_key(), two.key.public_key()],
-        threshold: 2,
-    };
-
-    // Ids first: every profile names every agency.
-    let plans = blueprint
-        .agencies
+    let offices = root.folder("registrars")?;
+    let cards = [Registrar::One, Registrar::Two]
+        .map(|registrar| ceremony::registrar(&offices.path(registrar.name()), registrar.name()));
+    let mut registrar_cards = Vec::new();
+    for made in cards {
+        let (_, card) = made?;
+        registrar_cards.push((card.clone(), ceremony::Card::read(&card)?));
+    }
+    let registrar_cards: Vec<_> = registrar_cards
         .iter()
-        .map(|plan| Ok((plan, AgencyId::new(amanat_seal::random()?))))
-        .collect::<Result<Vec<_>, DevelopmentError>>()?;
+        .map(|(path, card)| (path.as_path(), card.clone()))
+        .collect();
+    let registrars = ceremony::registrars(&registrar_cards, 2)?;
     let public = root.folder("public")?;
-    let (gateway, custodian) = free_addresses().map_err(DevelopmentError::Port)?;
+    let (gateway_address, custodian_address) = free_addresses().map_err(DevelopmentError::Port)?;
     let ground = Ground {
         exchange_id: &blueprint.exchange_id,
+        registrars: &registrars,
+        public: public.as_path(),
         now: (clock)(),
-        registrars: registrars.keys.iter().map(hex::encode).collect(),
-        threshold: registrars.threshold,
-        directory: public.path("directory.bin"),
-        decision_table: public.public(TABLE_FILE, DECISION_TABLE.as_bytes())?,
-        crls: public.folder(CRLS)?.into_path(),
-        suspensions: public.folder(SUSPENSIONS)?.into_path(),
+    };
+    let gateway = Server::make(&root, "gateway", gateway_address, &ground, |out, host| {
+        ceremony::gateway(out, &ground, host)
+    })?;
+    let custodian = Server::make(
+        &root,
+        "custodian",
+        custodian_address,
+        &ground,
+        |out, host| ceremony::custodian(out, &ground, host, &url(gateway_address)),
+    )?;
+    root.folder("agencies")?;
+    let mut exchange = Exchange {
+        directory: public.path(ceremony::DIRECTORY),
+        folder: root.as_path().to_owned(),
+        registrars: registrars.clone(),
+        agencies: BTreeMap::new(),
         gateway,
         custodian,
-        agencies: plans
-            .iter()
-            .map(|(plan, id)| (plan.name.clone(), *id))
-            .collect(),
     };
-    let (gateway, gateway_entry) = server::gateway(&root, &ground)?;
-    let (custodian, custodian_entry, oprf_keys) = server::custodian(&root, &ground)?;
-    let parent = root.folder("agencies")?;
-    let mut agencies = BTreeMap::new();
-    let mut agency_entries = Vec::new();
-    for (plan, id) in plans {
-        let (member, entry) = agency::make(&parent, &ground, plan, id)?;
-        agencies.insert(plan.name.clone(), member);
-        agency_entries.push(entry);
+    let parties = exchange.fill(blueprint, &ground)?;
+    exchange.publish_first(&offices, &registrar_cards, &parties, &ground)?;
+    Ok(exchange)
+}
+
+impl Server {
+    fn make(
+        root: &Folder,
+        name: &str,
+        address: SocketAddr,
+        ground: &Ground<'_>,
+        party: impl FnOnce(&Path, &Host<'_>) -> Result<Party, CeremonyError>,
+    ) -> Result<Self, CeremonyError> {
+        let server_name = format!("{name}.{}", ground.exchange_id);
+        let host = Host {
+            server_name: &server_name,
+            listen: address,
+            data: None,
+            state: None,
+        };
+        let party = party(&root.path(name), &host)?;
+        Ok(Self {
+            config: party.config(),
+            folder: party.folder,
+            address,
+        })
+    }
+}
+
+impl Exchange {
+    /// Makes the agencies. Their ids first: every profile names every agency.
+    fn fill(
+        &mut self,
+        blueprint: &Blueprint,
+        ground: &Ground<'_>,
+    ) -> Result<Vec<Party>, CeremonyError> {
+        let mut ids = BTreeMap::new();
+        for plan in &blueprint.agencies {
+            ids.insert(plan.name.clone(), AgencyId::new(amanat_seal::random()?));
+        }
+        let plans = blueprint.agencies.iter();
+        plans.map(|plan| self.found(plan, &ids, ground)).collect()
     }
 
-    let registrar = |name: &str, key: &KeyFile| directory::Registrar {
-        name: name.to_owned(),
-        public_key: key.public_key(),
-    };
-    let mut signed = one.key.sign(&directory::Directory {
-        exchange_id: blueprint.exchange_id.clone(),
-        version: 1,
-        not_before_time: Some(ground.now.to_timestamp()),
-        valid_until_time: Some((ground.now + DIRECTORY_LIFE).to_timestamp()),
-        registrars: vec![registrar("one", &one), registrar("two", &two)],
-        threshold: 2,
-        agencies: agency_entries,
-        gateway: Some(gateway_entry),
-        custodian: Some(custodian_entry),
-        table_sha256: amanat_seal::sha256(DECISION_TABLE.as_bytes()).to_vec(),
-        oprf_keys,
-    });
-    two.key.cosign(&mut signed);
-    let directory = public.public("directory.bin", &signed.encode_to_vec())?;
-    Ok(Exchange {
-        folder: root.into_path(),
-        directory,
-        registrars,
-        gateway,
-        custodian,
-        agencies,
-    })
+    /// Makes an agency whose id `ids` has by its name.
+    fn found(
+        &mut self,
+        plan: &AgencyPlan,
+        ids: &BTreeMap<String, AgencyId>,
+        ground: &Ground<'_>,
+    ) -> Result<Party, CeremonyError> {
+        let name = plan.name.as_str();
+        let id = match ids.get(name) {
+            Some(id) => *id,
+            None => AgencyId::new(amanat_seal::random()?),
+        };
+        let officer = |name: &str, rights: &[_]| Officer {
+            name: name.to_owned(),
+            rights: rights.to_vec(),
+            station: format!("{} desk", plan.name),
+        };
+        let officers = [
+            officer("default", plan.rights()),
+            officer("junior", plan.junior_rights()),
+        ];
+        let joining = Joining {
+            id,
+            name,
+            kind: plan.kind,
+            province: plan.province,
+            display_name: &plan.display_name,
+            services: &plan.services,
+            gateway: &url(self.gateway.address),
+            custodian: &url(self.custodian.address),
+            tokens: Tokens::Own(&officers),
+            agencies: ids,
+        };
+        let folder = self.folder.join("agencies").join(name);
+        let party = ceremony::agency(&folder, ground, &joining)?;
+        let folder = party.folder.clone();
+        self.agencies
+            .insert(plan.name.clone(), Member { id, folder });
+        Ok(party)
+    }
+
+    /// Both registrars sign the first directory; it is published with everybody's revocation list.
+    fn publish_first(
+        &self,
+        offices: &Folder,
+        registrars: &[(&Path, ceremony::Card)],
+        agencies: &[Party],
+        ground: &Ground<'_>,
+    ) -> Result<(), CeremonyError> {
+        let (gateway, custodian) = (
+            Party::open(&self.gateway.folder)?,
+            Party::open(&self.custodian.folder)?,
+        );
+        let cards = ceremony::Cards {
+            registrars,
+            gateway: (&gateway.card_file(), gateway.card.clone()),
+            custodian: (&custodian.card_file(), custodian.card.clone()),
+        };
+        let (exchange, table) = (ground.exchange_id, DECISION_TABLE.as_bytes());
+        let file = offices.path("directory-1.draft");
+        let mut draft = ceremony::first(
+            &file,
+            exchange,
+            &cards,
+            2,
+            table,
+            ground.now,
+            DIRECTORY_DAYS,
+        )?;
+        for agency in agencies {
+            draft.enrol(&agency.card_file(), &agency.card, ground.now, None, false)?;
+        }
+        for registrar in [Registrar::One, Registrar::Two] {
+            let KeyFile { key, .. } = self.registrar(registrar)?;
+            draft.examine(None, &key.public_key(), ground.now)?;
+            draft.sign(&key)?;
+        }
+        let table = offices.public("decision-table.txt", table)?;
+        ceremony::publish(&draft, ground.public, Some(&table))?;
+        for party in agencies.iter().chain([&gateway, &custodian]) {
+            publish_list(party, &ground.public.join(CRLS))?;
+        }
+        Ok(())
+    }
+
+    fn registrar(&self, registrar: Registrar) -> Result<KeyFile, CeremonyError> {
+        let office = self.folder.join("registrars").join(registrar.name());
+        KeyFile::open(&office.join("registrar.key"))
+    }
+}
+
+/// As whoever carries a party's revocation list to the public folder.
+fn publish_list(party: &Party, crls: &Path) -> Result<(), CeremonyError> {
+    let list = party.list()?;
+    let name = list.file_name().unwrap_or_default();
+    ceremony::replace(&crls.join(name), &ceremony::read(&list)?)
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("https://{address}")
 }
 
 /// Both are bound before either is let go, so that they differ.

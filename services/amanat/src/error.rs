@@ -1,71 +1,164 @@
 //! Why a command failed, as a person and as a program read it: the reason, the field, what to do next.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
-use amanat_connector::ConnectorError;
-use amanat_schema::Time;
+use amanat_config::ConfigError;
+use amanat_connector::{ConnectorError, ProfileError, Reason};
 use serde_json::{Value, json};
 
-use crate::{clock::system_clock, output::Report, quickstart::QuickstartError, serve::ServerError};
+use crate::{
+    ceremony::CeremonyError, clock::system_clock, exit::Exit, output::Report,
+    quickstart::QuickstartError, reasoned::Reasoned as _, serve::ServerError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
+    /// What clap says of it, without values.
+    #[error("{0}")]
+    Usage(clap::Error),
     #[error("the program cannot start: {0}")]
     Runtime(io::Error),
     #[error("standard output cannot be written: {0}")]
     Output(io::Error),
     #[error("which agency acts? Give its profile folder with --profile DIR")]
     NoProfile,
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read or write {path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("the file is not JSON (line {line}, column {column})")]
     Json { line: usize, column: usize },
     #[error("the file is not in the form expected: {message}")]
     Form { message: String },
+    #[error("there is no reason of that name")]
+    UnknownReason,
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
     Connector(#[from] ConnectorError),
-    /// Jobs that are still in the outbox or were refused; the report says which.
+    /// Jobs that are still in the outbox or were refused; the report says which, the code how bad it is.
     #[error("not everything was delivered")]
-    Undelivered(Box<Report>),
+    Undelivered(Box<Report>, Exit),
+    /// Configurations that are not in order; the report says why.
+    #[error("a configuration is not in order")]
+    Unfit(Box<Report>),
     #[error(transparent)]
     Quickstart(#[from] QuickstartError),
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
 }
 
 impl CommandError {
-    /// The failure in full.
-    pub(crate) fn report(&self) -> Report {
-        if let Self::Connector(error) = self {
-            return connector(error);
+    /// The exit code, and the failure in full.
+    pub(crate) fn told(&self) -> (Exit, Report) {
+        match self {
+            Self::Usage(error) => plain(Reason::UsageInvalid, &usage(error)),
+            Self::Runtime(_) => plain(Reason::SystemRefused, self),
+            Self::Output(error) => plain(of_output(error), self),
+            Self::NoProfile => plain(Reason::ProfileMissing, self),
+            Self::File { source, .. } => plain(Reason::of_io(source), self),
+            Self::Json { .. } | Self::Form { .. } => plain(Reason::InputInvalid, self),
+            Self::UnknownReason => told(
+                Reason::InputInvalid,
+                self,
+                "`amanat errors` lists them all; a newer server may have more",
+            ),
+            Self::Server(error) => {
+                let (exit, report) = plain(error.reason(), error);
+                (
+                    exit,
+                    report.with_values("violations", settings(error.config())),
+                )
+            }
+            Self::Connector(error) => (Exit::of_connector(error), connector(error)),
+            Self::Undelivered(report, exit) => (*exit, report.as_ref().clone()),
+            Self::Unfit(report) => (Exit::of(Reason::ConfigInvalid), report.as_ref().clone()),
+            Self::Quickstart(error) => plain(error.reason(), error),
+            Self::Ceremony(error) => {
+                let (exit, report) = plain(error.reason(), error);
+                (
+                    exit,
+                    report.with_values("violations", settings(error.config())),
+                )
+            }
         }
-        if let Self::Undelivered(report) = self {
-            return report.as_ref().clone();
-        }
-        let message = self.to_string();
-        let message = message.trim_end();
-        Report::new(format!("amanat: {message}"), json!({ "error": message }))
     }
 }
 
-/// What happened, beside its reason, and from when the same works again if the budget of a day is used up.
+/// Clap's first paragraph; the rest is how the command is used.
+fn usage(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<_> = first.split_whitespace().collect();
+    words.join(" ").replacen("error: ", "", 1)
+}
+
+/// Why standard output could not be written.
+pub(crate) fn of_output(error: &io::Error) -> Reason {
+    if Reason::of_io(error) == Reason::DiskFull {
+        Reason::DiskFull
+    } else {
+        Reason::SystemRefused
+    }
+}
+
+fn plain(reason: Reason, error: &dyn fmt::Display) -> (Exit, Report) {
+    told(reason, error, reason.next_step())
+}
+
+fn told(reason: Reason, error: &dyn fmt::Display, next: &str) -> (Exit, Report) {
+    let message = error.to_string();
+    let message = message.trim_end();
+    // What follows the first line is told to a program in values of its own.
+    let first = message.lines().next().unwrap_or_default();
+    let report = Report::new(
+        format!("amanat: {reason}: {message}\n  next: {next}"),
+        json!({ "error": reason.name(), "message": first, "next": next }),
+    );
+    (Exit::of(reason), report)
+}
+
+/// A configuration's settings that are not valid, for a program.
+fn settings(error: Option<&ConfigError>) -> Vec<Value> {
+    match error {
+        Some(ConfigError::Invalid { violations, .. }) => violations
+            .iter()
+            .map(|v| json!({ "path": v.setting, "line": v.line, "expected": v.expected }))
+            .collect(),
+        Some(ConfigError::File { .. }) | None => Vec::new(),
+    }
+}
+
+/// A crowd passes within moments; the budget of a day is there again on the next.
+const MOMENTS: Duration = Duration::from_secs(60);
+
+/// What happened, beside its reason, and when the same works again if a quota is used up.
 pub(crate) fn in_words(error: &ConnectorError) -> String {
     let message = error.message();
-    match works_from(error) {
-        Some(from) => format!("{message}; it works again from {from}"),
+    match works_after(error) {
+        Some(after) if after < MOMENTS => {
+            format!("{message}; try again in {} s", after.as_secs().max(1))
+        }
+        Some(after) => format!(
+            "{message}; it works again from {}",
+            system_clock()() + after
+        ),
         None => message,
     }
 }
 
 /// Other refusals pass within moments, or the server cannot tell.
-fn works_from(error: &ConnectorError) -> Option<Time> {
+fn works_after(error: &ConnectorError) -> Option<Duration> {
     let refusal = error.refusal()?;
-    let spent = refusal.reason == "QUOTA_EXCEEDED";
-    let after = refusal.retry_after.filter(|_| spent)?;
-    Some(system_clock()() + after)
+    let spent = refusal.known_reason() == Some(Reason::QuotaExceeded);
+    refusal.retry_after.filter(|_| spent)
 }
 
 fn connector(error: &ConnectorError) -> Report {
+    if let ConnectorError::Profile(ProfileError::Config(config)) = error
+        && let Some(reason) = error.known_reason()
+    {
+        let (_, report) = plain(reason, config);
+        return report.with_values("violations", settings(Some(config)));
+    }
     let (reason, next) = (error.reason(), error.next_step());
     let refusal = error.refusal();
     let violations = match (error, refusal) {

@@ -4,14 +4,21 @@
 //! result; what is decided, sealed or stored is decided, sealed and stored there.
 
 mod agency;
+mod catalogue;
+pub mod ceremony;
 mod clock;
+mod config;
 pub mod development;
 mod error;
+mod exit;
+mod manual;
 mod output;
 mod quickstart;
+mod reasoned;
 mod serve;
+mod version;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::{
     Parser, Subcommand,
@@ -21,7 +28,7 @@ use clap::{
 pub use clock::system_clock;
 
 use error::CommandError;
-use output::Printer;
+use output::{Printer, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,12 +38,14 @@ Examples:
   amanat --profile DIR case submit case.json       seal a record and submit it
   amanat --profile DIR audit verify                verify both logs
 
-Exit codes: 0 done, 1 failed or refused (standard error says why), 2 the arguments are not
-understood.";
+Exit codes: 0 done, 1 denied or a verification failed, 2 the arguments are not understood,
+3 bad input (a file, a field, a configuration, a profile), 4 unreachable or not now: the same
+command works later, 5 a log is frozen or what was signed contradicts itself. Standard error
+says the reason; `amanat errors REASON` explains it.";
 
 /// Shares sealed case records of trafficking survivors between agencies, by consent and on the record
 #[derive(Debug, Parser)]
-#[command(name = "amanat", version, after_help = EXAMPLES)]
+#[command(name = "amanat", version, long_version = version::LONG.as_str(), after_help = EXAMPLES)]
 struct Cli {
     /// Print results and failures as JSON, one value a line
     #[arg(long, global = true)]
@@ -59,6 +68,24 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     #[command(flatten)]
     Agency(agency::Verb),
+    /// Make, renew, revoke and rotate a party's own keys
+    #[command(subcommand)]
+    Keys(ceremony::verbs::KeysVerb),
+    /// Draft, sign, publish and show the directory; for registrars
+    #[command(subcommand)]
+    Directory(ceremony::verbs::DirectoryVerb),
+    /// Enrol, revoke and suspend agencies; for registrars
+    #[command(subcommand, name = "agency")]
+    Enrolment(ceremony::verbs::AgencyVerb),
+    /// Look at a configuration before a server or a connector starts with it
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Explain a reason: what it means, its exit code, what to do next
+    Errors(catalogue::Errors),
+    /// Write the manual's pages
+    Man(manual::Man),
+    /// Print a shell's completion script
+    Completions(manual::Completions),
 }
 
 /// The program: arguments in, exit code out.
@@ -67,15 +94,36 @@ pub fn main() -> ExitCode {
         json,
         acting,
         command,
-    } = Cli::try_parse().unwrap_or_else(|error| without_values(error).exit());
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(without_values(error)),
+    };
     let printer = if json { Printer::Json } else { Printer::Human };
     match run(command, acting, printer) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            printer.fail(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(printer, &error),
     }
+}
+
+fn fail(printer: Printer, error: &CommandError) -> ExitCode {
+    let (exit, report) = error.told();
+    printer.fail(&report);
+    exit.code().into()
+}
+
+/// Asked-for help and version are no failure. A program that wants JSON gets it of this failure too.
+fn not_understood(error: clap::Error) -> ExitCode {
+    let wants_json = env::args_os().any(|argument| argument == "--json");
+    if wants_json && error.kind() == ErrorKind::DisplayVersion {
+        return match Printer::Json.print(&version::report()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(Printer::Json, &CommandError::Output(error)),
+        };
+    }
+    if !(wants_json && error.use_stderr()) {
+        error.exit();
+    }
+    fail(Printer::Json, &CommandError::Usage(error))
 }
 
 /// A value on the command line can be anybody's number or pseudonym: what is wrong with it is said without it.
@@ -102,13 +150,21 @@ fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), Com
             Command::Gateway(verb) => serve::gateway(verb, printer).await?,
             Command::Custodian(verb) => serve::custodian(verb, printer).await?,
             Command::Quickstart(args) => quickstart::run(args, printer).await?,
-            Command::Agency(verb) => {
-                let report = agency::run(verb, acting).await?;
-                printer.print(&report).map_err(CommandError::Output)?;
-            }
+            Command::Agency(verb) => print(printer, &agency::run(verb, acting).await?)?,
+            Command::Keys(verb) => print(printer, &ceremony::verbs::keys(verb)?)?,
+            Command::Directory(verb) => print(printer, &ceremony::verbs::directory(verb)?)?,
+            Command::Enrolment(verb) => print(printer, &ceremony::verbs::agency(verb)?)?,
+            Command::Config(verb) => print(printer, &config::run(&verb)?)?,
+            Command::Errors(args) => print(printer, &catalogue::run(&args)?)?,
+            Command::Man(args) => print(printer, &manual::man(args)?)?,
+            Command::Completions(args) => print(printer, &manual::completions(&args))?,
         }
         Ok(())
     })
+}
+
+fn print(printer: Printer, report: &Report) -> Result<(), CommandError> {
+    printer.print(report).map_err(CommandError::Output)
 }
 
 #[cfg(test)]

@@ -7,8 +7,6 @@ use std::{
 
 use serde_json::Value;
 
-use crate::error::CommandError;
-
 /// The result of a command, for a person and for a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
@@ -30,6 +28,16 @@ impl Report {
         self.text.push_str(text);
         if let Some(object) = self.json.as_object_mut() {
             object.insert(key.to_owned(), value);
+        }
+        self
+    }
+
+    /// With a list for a program, unless it is empty.
+    pub(crate) fn with_values(mut self, key: &str, values: Vec<Value>) -> Self {
+        if let Some(object) = self.json.as_object_mut()
+            && !values.is_empty()
+        {
+            object.insert(key.to_owned(), values.into());
         }
         self
     }
@@ -81,10 +89,9 @@ impl Printer {
     }
 
     /// Why the command failed. A closed standard error leaves the exit code to tell.
-    pub(crate) fn fail(self, error: &CommandError) {
-        let report = error.report();
+    pub(crate) fn fail(self, report: &Report) {
         let text = match self {
-            Self::Human => report.text,
+            Self::Human => report.text.clone(),
             Self::Json => report.json.to_string(),
         };
         writeln!(io::stderr().lock(), "{text}").ok();

@@ -1,12 +1,14 @@
 //! The servers' subcommands: make the database once, then serve until told to stop.
 
 use std::{
+    convert::Infallible,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use amanat_server::Served;
+use amanat_config::ConfigError;
+use amanat_server::{ExportError, Reporting, Served, Telemetry};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::{
@@ -19,15 +21,35 @@ use crate::{
     output::{Printer, Report},
 };
 
+const INIT: &str = "\
+Examples:
+  amanat gateway init --config gateway.toml
+  amanat custodian init --config custodian.toml
+
+A database that is there already is left as it is.";
+
+const SERVE: &str = "\
+Examples:
+  amanat gateway serve --config gateway.toml
+  amanat custodian serve --config custodian.toml
+
+Exit codes: 0 stopped, 3 the configuration or a file that it names is not valid, 4 the address
+is taken or the log cannot be written now, 5 the log was frozen, also when a frozen server is
+stopped: only 4 is worth another start.";
+
 /// What a server can be told to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Makes the empty database that the configuration names; once, before the first start
+    #[command(after_help = INIT)]
     Init(Configured),
     /// Serves until SIGTERM or SIGINT
     ///
     /// Prints one line, {"listening":"127.0.0.1:8443"}, when the log is open and requests are answered;
-    /// then only logs, on standard error. On SIGTERM or SIGINT it answers what is under way and ends.
+    /// then only logs, on standard error. On SIGTERM or SIGINT it answers what is under way and ends, within
+    /// ten seconds. On SIGHUP it takes the log filter, directory, decision table, revocation lists, suspensions
+    /// and its own certificate into use as they are in their files now, and says in the log what it did.
+    #[command(after_help = SERVE)]
     Serve(Configured),
 }
 
@@ -47,13 +69,12 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Custodian(#[from] amanat_custodian::CustodianError),
     #[error(transparent)]
+    Telemetry(#[from] ExportError),
+    #[error(transparent)]
     Listen(#[from] amanat_server::ServeError),
-    #[error("there is a database at {database} already, and it was left as it is; run `serve`")]
+    #[error("there is a database at {database} already, and it was left as it is")]
     Made { database: PathBuf },
-    #[error(
-        "there is no database at {database}; run `init` with the same configuration before the first \
-         start. If this server has run before, its log is lost: restore it, do not make a new one"
-    )]
+    #[error("there is no database at {database}")]
     NotMade { database: PathBuf },
     #[error("the bound address cannot be read: {0}")]
     Address(io::Error),
@@ -75,10 +96,18 @@ pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerEr
                 .map_err(ServerError::Output)
         }
         Verb::Serve(Configured { config }) => {
-            let config = amanat_gateway::Config::load(&config)?;
-            amanat_server::start_telemetry(&config.telemetry);
-            let (listener, stop) = start(config.server.listen, &config.log.database).await?;
-            note(amanat_gateway::serve(&config, listener, system_clock(), stop).await?);
+            let path = config;
+            let config = amanat_gateway::Config::load(&path)?;
+            let reporting = Reporting::start("amanat-gateway", &config.telemetry)?;
+            let (listener, hangups, stop) =
+                start(config.server.listen, &config.log.database).await?;
+            let telemetry = || Ok(amanat_gateway::Config::load(&path)?.telemetry);
+            let served = tokio::select! {
+                served = amanat_gateway::serve(&config, listener, system_clock(), stop) => served,
+                never = refilter(hangups, telemetry, &reporting) => match never {},
+            };
+            reporting.end().await;
+            note(served?);
             Ok(())
         }
     }
@@ -96,10 +125,18 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
                 .map_err(ServerError::Output)
         }
         Verb::Serve(Configured { config }) => {
-            let config = amanat_custodian::Config::load(&config)?;
-            amanat_server::start_telemetry(&config.telemetry);
-            let (listener, stop) = start(config.server.listen, &config.log.database).await?;
-            note(amanat_custodian::serve(&config, listener, system_clock(), stop).await?);
+            let path = config;
+            let config = amanat_custodian::Config::load(&path)?;
+            let reporting = Reporting::start("amanat-custodian", &config.telemetry)?;
+            let (listener, hangups, stop) =
+                start(config.server.listen, &config.log.database).await?;
+            let telemetry = || Ok(amanat_custodian::Config::load(&path)?.telemetry);
+            let served = tokio::select! {
+                served = amanat_custodian::serve(&config, listener, system_clock(), stop) => served,
+                never = refilter(hangups, telemetry, &reporting) => match never {},
+            };
+            reporting.end().await;
+            note(served?);
             Ok(())
         }
     }
@@ -121,12 +158,20 @@ fn made(database: &Path) -> Report {
     Report::new(text, json!({ "database": database.to_string() }))
 }
 
-/// The bound listener, and what ends the server.
+/// The bound listener, what has the log filter read again, and what ends the server.
 async fn start(
     listen: SocketAddr,
     database: &Path,
-) -> Result<(TcpListener, impl Future<Output = ()> + Send + 'static), ServerError> {
-    // Before anything slow, so that a signal during the start is not lost.
+) -> Result<
+    (
+        TcpListener,
+        Signal,
+        impl Future<Output = ()> + Send + 'static,
+    ),
+    ServerError,
+> {
+    // Before anything slow, so that a signal during the start is not lost, and none ends the process.
+    let hangups = signal(SignalKind::hangup()).map_err(ServerError::Signals)?;
     let signals = Signals::handle().map_err(ServerError::Signals)?;
     if !database.exists() {
         return Err(ServerError::NotMade {
@@ -135,7 +180,28 @@ async fn start(
     }
     let listener = amanat_server::listen(listen).await?;
     let listening = listener.local_addr().map_err(ServerError::Address)?;
-    Ok((listener, stop(listening, signals)))
+    Ok((listener, hangups, stop(listening, signals)))
+}
+
+/// Takes the configuration's log filter into use with each SIGHUP; the files that it names are looked at where
+/// they are used, and all else counts from the next start.
+async fn refilter(
+    mut hangups: Signal,
+    telemetry: impl Fn() -> Result<Telemetry, ConfigError>,
+    reporting: &Reporting,
+) -> Infallible {
+    while hangups.recv().await.is_some() {
+        match telemetry() {
+            Ok(telemetry) => {
+                reporting.filter(&telemetry);
+                tracing::info!("SIGHUP: the log filter is that of the configuration");
+            }
+            Err(error) => {
+                tracing::error!("SIGHUP: the log filter in use stays, for {error}");
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// The signals that end a server, or a play.

@@ -91,12 +91,15 @@ fn serving_without_a_database_fails_and_says_what_to_do() {
     let folder = TempDir::new().unwrap();
     let exchange = exchange(&folder);
     let refused = run(&["gateway", "serve"], &exchange.gateway.config);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(3));
     assert!(refused.stdout.is_empty());
     let error = standard_error(&refused);
-    assert_eq!(error.lines().count(), 1, "{error}");
     assert!(
-        error.contains("gateway.sqlite") && error.contains("run `init`"),
+        error.starts_with("amanat: DATABASE_MISSING: ") && error.contains("gateway.sqlite"),
+        "{error}"
+    );
+    assert!(
+        error.contains("\n  next: before the first start run `init`"),
         "{error}"
     );
 }
@@ -110,10 +113,11 @@ fn a_database_is_made_once() {
     assert!(Path::new(made["database"].as_str().unwrap()).exists());
 
     let second = run(&["gateway", "init", "--json"], &exchange.gateway.config);
-    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(second.status.code(), Some(3));
     let error: serde_json::Value = serde_json::from_slice(&second.stderr).unwrap();
+    assert_eq!(error["error"], "DATABASE_EXISTS");
     assert!(
-        error["error"].as_str().unwrap().contains("already"),
+        error["next"].as_str().unwrap().contains("`serve`"),
         "{error}"
     );
 }
@@ -124,7 +128,7 @@ fn a_configuration_that_is_not_there_is_named() {
         &["custodian", "serve"],
         Path::new("/nowhere/custodian.toml"),
     );
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(3));
     assert!(standard_error(&refused).contains("/nowhere/custodian.toml"));
 }
 

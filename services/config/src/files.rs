@@ -16,6 +16,8 @@ pub enum FileError {
     Io { path: String, source: io::Error },
     #[error("{path} can be read by others; run `chmod 600 {path}`")]
     Open { path: String },
+    #[error("others can put files into {path}, the folder of a key; run `chmod go-w {path}`")]
+    OpenFolder { path: String },
     #[error("{path} holds no private key in the expected form")]
     NoKey { path: String },
 }
@@ -56,17 +58,37 @@ pub fn secret_hex(path: &Path) -> Result<Zeroizing<[u8; 32]>, FileError> {
     Ok(bytes)
 }
 
+/// Neither may others replace it, nor the link that leads to it.
 fn only_owner_reads(path: &Path) -> Result<(), FileError> {
-    let mode = fs::metadata(path)
-        .map_err(|source| io_error(path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
+    const OTHERS: u32 = 0o077;
+    const OTHERS_WRITE: u32 = 0o022;
+    /// Nobody removes or renames what another one owns.
+    const STICKY: u32 = 0o1000;
+    if mode(path)? & OTHERS != 0 {
         return Err(FileError::Open {
             path: path.display().to_string(),
         });
     }
+    let found = fs::canonicalize(path).map_err(|source| io_error(path, source))?;
+    for folder in [path, &found].into_iter().filter_map(Path::parent) {
+        let folder = if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            folder
+        };
+        let mode = mode(folder)?;
+        if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+            return Err(FileError::OpenFolder {
+                path: folder.display().to_string(),
+            });
+        }
+    }
     Ok(())
+}
+
+fn mode(path: &Path) -> Result<u32, FileError> {
+    let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
+    Ok(metadata.permissions().mode())
 }
 
 /// Writes a new file that only its owner can read.

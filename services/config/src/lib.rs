@@ -4,9 +4,12 @@
 //! Nothing that a file holds is quoted in an error: what stands in the wrong place may be a secret.
 
 mod files;
+mod inspection;
+mod place;
 mod section;
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     path::{Path, PathBuf},
 };
@@ -14,6 +17,8 @@ use std::{
 use toml::de::DeTable;
 
 pub use files::{FileError, private_key_pem, read_file, secret_hex, write_private};
+pub use inspection::{Inspection, Remark};
+pub use place::FileSetting;
 pub use section::Section;
 
 /// A setting that is not valid.
@@ -62,6 +67,22 @@ fn told(violations: &[Violation]) -> String {
     violations.iter().map(|v| format!("\n  {v}")).collect()
 }
 
+/// The settings that were asked for, and the line of each that stands in the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<String, Option<usize>>);
+
+impl Settings {
+    /// Where a setting stands; `None` if it does not.
+    pub fn line(&self, setting: &str) -> Option<usize> {
+        *self.0.get(setting)?
+    }
+
+    /// All that are known, by name.
+    pub fn known(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
 /// Reads a configuration file; `of` takes every setting that it knows, and returns `None` if it could not
 /// take one. Relative paths count from the file's own folder.
 ///
@@ -71,27 +92,52 @@ pub fn read<T>(
     path: &Path,
     of: impl FnOnce(&mut Section<'_>) -> Option<T>,
 ) -> Result<T, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(path, &text, of)
+    Ok(read_with_settings(path, of)?.0)
 }
 
-/// The same for a text that would stand in the file.
+/// The same, with what is known of the settings.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`].
-pub fn parse<T>(
+/// [`ConfigError`] with all that is not valid.
+pub fn read_with_settings<T>(
+    path: &Path,
+    of: impl FnOnce(&mut Section<'_>) -> Option<T>,
+) -> Result<(T, Settings), ConfigError> {
+    parse(path, &text(path)?, of)
+}
+
+/// The names that stand at the top of a file, as far as it is TOML: they tell what it configures.
+///
+/// # Errors
+/// [`ConfigError::File`].
+pub fn outline(path: &Path) -> Result<Vec<String>, ConfigError> {
+    let text = text(path)?;
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let names = table.into_inner().into_iter();
+    Ok(names
+        .map(|(name, _)| name.into_inner().into_owned())
+        .collect())
+}
+
+fn text(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn parse<T>(
     path: &Path,
     text: &str,
     of: impl FnOnce(&mut Section<'_>) -> Option<T>,
-) -> Result<T, ConfigError> {
+) -> Result<(T, Settings), ConfigError> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let file = section::File::new(path, text);
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        file.refuse(at, String::new(), "this is not TOML".to_owned());
+        // The library's words are of TOML alone, and quote nothing of the file.
+        let expected = format!("this is not TOML: {}", error.message());
+        file.refuse(at, String::new(), expected);
     }
     // A file that is half understood would be told of keys that are there.
     let config = if file.is_valid() {
@@ -99,10 +145,11 @@ pub fn parse<T>(
     } else {
         None
     };
+    let settings = file.settings();
     let mut violations = file.into_violations();
     violations.sort_by_key(|violation| violation.line);
     match config {
-        Some(config) if violations.is_empty() => Ok(config),
+        Some(config) if violations.is_empty() => Ok((config, settings)),
         _ => Err(ConfigError::Invalid {
             path: path.to_owned(),
             violations,

@@ -7,18 +7,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use http::{Uri, uri::Scheme};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use crate::Violation;
+use crate::{FileSetting, Settings, Violation};
 
-/// The file that is read, and what was found wrong with it.
+/// The file that is read, which settings are known, and what was found wrong.
 pub(crate) struct File<'a> {
     folder: &'a Path,
     text: &'a str,
+    settings: RefCell<BTreeMap<String, Option<usize>>>,
     violations: RefCell<Vec<Violation>>,
 }
 
@@ -27,17 +29,32 @@ impl<'a> File<'a> {
         Self {
             folder: path.parent().unwrap_or(Path::new("")),
             text,
+            settings: RefCell::default(),
             violations: RefCell::default(),
         }
     }
 
     pub(crate) fn refuse(&self, at: usize, setting: String, expected: String) {
-        let before = self.text.as_bytes().iter().take(at);
         self.violations.borrow_mut().push(Violation {
-            line: 1 + before.filter(|byte| **byte == b'\n').count(),
+            line: self.line(at),
             setting,
             expected,
         });
+    }
+
+    fn line(&self, at: usize) -> usize {
+        let before = self.text.as_bytes().iter().take(at);
+        1 + before.filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Notes that there is such a setting, and where it stands in the file.
+    fn knows(&self, setting: String, at: Option<usize>) {
+        let line = at.map(|at| self.line(at));
+        self.settings.borrow_mut().insert(setting, line);
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings(self.settings.borrow().clone())
     }
 
     pub(crate) fn is_valid(&self) -> bool {
@@ -99,6 +116,8 @@ impl<'a> Section<'a> {
     fn refuse_unknown(self) {
         let known: Vec<_> = self.taken.keys().copied().collect();
         for (key, (span, _)) in self.left {
+            // What does not look like a setting may be anything, even a secret.
+            let key = if is_plain(&key) { &key } else { "(not shown)" };
             self.file.refuse(
                 span.start,
                 format!("{}{key}", self.prefix),
@@ -109,8 +128,9 @@ impl<'a> Section<'a> {
 
     fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
         let found = self.left.remove(key);
-        let at = found.as_ref().map_or(self.at, |(span, _)| span.start);
-        self.taken.insert(key, at);
+        let at = found.as_ref().map(|(span, _)| span.start);
+        self.taken.insert(key, at.unwrap_or(self.at));
+        self.file.knows(self.name(key), at);
         found.map(|(_, value)| value)
     }
 
@@ -138,10 +158,6 @@ impl<'a> Section<'a> {
     }
 
     /// A setting that may be absent; the outer `None` says that it is refused.
-    #[expect(
-        clippy::option_option,
-        reason = "absent and refused are two things"
-    )]
     pub fn optional<T: DeserializeOwned>(
         &mut self,
         key: &'static str,
@@ -182,14 +198,22 @@ impl<'a> Section<'a> {
         Some(self.file.folder.join(path))
     }
 
-    /// The path of a file or folder that may be absent.
-    #[expect(
-        clippy::option_option,
-        reason = "absent and refused are two things"
-    )]
-    pub fn optional_path(&mut self, key: &'static str) -> Option<Option<PathBuf>> {
-        let path: Option<PathBuf> = self.optional(key, "the path of a file or folder")?;
-        Some(path.map(|path| self.file.folder.join(path)))
+    /// The address of a server, as in `https://gateway.example:8443`.
+    pub fn server_address(&mut self, key: &'static str, expected: &str) -> Option<String> {
+        let address: String = self.required(key, expected)?;
+        let is_server = Uri::try_from(&address).is_ok_and(|uri| {
+            uri.scheme() == Some(&Scheme::HTTPS)
+                && uri.path_and_query().is_none_or(|path| path == "/")
+                && uri
+                    .authority()
+                    .is_some_and(|at| at.port_u16().is_some() || at.as_str() == at.host())
+                && !address.contains('@')
+        });
+        if is_server {
+            Some(address)
+        } else {
+            self.refuse(key, expected)
+        }
     }
 
     /// A list of paths, at least one.
@@ -199,7 +223,12 @@ impl<'a> Section<'a> {
         if paths.is_empty() {
             return self.refuse(key, expected);
         }
-        Some(paths.into_iter().map(|p| self.file.folder.join(p)).collect())
+        Some(
+            paths
+                .into_iter()
+                .map(|p| self.file.folder.join(p))
+                .collect(),
+        )
     }
 
     /// A section that must be there.
@@ -233,10 +262,6 @@ impl<'a> Section<'a> {
     }
 
     /// A section that may be absent.
-    #[expect(
-        clippy::option_option,
-        reason = "absent and refused are two things"
-    )]
     pub fn optional_section<T>(
         &mut self,
         key: &'static str,
@@ -276,21 +301,70 @@ impl<'a> Section<'a> {
         key: &'static str,
         mut of: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Option<BTreeMap<String, T>> {
+        let name = self.anyone(key);
+        self.entries(key, |section, value| {
+            section.table(key, name.clone(), value, &mut of)
+        })
+    }
+
+    /// Values by names of the file's own, as in `police-lahore = "…"`; absent ones are none.
+    pub fn values<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Option<BTreeMap<String, T>> {
+        self.entries(key, |section, value| {
+            let at = value.span().start;
+            let read = T::deserialize(value.into_deserializer()).ok();
+            if read.is_none() {
+                let name = section.anyone(key);
+                section.file.refuse(at, name, expected.to_owned());
+            }
+            read
+        })
+    }
+
+    /// The file's own names may be those of people, and are not told.
+    fn anyone(&self, key: &str) -> String {
+        format!("{}.*", self.name(key))
+    }
+
+    fn entries<T>(
+        &mut self,
+        key: &'static str,
+        mut of: impl FnMut(&Self, Spanned<DeValue<'a>>) -> Option<T>,
+    ) -> Option<BTreeMap<String, T>> {
         let Some(value) = self.take(key) else {
             return Some(BTreeMap::new());
         };
-        let DeValue::Table(sections) = value.into_inner() else {
-            return self.refuse(key, "sections with names of their own");
+        let DeValue::Table(entries) = value.into_inner() else {
+            return self.refuse(key, "a section with names of your own");
         };
-        let found: Vec<_> = sections
+        let read: Vec<_> = entries
             .into_iter()
-            .map(|(name, section)| {
-                let path = format!("{}.{}", self.name(key), name.get_ref());
-                let read = self.table(key, path, section, &mut of);
-                read.map(|read| (name.into_inner().into_owned(), read))
-            })
+            .map(|(name, value)| Some((name.into_inner().into_owned(), of(self, value)?)))
             .collect();
-        found.into_iter().collect()
+        read.into_iter().collect()
+    }
+
+    /// Refuses files that lie in the folder of another one, or below it. All are of this section or of those
+    /// in it. Returns `None` if one does.
+    pub fn keep_out(
+        &self,
+        of: &FileSetting<'_>,
+        files: &[FileSetting<'_>],
+        why: &str,
+    ) -> Option<()> {
+        let inside: Vec<_> = files.iter().filter(|file| file.lies_beside(of)).collect();
+        for file in &inside {
+            let line = self.file.settings().line(&file.setting);
+            self.file.violations.borrow_mut().push(Violation {
+                line: line.unwrap_or(1),
+                setting: file.setting.clone(),
+                expected: format!("a file outside the folder of {}: {why}", of.setting),
+            });
+        }
+        inside.is_empty().then_some(())
     }
 
     fn table<T>(
@@ -300,7 +374,12 @@ impl<'a> Section<'a> {
         value: Spanned<DeValue<'a>>,
         of: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Option<T> {
-        let at = self.taken.get(key).copied().unwrap_or(self.at).max(value.span().start);
+        let at = self
+            .taken
+            .get(key)
+            .copied()
+            .unwrap_or(self.at)
+            .max(value.span().start);
         match value.into_inner() {
             DeValue::Table(table) => Self::read(self.file, format!("{name}."), at, table, of),
             DeValue::String(_)
@@ -309,9 +388,18 @@ impl<'a> Section<'a> {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                self.file.refuse(at, name, "a section is expected".to_owned());
+                self.file
+                    .refuse(at, name, "a section is expected".to_owned());
                 None
             }
         }
     }
+}
+
+fn is_plain(key: &str) -> bool {
+    const LONGEST: usize = 32;
+    key.len() <= LONGEST
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }

@@ -1,5 +1,7 @@
 //! Reading and verifying the logs of both servers.
 
+use std::sync::Arc;
+
 use amanat_ledger::{Edge, Hash, Head, LogEntry, SignedCheckpoint};
 use amanat_schema::{
     AgencyId, CaseId, Time,
@@ -18,6 +20,11 @@ use crate::{
     jobs::Asked,
     pages::{self, Pages},
 };
+
+mod fault;
+
+pub use fault::{Fault, VerifyError};
+use fault::{contradicts, unproven};
 
 /// Which server's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,20 +83,11 @@ pub struct LogReport {
     pub compared: Vec<String>,
 }
 
-/// A log that does not hold, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the {} log does not hold{}: {what}", server.name(),
-    index.map_or_else(String::new, |index| format!(" at entry {index}")))]
-pub struct VerifyError {
-    pub server: Server,
-    /// The first bad index, where the fault lies in one entry.
-    pub index: Option<u64>,
-    pub what: String,
-}
-
 /// The most entries of one bundle.
 const BUNDLE: u32 = 4096;
 const PAGE: u32 = 200;
+/// The anchor that is not from before.
+const OWN: &str = "its own signed checkpoint";
 
 impl Connector {
     /// Lists entries whose bodies this officer may read, oldest first.
@@ -133,8 +131,9 @@ impl Connector {
         request: ListEntriesRequest,
     ) -> Result<ListEntriesResponse, ConnectorError> {
         let asked = Asked::of(server, Action::ListEntries, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session
             .servers
             .audit(server)
             .list_entries(request)
@@ -155,8 +154,9 @@ impl Connector {
     ) -> Result<(SeenEntry, Receipt), ConnectorError> {
         let request = GetEntryRequest { index };
         let asked = Asked::of(server, Action::GetEntry, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session
             .servers
             .audit(server)
             .get_entry(request)
@@ -165,16 +165,20 @@ impl Connector {
         self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let entry = answer.entry.unwrap_or_default();
         let receipt = answer.entry_receipt.unwrap_or_default();
-        let proven = amanat_ledger::receipt::verify(&receipt, self.log(server))
-            .map_err(|error| self.bad(server, Some(index), error))?;
+        let proven = amanat_ledger::receipt::verify(&receipt, &self.log(server))
+            .map_err(|error| unproven(server, Some(index), error))?;
         if proven.index != index || entry.index != index || entry.body != receipt.body {
-            return Err(self.bad(server, Some(index), "the receipt is of another entry"));
+            return Err(unproven(
+                server,
+                Some(index),
+                "the receipt is of another entry",
+            ));
         }
         Ok((self.seen_entry(server, &entry)?, receipt))
     }
 
     fn seen_entry(&self, server: Server, entry: &Entry) -> Result<SeenEntry, ConnectorError> {
-        let bad = |what: &str| self.bad(server, Some(entry.index), what);
+        let bad = |what: &str| unproven(server, Some(entry.index), what);
         let body =
             amanat_ledger::body::parse(&entry.body).map_err(|_| bad("its body is damaged"))?;
         let time = Time::parse(body.time.as_ref()).map_err(|_| bad("its body is damaged"))?;
@@ -213,13 +217,13 @@ impl Connector {
         server: Server,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<LogReport, ConnectorError> {
-        let log = self.log(server);
+        let log = &self.log(server);
         let mut anchors = Vec::new();
         let mut compared = Vec::new();
         if let Some(note) = self.keep.last_checkpoint(log.origin()).await? {
             let seen = log
                 .open(&note)
-                .map_err(|error| self.bad(server, None, error))?;
+                .map_err(|error| unproven(server, None, error))?;
             compared.push(format!(
                 "the checkpoint of {} entries seen here before",
                 seen.head.size
@@ -235,6 +239,7 @@ impl Connector {
             anchors.push((observed, "the head that the custodian observed"));
         }
         let text = self
+            .session()
             .servers
             .audit(server)
             .get_checkpoint(GetCheckpointRequest {})
@@ -245,12 +250,12 @@ impl Connector {
             text => {
                 let checkpoint = log
                     .open(text)
-                    .map_err(|error| self.bad(server, None, error))?;
+                    .map_err(|error| unproven(server, None, error))?;
                 let head = checkpoint.head;
                 (Some(checkpoint), head)
             }
         };
-        anchors.push((head, "its own signed checkpoint"));
+        anchors.push((head, OWN));
         let largest = anchors.iter().map(|(head, _)| head.size).max().unwrap_or(0);
 
         let leaves = self.recompute(
@@ -269,7 +274,7 @@ impl Connector {
         if let Some(checkpoint) = &checkpoint
             && let Some(what) = self.keep.checkpoint(log, checkpoint).await?
         {
-            return Err(self.bad(server, None, what));
+            return Err(contradicts(server, None, what));
         }
         Ok(LogReport {
             server,
@@ -284,17 +289,19 @@ impl Connector {
     /// The custodian's signed word on the gateway's log.
     async fn observed_head(&self) -> Result<Head, ConnectorError> {
         let answer = self
+            .session()
             .servers
             .keys()
             .get_observed_head(GetObservedHeadRequest {})
             .await?;
         let envelope = answer.into_inner().observed_head.unwrap_or_default();
-        let key = self.directory.custodian().statement_key;
-        let bad = |what: &str| self.bad(Server::Custodian, None, what);
-        let observed = amanat_seal::statement::verify::<ObservedHead>(&envelope, &[key])
+        let directory = Arc::clone(&self.session().directory);
+        let keys = &directory.custodian().statement_keys;
+        let bad = |what: &str| unproven(Server::Custodian, None, what);
+        let observed = amanat_seal::statement::verify::<ObservedHead>(&envelope, keys)
             .map_err(|_| bad("its observed head is not signed by its key"))?;
         let observed = observed.message();
-        if observed.exchange_id != self.directory.exchange_id() {
+        if observed.exchange_id != directory.exchange_id() {
             return Err(bad("its observed head is of another exchange"));
         }
         if observed.size == 0 {
@@ -309,7 +316,11 @@ impl Connector {
         if same {
             Ok(checkpoint.head)
         } else {
-            Err(bad("its observed head contradicts itself"))
+            Err(contradicts(
+                Server::Custodian,
+                None,
+                "its observed head contradicts itself",
+            ))
         }
     }
 
@@ -330,6 +341,7 @@ impl Connector {
                 count: BUNDLE,
             };
             let bundle = self
+                .session()
                 .servers
                 .audit(server)
                 .get_entry_bundle(request)
@@ -337,7 +349,12 @@ impl Connector {
                 .into_inner();
             if bundle.entries.is_empty() {
                 let what = format!("it is missing; the log was signed with {size} entries");
-                return Err(self.bad(server, Some(edge.size()), what));
+                let is_signed_for = checkpoint.is_some_and(|signed| signed.head.size > edge.size());
+                return Err(if is_signed_for {
+                    unproven(server, Some(edge.size()), what)
+                } else {
+                    contradicts(server, Some(edge.size()), what)
+                });
             }
             for bytes in bundle.entries {
                 if edge.size() == size {
@@ -345,7 +362,7 @@ impl Connector {
                 }
                 let Ok(entry) = LogEntry::parse(&bytes) else {
                     let what = "it is not a log entry";
-                    return Err(self.bad(server, Some(edge.size()), what));
+                    return Err(unproven(server, Some(edge.size()), what));
                 };
                 edge.append(&entry);
                 entries.push(entry);
@@ -355,7 +372,12 @@ impl Connector {
                             .first_not_included(server, &entries, checkpoint)
                             .await?;
                         let what = format!("the entries are not those of {whose}");
-                        return Err(self.bad(server, index, what));
+                        // Where its own checkpoint holds them all, the server has signed two logs.
+                        return Err(if index.is_some() || *whose == OWN {
+                            unproven(server, index, what)
+                        } else {
+                            contradicts(server, index, what)
+                        });
                     }
                 }
             }
@@ -378,7 +400,7 @@ impl Connector {
             };
             if public.as_bytes() != receipt.as_bytes() {
                 let what = "it is not the entry of a receipt that was kept here";
-                return Err(self.bad(server, Some(index), what));
+                return Err(contradicts(server, Some(index), what));
             }
             compared += 1;
         }
@@ -401,6 +423,7 @@ impl Connector {
                 size: checkpoint.head.size,
             };
             let proof = self
+                .session()
                 .servers
                 .audit(server)
                 .get_inclusion_proof(request)
@@ -447,7 +470,7 @@ impl Connector {
                 });
                 if !fits {
                     let what = "its body is not the one that was signed";
-                    return Err(self.bad(server, Some(entry.index), what));
+                    return Err(unproven(server, Some(entry.index), what));
                 }
                 self.seen_entry(server, entry)?;
                 bodies += 1;
@@ -456,13 +479,5 @@ impl Connector {
                 return Ok(bodies);
             }
         }
-    }
-
-    fn bad(&self, server: Server, index: Option<u64>, what: impl ToString) -> ConnectorError {
-        ConnectorError::Verify(VerifyError {
-            server,
-            index,
-            what: what.to_string(),
-        })
     }
 }

@@ -4,10 +4,11 @@ mod submit;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use amanat_identity::Signed;
+use amanat_identity::{Signed, SignedError};
 use amanat_ledger::Proven;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, RequestId, Time,
@@ -17,16 +18,19 @@ use amanat_schema::{
     key::{ReleaseKeysRequest, ReleaseKeysResponse},
     policy::{BasisKind, Purpose, WithheldReason},
     record::{ListVersionsRequest, ReadRecordRequest, ReadRecordResponse, RecordVersion},
-    statement::RecordHeader,
+    statement::{Envelope, RecordHeader},
 };
 use amanat_seal::{FieldKey, Header};
 use prost_types::FieldMask;
 
 use crate::{
     Connector, ConnectorError, Server,
+    again::Attempts,
     client::with_token,
     jobs::Asked,
     pages::{self, Pages},
+    session::Session,
+    trace,
 };
 
 pub use submit::{SamePerson, Submitted, Undelivered};
@@ -103,7 +107,19 @@ impl Connector {
     /// [`ConnectorError::Refused`] with each field's public reason if nothing is released;
     /// [`ConnectorError::Untrustworthy`] if an answer does not hold.
     pub async fn read_case(&self, read: &ReadRequest) -> Result<Read, ConnectorError> {
-        let token = self.signer.token()?;
+        let mut attempts = Attempts::begin();
+        loop {
+            let session = self.session();
+            match trace::one(self.read(&session, read)).await {
+                Err(error) => attempts.go_on(self, &session, error).await?,
+                Ok(read) => return Ok(read),
+            }
+        }
+    }
+
+    /// All of it by one session: the custodian releases to the certificate that the gateway decided for.
+    async fn read(&self, session: &Session, read: &ReadRequest) -> Result<Read, ConnectorError> {
+        let token = session.signer.token()?;
         let request = ReadRecordRequest {
             request_id: request_id()?,
             case_id: read.case.to_vec(),
@@ -115,7 +131,7 @@ impl Connector {
             purpose: read.purpose.into(),
         };
         let asked = Asked::of(Server::Gateway, Action::ReadRecord, &request);
-        let answer = self
+        let answer = session
             .servers
             .records()
             .read_record(with_token(request, &token)?)
@@ -135,7 +151,7 @@ impl Connector {
         let mut custodian_index = None;
         let sealed = answer.sealed.clone().unwrap_or_default();
         if !sealed.slots.is_empty() {
-            let keys = self.release_keys(&answer, &entry, &token).await?;
+            let keys = self.release_keys(session, &answer, &entry, &token).await?;
             custodian_index = keys.receipt.as_ref().map(|receipt| receipt.index);
             for slot in &sealed.slots {
                 let unknown = || ConnectorError::untrustworthy(GATEWAY, "there is no such field");
@@ -193,8 +209,9 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session
                 .servers
                 .records()
                 .list_versions(request)
@@ -222,7 +239,15 @@ impl Connector {
         let envelope = answer.header.as_ref();
         let envelope =
             envelope.ok_or_else(|| ConnectorError::untrustworthy(GATEWAY, "there is no header"))?;
-        let signed = Signed::<RecordHeader>::verify_envelope(envelope, &self.directory)?;
+        let directory = Arc::clone(&self.session().directory);
+        let signed = match Signed::<RecordHeader>::verify_envelope(envelope, &directory) {
+            // It counts if it was put before. The custodian, which releases its keys, goes by its own time.
+            Err(SignedError::Compromised) => {
+                let put = self.put_time(read, envelope).await?;
+                Signed::verify_recorded(envelope, &directory, put)?
+            }
+            signed => signed?,
+        };
         let header = Header::parse(signed.message())
             .map_err(|_| ConnectorError::untrustworthy("source", "the header is not valid"))?;
         let binding = header.binding();
@@ -246,8 +271,28 @@ impl Connector {
         Ok(header)
     }
 
+    /// When the gateway recorded a header.
+    async fn put_time(
+        &self,
+        read: &ReadRequest,
+        header: &Envelope,
+    ) -> Result<Time, ConnectorError> {
+        let query = VersionQuery {
+            case: Some(read.case),
+            record: Some(read.record),
+            source: Some(read.source),
+            limit: None,
+        };
+        let sha256 = amanat_seal::sha256(&header.payload);
+        let versions = self.list_versions(query).await?;
+        let listed = versions.iter().find(|seen| seen.header_sha256 == sha256);
+        let unlisted = || ConnectorError::untrustworthy(GATEWAY, "a version that it does not list");
+        listed.map(|seen| seen.put).ok_or_else(unlisted)
+    }
+
     async fn release_keys(
         &self,
+        session: &Session,
         answer: &ReadRecordResponse,
         entry: &Proven,
         token: &str,
@@ -267,7 +312,7 @@ impl Connector {
         let mut tries = 0;
         loop {
             let call = with_token(request.clone(), token)?;
-            match self
+            match session
                 .servers
                 .keys()
                 .release_keys(call)
@@ -284,7 +329,7 @@ impl Connector {
                     return Ok(answer);
                 }
                 // The custodian's ledger or its view of the log is a moment behind.
-                Err(error) if error.is_retryable() && tries < TRIES => tries += 1,
+                Err(error) if may_count_later(&error) && tries < TRIES => tries += 1,
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(PAUSE).await;
@@ -294,6 +339,11 @@ impl Connector {
 
 const GATEWAY: &str = "gateway";
 const CUSTODIAN: &str = "custodian";
+
+/// Whether the same entry may be good for its keys later.
+fn may_count_later(error: &ConnectorError) -> bool {
+    error.is_retryable() && !error.refusal().is_some_and(|refusal| refusal.superseded)
+}
 
 /// What was answered is what was asked and what the log says: this record version, this purpose, and of
 /// the fields asked each either released or withheld.

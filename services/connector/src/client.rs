@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use amanat_identity::{Directory, RevocationFolder};
+use amanat_identity::{Directory, OwnCertificate, RevocationFolder};
 use amanat_schema::{
     audit::audit_service_client::AuditServiceClient,
     clock::Clock,
@@ -16,13 +16,16 @@ use amanat_schema::{
 };
 use tonic::{
     Request,
+    body::Body,
     metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
-use tower::util::MapErr;
+use tower::util::{MapErr, MapRequest};
 
 use crate::{
     ConnectorError, Profile, Server,
+    skew::Compared,
+    trace,
     transport::{self, Client},
 };
 
@@ -38,8 +41,9 @@ pub(crate) struct Servers {
     custodian: Link,
 }
 
-/// A channel whose failures name its server.
-type Link = MapErr<Channel, fn(tonic::transport::Error) -> CallError>;
+/// A channel whose failures name its server, which tells of clocks that differ, and carries the trace along.
+type Link = MapErr<Compared<Traced>, fn(tonic::transport::Error) -> CallError>;
+type Traced = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
 
 /// A call that failed below gRPC.
 #[derive(Debug, thiserror::Error)]
@@ -52,22 +56,20 @@ pub(crate) struct CallError {
 impl Servers {
     pub(crate) fn new(
         profile: &Profile,
+        own: &OwnCertificate,
         directory: &Arc<Directory>,
         clock: &Clock,
     ) -> Result<Self, ConnectorError> {
-        let client = |server| -> Result<Client, ConnectorError> {
-            Ok(Client {
-                chain: profile.certificates()?,
-                key: profile.private_key()?,
-                directory: Arc::clone(directory),
-                server,
-                lists: RevocationFolder::new(&profile.directory.crls),
-                clock: Arc::clone(clock),
-            })
+        let client = |server| Client {
+            own: own.clone(),
+            directory: Arc::clone(directory),
+            server,
+            lists: RevocationFolder::new(&profile.directory.crls),
+            clock: Arc::clone(clock),
         };
         Ok(Self {
-            gateway: link(&profile.gateway, client(Server::Gateway)?)?,
-            custodian: link(&profile.custodian, client(Server::Custodian)?)?,
+            gateway: link(&profile.gateway, client(Server::Gateway))?,
+            custodian: link(&profile.custodian, client(Server::Custodian))?,
         })
     }
 
@@ -126,7 +128,11 @@ fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
             source,
         },
     };
-    Ok(MapErr::new(transport::channel(endpoint, client)?, failed))
+    let (server, clock) = (client.server, Arc::clone(&client.clock));
+    let carry: fn(_) -> _ = trace::carry;
+    let channel = MapRequest::new(transport::channel(endpoint, client)?, carry);
+    let channel = Compared::new(channel, server, clock);
+    Ok(MapErr::new(channel, failed))
 }
 
 /// A request that an officer asks with a token.

@@ -150,7 +150,7 @@ impl Connector {
         let sealed_evidence = self
             .local
             .wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;
-        let statement = self.signer.sign(case, None, |head| Consent {
+        let statement = self.session().signer.sign(case, None, |head| Consent {
             head: Some(head),
             consent_id: consent.to_vec(),
             decision: decision.into(),
@@ -201,7 +201,7 @@ impl Connector {
     /// what could not be delivered stays in the outbox.
     pub async fn withdraw_consent(&self, consent: ConsentId) -> Result<Delivery, ConnectorError> {
         let case = self.case_of_consent(consent).await?;
-        let withdrawal = self.signer.sign(case, None, |head| Withdrawal {
+        let withdrawal = self.session().signer.sign(case, None, |head| Withdrawal {
             head: Some(head),
             consent_id: consent.to_vec(),
         })?;
@@ -277,8 +277,9 @@ impl Connector {
                 purpose: query.purpose.unwrap_or_default().into(),
             };
             let asked = Asked::of(server, Action::ListConsents, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session
                 .servers
                 .consents(server)
                 .list_consents(request)
@@ -302,7 +303,8 @@ impl Connector {
     ) -> Result<ConsentSeen, ConnectorError> {
         let malformed = || ConnectorError::untrustworthy(server.name(), "a malformed consent");
         let envelope = wire.consent.as_ref().ok_or_else(malformed)?;
-        let told = self.told::<Consent>(server, envelope)?;
+        let recorded = Time::parse(wire.record_time.as_ref()).map_err(|_| malformed())?;
+        let told = self.told::<Consent>(server, envelope, Some(recorded))?;
         let terms = amanat_policy::parse_consent(&told.message).map_err(|_| malformed())?;
         Ok(ConsentSeen {
             consent: terms.consent,
@@ -317,7 +319,7 @@ impl Connector {
                 .map(|field| field.field().path.to_owned())
                 .collect(),
             expires: terms.expires_at,
-            recorded: Time::parse(wire.record_time.as_ref()).map_err(|_| malformed())?,
+            recorded,
             status: wire.status(),
             verified: told.verified,
         })

@@ -1,7 +1,8 @@
 //! What can go wrong, as an officer reads it: the reason, the field, what to do next.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
+use amanat_config::ConfigError;
 use amanat_identity::{CrlError, DirectoryError, SignedError, TokenError};
 use amanat_ledger::ReceiptError;
 use amanat_schema::Violation;
@@ -9,7 +10,16 @@ use amanat_seal::{SealError, pseudonym::Pseudonym};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{ProfileError, Server, VerifyError, client::CallError, transport::ConnectError};
+use crate::{
+    ProfileError, Reason, Server, VerifyError, client::CallError, skew, transport::ConnectError,
+};
+
+/// Of SQLite's result codes.
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_LOCKED: i32 = 6;
+const SQLITE_FULL: i32 = 13;
+/// A full disk too, for the index of the write-ahead log.
+const SQLITE_IOERR_SHMSIZE: &str = "4874";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
@@ -22,6 +32,11 @@ pub enum ConnectorError {
     NoOprfKey,
     #[error("the outbox cannot be used: {0}")]
     Keep(String),
+    #[error("the outbox is in use by another command of this profile")]
+    KeepBusy,
+    /// Nothing was handed in.
+    #[error("the outbox cannot be written: the disk that it is on is full")]
+    KeepFull,
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error("{0}")]
@@ -79,6 +94,8 @@ pub struct Refusal {
     pub retry: bool,
     /// How long until then, if the server tells.
     pub retry_after: Option<Duration>,
+    /// Whether the entry that was shown counts no more, so that the read has to be asked for again.
+    pub superseded: bool,
 }
 
 impl ConnectorError {
@@ -119,22 +136,38 @@ impl ConnectorError {
 
     /// The published reason, or a name of the same form.
     pub fn reason(&self) -> &str {
-        match self {
-            Self::Profile(_) => "PROFILE_INVALID",
-            Self::Directory(_) | Self::NoOprfKey => "DIRECTORY_INVALID",
-            Self::Keep(_) => "OUTBOX_UNUSABLE",
-            Self::Token(_) | Self::Credential => "CREDENTIAL_INVALID",
-            Self::Input(_) | Self::Unfit { .. } => "INPUT_INVALID",
-            Self::AnotherPerson { .. } => "ANOTHER_PERSON",
-            Self::PersonUnchecked(cause) => cause.reason(),
-            Self::Invalid(_) => "FIELD_INVALID",
-            Self::Refused(refusal) => &refusal.reason,
-            Self::Revocation(_) => "REVOCATION_UNKNOWN",
-            Self::ServerRevoked { .. } => "SERVER_REVOKED",
-            Self::Unreachable(_) => "UNREACHABLE",
-            Self::Untrustworthy { .. } | Self::Sealing(_) => "ANSWER_UNTRUSTWORTHY",
-            Self::Verify(_) => "LOG_INCONSISTENT",
+        match self.kind() {
+            Ok(reason) => reason.name(),
+            Err(newer) => newer,
         }
+    }
+
+    /// Its place in the catalogue; `None` if a newer server gave a reason that this connector does not know.
+    pub fn known_reason(&self) -> Option<Reason> {
+        self.kind().ok()
+    }
+
+    fn kind(&self) -> Result<Reason, &str> {
+        Ok(match self {
+            Self::Profile(error) => of_profile(error),
+            Self::Directory(error) => of_directory(error),
+            Self::NoOprfKey => Reason::DirectoryInvalid,
+            Self::Keep(_) => Reason::OutboxUnusable,
+            Self::KeepBusy => Reason::OutboxBusy,
+            Self::KeepFull => Reason::DiskFull,
+            Self::Token(_) | Self::Credential => Reason::CredentialInvalid,
+            Self::Input(_) => Reason::InputInvalid,
+            Self::Unfit { .. } => Reason::StateConflict,
+            Self::AnotherPerson { .. } => Reason::AnotherPerson,
+            Self::PersonUnchecked(cause) => return cause.kind(),
+            Self::Invalid(_) => Reason::FieldInvalid,
+            Self::Refused(refusal) => return refusal.known_reason().ok_or(&refusal.reason),
+            Self::Revocation(_) => Reason::RevocationUnknown,
+            Self::ServerRevoked { .. } => Reason::ServerRevoked,
+            Self::Unreachable(_) => Reason::Unreachable,
+            Self::Untrustworthy { .. } | Self::Sealing(_) => Reason::AnswerUntrustworthy,
+            Self::Verify(error) => error.reason(),
+        })
     }
 
     /// What to do next.
@@ -148,52 +181,50 @@ impl ConnectorError {
             return "correct it again later; or, once you have checked yourself that it is the same person, \
                     with --person-checked";
         }
-        match self.reason() {
-            "PROFILE_INVALID" => "mend the file that is named, or choose another --profile",
-            "DIRECTORY_INVALID" => {
-                "fetch the newest directory from your registrars; check the clock"
-            }
-            "OUTBOX_UNUSABLE" => "check the folder's permissions and the disk's free space",
-            "CREDENTIAL_INVALID" => {
-                "check the certificate, the clock and the officer's token with your administrator"
-            }
-            "REVOCATION_UNKNOWN" => {
-                "put the list there that the message names; then `amanat outbox deliver` sends what \
-                 `amanat outbox list` shows; run anything else again"
-            }
-            "SERVER_REVOKED" => {
-                "send nothing to this server; call the duty contact, and ask the registrars for the newest \
-                 directory"
-            }
-            "INPUT_INVALID" => "see --help",
-            "ANOTHER_PERSON" => {
-                "if she really is one person, merge the two with `amanat subject merge`, or pass \
-                 --person-checked once you have checked it yourself; if not, her file is another record's"
-            }
-            "FIELD_INVALID" => "correct the fields and send it again; nothing was recorded",
-            "TOO_LARGE" => "shorten the narratives; 512 KiB is the limit of one submission",
-            "ACCESS_DENIED" => {
-                "check the id; if it is right, your officer or agency has no right to it"
-            }
-            "NOTHING_RELEASABLE" => {
-                "have the record's source record a consent, and the recipient accept the referral; do not \
-                 retry unchanged"
-            }
-            "STATE_CONFLICT" => "look at the present state with a list command, then decide",
-            "REQUEST_ID_REUSED" => "run the command again; it takes a new id",
-            "VERSION_MISMATCH" => {
-                "another correction came first: see `amanat case list`, read the newest version, then \
-                 correct it again"
-            }
-            "AUDIT_UNAVAILABLE" | "UNREACHABLE" | "QUOTA_EXCEEDED" => {
-                "try again later: what `amanat outbox list` shows is kept, and `amanat outbox deliver` sends \
-                 it; run anything else again"
-            }
-            "LEDGER_BEHIND" => "one server is a little behind the other; try again in a moment",
-            "LOG_INCONSISTENT" => "stop and call the duty contact: a log contradicts itself",
-            "ANSWER_UNTRUSTWORTHY" => "do not use the answer; keep it and call the duty contact",
-            _ => "call your administrator with the reason above",
+        self.known_reason().map_or(
+            "call your administrator with the reason above",
+            Reason::next_step,
+        )
+    }
+}
+
+/// Why a profile does not do.
+pub fn of_profile(error: &ProfileError) -> Reason {
+    match error {
+        ProfileError::Config(ConfigError::File { source, .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Reason::ProfileMissing
         }
+        ProfileError::Config(_) | ProfileError::File(_) | ProfileError::Unusable { .. } => {
+            Reason::ProfileInvalid
+        }
+    }
+}
+
+/// Why a directory is not taken into use.
+pub fn of_directory(error: &DirectoryError) -> Reason {
+    match error {
+        DirectoryError::File { source, .. } if Reason::of_io(source) == Reason::DiskFull => {
+            Reason::DiskFull
+        }
+        DirectoryError::RolledBack { .. } | DirectoryError::SameVersion { .. } => {
+            Reason::DirectoryRolledBack
+        }
+        DirectoryError::File { .. }
+        | DirectoryError::Malformed { .. }
+        | DirectoryError::Seen { .. }
+        | DirectoryError::Signatures { .. }
+        | DirectoryError::Field(_)
+        | DirectoryError::Expired(_)
+        | DirectoryError::NotYet(_) => Reason::DirectoryInvalid,
+    }
+}
+
+impl Refusal {
+    /// Its place in the catalogue; `None` for a reason of a newer server.
+    pub fn known_reason(&self) -> Option<Reason> {
+        Reason::of_name(&self.reason)
     }
 }
 
@@ -204,9 +235,9 @@ impl From<Status> for ConnectorError {
             // Every refusal of a service carries its reason, so this comes from below it.
             let is_one_of = |codes: &[Code]| codes.contains(&status.code());
             return if is_one_of(&[Code::OutOfRange, Code::ResourceExhausted]) {
-                Self::refused(&status, "TOO_LARGE")
+                Self::refused(&status, Reason::TooLarge)
             } else if is_one_of(&[Code::Unimplemented]) {
-                Self::refused(&status, "UNEXPECTED")
+                Self::refused(&status, Reason::CallUnknown)
             } else {
                 transport(&status)
             };
@@ -227,7 +258,7 @@ impl From<Status> for ConnectorError {
         });
         Self::Refused(Box::new(Refusal {
             reason: info.reason.clone(),
-            message: status.message().to_owned(),
+            message: message(&status, &info.reason),
             violations: violations.unwrap_or_default(),
             withheld,
             audit_index: info
@@ -236,21 +267,35 @@ impl From<Status> for ConnectorError {
                 .and_then(|index| index.parse().ok()),
             retry: details.retry_info().is_some(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
+            superseded: info.metadata.contains_key("superseded"),
         }))
     }
 }
 
 impl ConnectorError {
-    fn refused(status: &Status, reason: &str) -> Self {
+    fn refused(status: &Status, reason: Reason) -> Self {
         Self::Refused(Box::new(Refusal {
-            reason: reason.to_owned(),
+            reason: reason.name().to_owned(),
             message: status.message().to_owned(),
             violations: Vec::new(),
             withheld: BTreeMap::new(),
             audit_index: None,
             retry: false,
             retry_after: None,
+            superseded: false,
         }))
+    }
+}
+
+/// What the server says, and what only this side can know of a credential that was refused.
+fn message(status: &Status, reason: &str) -> String {
+    let told = status.message();
+    let apart = status.metadata().get(skew::APART);
+    match apart.and_then(|apart| apart.to_str().ok()) {
+        Some(apart) if reason == Reason::CredentialInvalid.name() => {
+            format!("{told}: {apart}; set the clock that is wrong")
+        }
+        Some(_) | None => told.to_owned(),
     }
 }
 
@@ -299,13 +344,75 @@ impl From<sqlx::Error> for ConnectorError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
         Self::Keep(if let sqlx::Error::Database(error) = &error {
-            error
-                .code()
-                .map_or_else(|| "refused".to_owned(), |code| format!("code {code}"))
+            let code = error.code().unwrap_or_default();
+            // The extended codes hold the plain ones in their lowest byte.
+            if code == SQLITE_IOERR_SHMSIZE {
+                return Self::KeepFull;
+            }
+            match code.parse::<i32>().map(|code| code & 0xff) {
+                Ok(SQLITE_FULL) => return Self::KeepFull,
+                Ok(SQLITE_BUSY | SQLITE_LOCKED) => return Self::KeepBusy,
+                _ => format!("SQLite refused with code {code}"),
+            }
         } else if let sqlx::Error::Io(error) = &error {
             error.kind().to_string()
         } else {
             "the file is not an outbox, or is damaged".to_owned()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_and_another_writer_are_told_apart_from_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outbox.sqlite");
+        let open = || SqliteConnection::connect(path.to_str().unwrap());
+        std::fs::write(&path, "").unwrap();
+        let mut one = open().await.unwrap();
+        let mut other = open().await.unwrap();
+        let told = async |connection: &mut SqliteConnection, statement: &'static str| {
+            let done = sqlx::query(statement).execute(connection).await;
+            done.err().map(ConnectorError::from)
+        };
+        assert!(told(&mut one, "CREATE TABLE t (x)").await.is_none());
+        for statement in ["PRAGMA busy_timeout = 0", "PRAGMA max_page_count = 3"] {
+            assert!(told(&mut other, statement).await.is_none());
+        }
+        let filling = "INSERT INTO t VALUES (zeroblob(100000))";
+        let full = told(&mut other, filling).await.unwrap();
+        assert_eq!(full.known_reason(), Some(Reason::DiskFull), "{full}");
+
+        assert!(told(&mut one, "BEGIN IMMEDIATE").await.is_none());
+        let busy = told(&mut other, "DELETE FROM t").await.unwrap();
+        assert_eq!(busy.known_reason(), Some(Reason::OutboxBusy), "{busy}");
+
+        let damaged = told(&mut one, "SELECT y FROM t").await.unwrap();
+        assert_eq!(damaged.reason(), "OUTBOX_UNUSABLE", "{damaged}");
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_server_is_told_as_it_came() {
+        let refusal = Refusal {
+            reason: "WITNESS_MISSING".to_owned(),
+            message: "the log is not cosigned yet".to_owned(),
+            violations: Vec::new(),
+            withheld: BTreeMap::new(),
+            audit_index: None,
+            retry: true,
+            retry_after: None,
+            superseded: false,
+        };
+        let error = ConnectorError::from(Box::new(refusal));
+        assert_eq!(error.reason(), "WITNESS_MISSING");
+        assert_eq!(error.known_reason(), None);
+        assert_eq!(error.message(), "the log is not cosigned yet");
+        assert!(error.next_step().contains("administrator"));
+        assert!(error.is_retryable());
     }
 }

@@ -3,7 +3,7 @@
 
 mod listed;
 
-use amanat_ledger::Proven;
+use amanat_ledger::{LogVerifier, Proven};
 use amanat_schema::{
     audit::{Action, Receipt},
     consent::{RecordConsentRequest, WithdrawConsentRequest},
@@ -16,10 +16,12 @@ use prost::{Message, Name};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    Connector, ConnectorError, Server, VerifyError,
+    Connector, ConnectorError, Fault, Reason, Server, VerifyError,
+    again::Attempts,
     client::with_token,
     keep::{JobRow, SealedJob},
     referral::Move,
+    trace,
 };
 
 pub use listed::{PendingJob, RefusedJob};
@@ -93,14 +95,14 @@ impl Asked {
 
 /// The reasons that no later delivery changes. Everything else waits: a withdrawal must not be lost
 /// because a server was frozen or a clock was off for an hour.
-const FINAL: [&str; 7] = [
-    "FIELD_INVALID",
-    "TOO_LARGE",
-    "ACCESS_DENIED",
-    "NOTHING_RELEASABLE",
-    "STATE_CONFLICT",
-    "REQUEST_ID_REUSED",
-    "VERSION_MISMATCH",
+const FINAL: [Reason; 7] = [
+    Reason::FieldInvalid,
+    Reason::TooLarge,
+    Reason::AccessDenied,
+    Reason::NothingReleasable,
+    Reason::StateConflict,
+    Reason::RequestIdReused,
+    Reason::VersionMismatch,
 ];
 
 /// The label under which jobs are sealed at rest.
@@ -177,6 +179,7 @@ impl Connector {
                 subject,
                 sealed: self.sealed(kind, subject, &requests)?,
                 steps: u32::try_from(kind.steps().len()).unwrap_or(u32::MAX),
+                accepted: (self.clock)(),
             });
         }
         self.keep.add_jobs(&sealed).await
@@ -222,7 +225,7 @@ impl Connector {
     pub(crate) async fn deliver_job(&self, seq: i64) -> Result<Delivery, ConnectorError> {
         let jobs = self.keep.open_jobs().await?;
         match jobs.into_iter().find(|job| job.seq == seq) {
-            Some(job) => self.deliver(&job).await,
+            Some(job) => trace::one(self.deliver(&job)).await,
             // Another process of this profile delivered it meanwhile.
             None => Ok(Delivery::default()),
         }
@@ -237,7 +240,7 @@ impl Connector {
     ) -> Result<Vec<(PendingJob, Result<Delivery, ConnectorError>)>, ConnectorError> {
         let mut outcomes = Vec::new();
         for job in self.keep.open_jobs().await? {
-            let outcome = self.deliver(&job).await;
+            let outcome = trace::one(self.deliver(&job)).await;
             let JobRow {
                 seq,
                 kind,
@@ -275,7 +278,7 @@ impl Connector {
                 .get_mut(at)
                 .map(std::mem::take)
                 .ok_or_else(damaged)?;
-            match self.call(*step, job.seq, &request, &answers).await {
+            match self.call_again(*step, job.seq, &request, &answers).await {
                 Ok((made, answer)) => {
                     // What was answered is not kept for the next step: a deposit holds the record key.
                     let rest = self.sealed(kind, &job.subject, &requests)?;
@@ -294,6 +297,24 @@ impl Connector {
         Ok(Delivery { entries })
     }
 
+    /// One step, once more if its certificate was renewed meanwhile: its request id makes it one.
+    async fn call_again(
+        &self,
+        step: Step,
+        seq: i64,
+        request: &[u8],
+        answers: &[Vec<u8>],
+    ) -> Result<(Vec<(Server, u64)>, Vec<u8>), ConnectorError> {
+        let mut attempts = Attempts::begin();
+        loop {
+            let session = self.session();
+            match self.call(step, seq, request, answers).await {
+                Err(error) => attempts.go_on(self, &session, error).await?,
+                Ok(answered) => return Ok(answered),
+            }
+        }
+    }
+
     /// One step: the stored request, completed with what the steps before answered. The entries that it made,
     /// and what it was answered.
     async fn call(
@@ -308,7 +329,13 @@ impl Connector {
             Step::DepositKey => {
                 let request = stored::<DepositKeyRequest>(request)?;
                 let asked = Asked::of(Server::Custodian, Action::DepositKey, &request);
-                let answer = self.servers.keys().deposit_key(request).await?.into_inner();
+                let answer = self
+                    .session()
+                    .servers
+                    .keys()
+                    .deposit_key(request)
+                    .await?
+                    .into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::PutRecord => {
@@ -317,6 +344,7 @@ impl Connector {
                 request.deposit_receipt = deposit.deposit_receipt;
                 let asked = Asked::of(Server::Gateway, Action::PutRecord, &request);
                 let answer = self
+                    .session()
                     .servers
                     .records()
                     .put_record(request)
@@ -329,8 +357,9 @@ impl Connector {
                 let mut request = stored::<ActivateKeyRequest>(request)?;
                 request.put_receipt = put.receipt;
                 let asked = Asked::of(Server::Custodian, Action::ActivateKey, &request);
-                let request = with_token(request, &self.signer.token()?)?;
-                let answer = self
+                let session = self.session();
+                let request = with_token(request, &session.signer.token()?)?;
+                let answer = session
                     .servers
                     .keys()
                     .activate_key(request)
@@ -341,14 +370,14 @@ impl Connector {
             Step::RecordConsent(server) => {
                 let request = stored::<RecordConsentRequest>(request)?;
                 let asked = Asked::of(server, Action::RecordConsent, &request);
-                let mut client = self.servers.consents(server);
+                let mut client = self.session().servers.consents(server);
                 let answer = client.record_consent(request).await?.into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
             Step::WithdrawConsent(server) => {
                 let request = stored::<WithdrawConsentRequest>(request)?;
                 let asked = Asked::of(server, Action::WithdrawConsent, &request);
-                let mut client = self.servers.consents(server);
+                let mut client = self.session().servers.consents(server);
                 let answer = client.withdraw_consent(request).await?.into_inner();
                 (asked, answer.receipt.clone(), answer.encode_to_vec())
             }
@@ -356,6 +385,7 @@ impl Connector {
                 let request = stored::<SubmitReferralRequest>(request)?;
                 let asked = Asked::of(Server::Gateway, Action::SubmitReferral, &request);
                 let answer = self
+                    .session()
                     .servers
                     .referrals()
                     .submit_referral(request)
@@ -386,7 +416,7 @@ impl Connector {
         let server = asked.server;
         let untrustworthy = |what: &str| ConnectorError::untrustworthy(server.name(), what);
         let receipt = receipt.ok_or_else(|| untrustworthy("there is no receipt"))?;
-        let log = self.log(server);
+        let log = &self.log(server);
         let proven = amanat_ledger::receipt::verify(receipt, log)
             .map_err(|error| ConnectorError::from((server.name(), error)))?;
         let request = proven
@@ -406,23 +436,30 @@ impl Connector {
                 server,
                 index,
                 what,
+                fault: Fault::Contradiction,
             }
             .into());
         }
         Ok(proven)
     }
 
-    pub(crate) fn log(&self, server: Server) -> &amanat_ledger::LogVerifier {
+    pub(crate) fn log(&self, server: Server) -> LogVerifier {
+        let directory = &self.session().directory;
         match server {
-            Server::Gateway => &self.directory.gateway().log,
-            Server::Custodian => &self.directory.custodian().log,
+            Server::Gateway => directory.gateway().log.clone(),
+            Server::Custodian => directory.custodian().log.clone(),
         }
     }
 }
 
 /// Whether an error takes a job out of the queue.
 pub(crate) fn is_final(error: &ConnectorError) -> bool {
-    matches!(error, ConnectorError::Refused(refusal) if FINAL.contains(&refusal.reason.as_str()))
+    let ConnectorError::Refused(refusal) = error else {
+        return false;
+    };
+    refusal
+        .known_reason()
+        .is_some_and(|reason| FINAL.contains(&reason))
 }
 
 pub(crate) fn stored<M: Message + Default>(bytes: &[u8]) -> Result<M, ConnectorError> {

@@ -3,26 +3,34 @@
 use std::path::Path;
 
 use amanat_ledger::{LogEntry, LogVerifier, SignedCheckpoint};
-use amanat_schema::{AgencyId, CaseId, ConsentId, RecordId, audit::Receipt};
+use amanat_schema::{AgencyId, CaseId, ConsentId, RecordId, Time, audit::Receipt};
 use prost::Message as _;
 use sqlx::{
     Row as _, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::ConnectorError;
 
+mod backlog;
 mod subjects;
+
+pub use backlog::{BACKLOG_JOBS, BACKLOG_OLDEST, Backlog, BacklogMetric};
 
 pub(crate) use subjects::SubjectRow;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "outbox", include_str!("../migrations/0001_outbox.sql")),
     (
         2,
         "subjects",
         include_str!("../migrations/0002_subjects.sql"),
+    ),
+    (
+        3,
+        "job-times",
+        include_str!("../migrations/0003_job_times.sql"),
     ),
 ];
 
@@ -38,6 +46,8 @@ pub(crate) struct SealedJob<'a> {
     pub(crate) subject: &'a str,
     pub(crate) sealed: Vec<u8>,
     pub(crate) steps: u32,
+    /// When it was handed in.
+    pub(crate) accepted: Time,
 }
 
 /// A job as it waits.
@@ -72,9 +82,7 @@ impl Keep {
         Migrator::with_migrations(steps.to_vec())
             .run(&pool)
             .await
-            .map_err(|_| {
-                ConnectorError::Keep("the file is not an outbox of this version".into())
-            })?;
+            .map_err(unmigrated)?;
         Ok(Self { pool })
     }
 
@@ -87,13 +95,14 @@ impl Keep {
         let mut numbers = Vec::with_capacity(jobs.len());
         for job in jobs {
             let row = sqlx::query(
-                "INSERT INTO jobs (kind, subject, job, steps, progress, refused) \
-                 VALUES ($1, $2, $3, $4, 0, '') RETURNING seq",
+                "INSERT INTO jobs (kind, subject, job, steps, progress, refused, accept_time) \
+                 VALUES ($1, $2, $3, $4, 0, '', $5) RETURNING seq",
             )
             .bind(job.kind)
             .bind(job.subject)
             .bind(job.sealed.as_slice())
             .bind(job.steps)
+            .bind(job.accepted.millis())
             .fetch_one(&mut *transaction)
             .await?;
             numbers.push(row.try_get(0)?);
@@ -349,5 +358,14 @@ impl Keep {
         .execute(&self.pool)
         .await?;
         Ok(())
+    }
+}
+
+/// A full disk or another command is told as what it is.
+fn unmigrated(error: MigrateError) -> ConnectorError {
+    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+        error.into()
+    } else {
+        ConnectorError::Keep("the file is not an outbox of this version".into())
     }
 }

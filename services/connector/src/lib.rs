@@ -4,6 +4,7 @@
 //! answered, takes the gateway's receipt of a read to the custodian, and believes neither: signatures,
 //! commitments, hashes and log proofs are checked before a value is shown.
 
+mod again;
 mod audit;
 mod case;
 mod client;
@@ -14,48 +15,49 @@ mod jobs;
 mod keep;
 mod pages;
 mod profile;
+mod reason;
 mod referral;
+mod session;
 mod signer;
+mod skew;
 mod subject;
 mod told;
+mod trace;
 mod transport;
 
-use std::sync::Arc;
-
-use amanat_identity::Directory;
 use amanat_schema::{AgencyId, Time, clock::Clock};
 use amanat_seal::WrapKey;
 
-pub use audit::{EntryQuery, LogReport, SeenEntry, Server, VerifyError};
+pub use audit::{EntryQuery, Fault, LogReport, SeenEntry, Server, VerifyError};
 pub use case::{Read, ReadRequest, SamePerson, Submitted, Undelivered, VersionQuery, VersionSeen};
 pub use consent::{ConsentFile, ConsentQuery, ConsentSeen, Granted};
-pub use error::{ConnectorError, Refusal};
+pub use error::{ConnectorError, Refusal, of_directory, of_profile};
 pub use history::{CaseEvent, CaseHistory, Happened};
 pub use jobs::{Delivery, PendingJob, RefusedJob};
-pub use profile::{OfficerProfile, Profile, ProfileError};
+pub use profile::{FILE as PROFILE_FILE, OfficerProfile, Profile, ProfileError};
+pub use reason::{Reason, Withheld, withheld};
 pub use referral::{Changes, NewReferral, ReferralQuery, ReferralSeen, Referred, StepSeen};
 pub use signer::Acting;
 pub use subject::{
     CanaryHitSeen, DocumentFile, Found, IdentifierFile, MergeSeen, Recognised, UnusedSeen,
 };
 
-use client::Servers;
 use keep::Keep;
-use signer::Signer;
+pub use keep::{BACKLOG_JOBS, BACKLOG_OLDEST, Backlog, BacklogMetric};
+use session::Sessions;
 
 /// One agency's connector, acting for one of its officers.
 pub struct Connector {
     profile: Profile,
-    directory: Arc<Directory>,
-    servers: Servers,
-    signer: Signer,
+    sessions: Sessions,
     keep: Keep,
     local: WrapKey,
     clock: Clock,
 }
 
 impl Connector {
-    /// Loads a profile and its keys; connects when the first call is made.
+    /// Loads a profile and its keys; connects when the first call is made. A directory, certificate or key that
+    /// takes the place of another in its file is taken into use with the next call.
     ///
     /// # Errors
     /// [`ConnectorError::Profile`], [`ConnectorError::Directory`] or [`ConnectorError::Keep`], naming the
@@ -65,17 +67,12 @@ impl Connector {
         acting: Acting,
         clock: Clock,
     ) -> Result<Self, ConnectorError> {
-        let now = clock();
-        let directory = Arc::new(profile.load_directory(now)?);
-        let signer = Signer::new(&profile, acting, directory.exchange_id(), &clock)?;
-        let servers = Servers::new(&profile, &directory, &clock)?;
+        let sessions = Sessions::open(&profile, acting, &clock)?;
         let keep = Keep::open(&profile.outbox).await?;
         let local = profile.local_key()?;
         Ok(Self {
             profile,
-            directory,
-            servers,
-            signer,
+            sessions,
             keep,
             local,
             clock,
@@ -104,7 +101,7 @@ impl Connector {
     /// # Errors
     /// [`ConnectorError::Token`].
     pub fn token(&self) -> Result<String, ConnectorError> {
-        self.signer.token()
+        self.session().signer.token()
     }
 
     fn now(&self) -> Time {

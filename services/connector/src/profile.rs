@@ -1,17 +1,24 @@
 //! An agency's profile: which agency it is, where the servers are, which keys it holds.
 
+mod inspect;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use amanat_config::{ConfigError, FileError, Section, private_key_pem, read_file, secret_hex};
+use amanat_config::{
+    ConfigError, FileError, FileSetting, Section, Settings, private_key_pem, read_file, secret_hex,
+};
 use amanat_identity::{Directory, Registrars, TokenIssuer};
 use amanat_schema::{AgencyId, Time, policy::Right};
 use amanat_seal::{WrapKey, statement::SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::ConnectorError;
+
+/// In a profile's folder.
+pub const FILE: &str = "profile.toml";
 
 /// `profile.toml`; unknown keys are refused.
 #[derive(Debug, Clone)]
@@ -88,17 +95,27 @@ impl Profile {
     /// # Errors
     /// [`ProfileError::Config`] with all that is not valid.
     pub fn load(folder: &Path) -> Result<Self, ProfileError> {
-        let path = folder.join("profile.toml");
-        Ok(amanat_config::read(&path, Self::read)?)
+        Ok(amanat_config::read(&folder.join(FILE), Self::read)?)
+    }
+
+    /// Reads a profile from its file, with the lines of its settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is not valid.
+    pub fn load_with_settings(file: &Path) -> Result<(Self, Settings), ConfigError> {
+        amanat_config::read_with_settings(file, Self::read)
     }
 
     fn read(top: &mut Section<'_>) -> Option<Self> {
         const AGENCY: &str = "an agency's id, 32 hexadecimal digits";
         let name = top.required("name", "a name");
         let agency = top.required("agency", AGENCY);
-        let gateway = top.required("gateway", "an address, as in https://gateway.example:8443");
-        let custodian =
-            top.required("custodian", "an address, as in https://custodian.example:8444");
+        let gateway =
+            top.server_address("gateway", "an address, as in https://gateway.example:8443");
+        let custodian = top.server_address(
+            "custodian",
+            "an address, as in https://custodian.example:8444",
+        );
         let (outbox, evidence_key) = (top.path("outbox"), top.path("evidence_key"));
         let directory = top.section("directory", DirectoryFiles::read);
         let tls = top.section("tls", TlsFiles::read);
@@ -108,8 +125,8 @@ impl Profile {
         });
         let tokens = top.optional_section("tokens", TokenFiles::read);
         let officers = top.named("officers", OfficerProfile::read);
-        let agencies = top.or("agencies", BTreeMap::new(), "names with agencies' ids");
-        Some(Self {
+        let agencies = top.values("agencies", AGENCY);
+        let profile = Self {
             name: name?,
             agency: agency?,
             gateway: gateway?,
@@ -122,7 +139,41 @@ impl Profile {
             tokens: tokens?,
             officers: officers?,
             agencies: agencies?,
-        })
+        };
+        profile.keep_apart(top)?;
+        Some(profile)
+    }
+
+    /// Whoever copies what waits in the outbox does not get the keys with it, and restoring it does not roll
+    /// the directory back.
+    fn keep_apart(&self, top: &Section<'_>) -> Option<()> {
+        let outbox = FileSetting::new("outbox", &self.outbox);
+        let seen = FileSetting::new("directory.seen", &self.directory.seen);
+        let keys = top.keep_out(
+            &outbox,
+            &self.key_files(),
+            "whoever copies the outbox must not get the keys with it",
+        );
+        let seen = top.keep_out(
+            &outbox,
+            &[seen],
+            "restoring the outbox would take it along, and nobody would see a directory rolled back",
+        );
+        keys.and(seen)
+    }
+
+    /// The files that nobody else may read.
+    fn key_files(&self) -> Vec<FileSetting<'_>> {
+        let mut files = vec![
+            FileSetting::new("evidence_key", &self.evidence_key),
+            FileSetting::new("tls.private_key", &self.tls.private_key),
+            FileSetting::new("statements.signing_key", &self.statements.signing_key),
+        ];
+        let issuer = self.tokens.iter();
+        files.extend(
+            issuer.map(|tokens| FileSetting::new("tokens.signing_key", &tokens.signing_key)),
+        );
+        files
     }
 
     pub(crate) fn name_of(&self, agency: AgencyId) -> String {
@@ -147,7 +198,12 @@ impl Profile {
 
     pub(crate) fn load_directory(&self, now: Time) -> Result<Directory, ConnectorError> {
         let files = &self.directory;
-        Ok(Directory::load(&files.file, &files.seen, &files.registrars, now)?)
+        Ok(Directory::load(
+            &files.file,
+            &files.seen,
+            &files.registrars,
+            now,
+        )?)
     }
 
     /// The connector's own certificate first.
@@ -229,7 +285,14 @@ impl TokenFiles {
 impl OfficerProfile {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         let id = section.required("id", "the officer's id");
-        let rights = section.required("rights", "a list of rights, as in [\"CASE_WORKER\"]");
+        const RIGHTS: &str = "a list of rights, as in [\"CASE_WORKER\"]";
+        let rights: Option<Vec<String>> = section.required("rights", RIGHTS);
+        let rights = match rights {
+            Some(rights) if !rights.iter().all(|name| right(name).is_some()) => {
+                section.refuse("rights", RIGHTS)
+            }
+            rights => rights,
+        };
         let station = section.required("station", "the duty station");
         Some(Self {
             id: id?,
@@ -240,7 +303,7 @@ impl OfficerProfile {
 
     pub(crate) fn officer(&self) -> Result<amanat_identity::Officer, ConnectorError> {
         let rights = self.rights.iter().map(|name| {
-            Right::from_str_name(&format!("RIGHT_{name}"))
+            right(name)
                 .ok_or_else(|| ConnectorError::Input("officers.rights: no such right".into()))
         });
         Ok(amanat_identity::Officer {
@@ -249,6 +312,10 @@ impl OfficerProfile {
             station: self.station.clone(),
         })
     }
+}
+
+fn right(name: &str) -> Option<Right> {
+    Right::from_str_name(&format!("RIGHT_{name}")).filter(|right| *right != Right::Unspecified)
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> ProfileError {

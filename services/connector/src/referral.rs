@@ -235,17 +235,20 @@ impl Connector {
         }
         let referral = ReferralId::new(amanat_seal::random()?);
         let follows = previous.map(|(_, sha256)| sha256);
-        let statement = self.signer.sign(new.case, follows, |head| Referral {
-            head: Some(head),
-            referral_id: referral.to_vec(),
-            recipient_id: new.recipient.to_vec(),
-            purpose: new.purpose.into(),
-            services: new.services.iter().map(|need| i32::from(*need)).collect(),
-            urgency: new.urgency.into(),
-            minor_band: new.minor_band.into(),
-            paths: new.paths.clone(),
-            previous_referral_id: previous.map(|(id, _)| id.to_vec()).unwrap_or_default(),
-        })?;
+        let statement = self
+            .session()
+            .signer
+            .sign(new.case, follows, |head| Referral {
+                head: Some(head),
+                referral_id: referral.to_vec(),
+                recipient_id: new.recipient.to_vec(),
+                purpose: new.purpose.into(),
+                services: new.services.iter().map(|need| i32::from(*need)).collect(),
+                urgency: new.urgency.into(),
+                minor_band: new.minor_band.into(),
+                paths: new.paths.clone(),
+                previous_referral_id: previous.map(|(id, _)| id.to_vec()).unwrap_or_default(),
+            })?;
         let request = SubmitReferralRequest {
             request_id: request_id()?,
             referral: Some(statement),
@@ -328,8 +331,9 @@ impl Connector {
             referral_id: id.to_vec(),
         };
         let asked = Asked::of(Server::Gateway, Action::GetReferral, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session
             .servers
             .referrals()
             .get_referral(request)
@@ -365,8 +369,9 @@ impl Connector {
                 overdue: query.overdue,
             };
             let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session
                 .servers
                 .referrals()
                 .list_referrals(request)
@@ -397,15 +402,16 @@ impl Connector {
             ));
         }
         let newest = Some(seen.newest);
-        let statement = self
-            .signer
-            .sign(seen.case, newest, |head| ReferralTransition {
-                head: Some(head),
-                referral_id: id.to_vec(),
-                to_state: step.to().into(),
-                rejection_reason: reason.unwrap_or_default().into(),
-                outcome: outcome.unwrap_or_default().into(),
-            })?;
+        let statement =
+            self.session()
+                .signer
+                .sign(seen.case, newest, |head| ReferralTransition {
+                    head: Some(head),
+                    referral_id: id.to_vec(),
+                    to_state: step.to().into(),
+                    rejection_reason: reason.unwrap_or_default().into(),
+                    outcome: outcome.unwrap_or_default().into(),
+                })?;
         let request = TransitionReferralRequest {
             request_id: request_id()?,
             transition: Some(statement),
@@ -421,7 +427,7 @@ impl Connector {
         step: Move,
         request: TransitionReferralRequest,
     ) -> Result<TransitionReferralResponse, ConnectorError> {
-        let mut referrals = self.servers.referrals();
+        let mut referrals = self.session().servers.referrals();
         let answer = match step {
             Move::Acknowledge => referrals.acknowledge_referral(request).await,
             Move::Accept => referrals.accept_referral(request).await,

@@ -1,6 +1,6 @@
 //! Who acts, and signing in the agency's name.
 
-use amanat_identity::{Officer, TokenIssuer};
+use amanat_identity::{Officer, OwnCertificate, TokenIssuer};
 use amanat_schema::{
     AgencyId, CaseId, StatementId,
     clock::Clock,
@@ -41,6 +41,7 @@ impl Signer {
     pub(crate) fn new(
         profile: &Profile,
         acting: Acting,
+        own: &OwnCertificate,
         exchange_id: &str,
         clock: &Clock,
     ) -> Result<Self, ConnectorError> {
@@ -57,11 +58,10 @@ impl Signer {
                         names.join(", ")
                     ))
                 })?;
-                let certificate = profile.certificates()?.swap_remove(0);
                 TokenSource::Issued {
                     issuer,
                     officer: officer.officer()?,
-                    certificate: amanat_seal::sha256(&certificate),
+                    certificate: own.sha256(),
                 }
             }
         };

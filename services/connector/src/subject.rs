@@ -24,11 +24,12 @@ use prost::Message;
 use zeroize::Zeroize as _;
 
 use crate::{
-    Connector, ConnectorError, Delivery, Server,
+    Connector, ConnectorError, Delivery, Reason, Server,
     case::request_id,
     client::with_token,
     jobs::{Asked, stored},
     keep::SubjectRow,
+    trace,
 };
 
 pub use identifiers::{DocumentFile, IdentifierFile};
@@ -163,8 +164,7 @@ impl Connector {
             }]));
         }
         let case = case.map_or_else(|| amanat_seal::random().map(CaseId::new), Ok)?;
-        self.search(identifiers, case, EvaluationReason::Search)
-            .await
+        trace::one(self.search(identifiers, case, EvaluationReason::Search)).await
     }
 
     /// Asks the gateway as a search, which binds nothing, with tokens that were evaluated for some reason.
@@ -260,8 +260,9 @@ impl Connector {
             batches: batches.iter().map(Batch::to_wire).collect(),
         };
         let asked = Asked::of(Server::Custodian, Action::EvaluateIdentifiers, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.oprf().evaluate_identifiers(request).await?;
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session.servers.oprf().evaluate_identifiers(request).await?;
         let answer = answer.into_inner();
         let proven = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         if answer.batches.len() != batches.len() {
@@ -304,7 +305,7 @@ impl Connector {
                 continue;
             }
             let listed = batches.len();
-            for (epoch, public_key) in self.directory.oprf_keys(domain) {
+            for (epoch, public_key) in self.session().directory.oprf_keys(domain) {
                 let inputs = named.iter().map(|named| OprfInput::new(domain, named));
                 let blinding = inputs
                     .collect::<Result<_, _>>()
@@ -335,7 +336,8 @@ impl Connector {
         let spare = Spare(request.clone());
         match self.find(request).await {
             Err(ConnectorError::Refused(refusal))
-                if refusal.reason == "REQUEST_ID_REUSED" && !spare.0.identifiers.is_empty() =>
+                if refusal.known_reason() == Some(Reason::RequestIdReused)
+                    && !spare.0.identifiers.is_empty() =>
             {
                 let mut again = spare.0.clone();
                 again.request_id = request_id()?;
@@ -350,8 +352,9 @@ impl Connector {
         request: FindSubjectRequest,
     ) -> Result<(Pseudonym, (Server, u64)), ConnectorError> {
         let asked = Asked::of(Server::Gateway, Action::FindSubject, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.subjects().find_subject(request).await?;
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session.servers.subjects().find_subject(request).await?;
         let answer = answer.into_inner();
         let proven = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let pseudonym = answer

@@ -17,13 +17,14 @@ pub(crate) struct Told<M> {
     pub(crate) signed: Time,
     /// SHA-256 of the payload.
     pub(crate) sha256: [u8; 32],
-    /// False if the directory lists the signer or its key no more: the signature can no longer be checked.
+    /// False if the directory lists the signer or its key no more, or somebody else may have used the key: the
+    /// signature no longer says who signed.
     pub(crate) verified: bool,
 }
 
 impl<M: AgencyStatement> Told<M> {
-    /// By a key that the directory does not list: its agency left, or signs with another by now. What it signed
-    /// must not keep anybody from their own lists, so it is read as it stands, and marked. Nobody vouches for
+    /// By a key that the directory does not list, or that counts no more for it: its agency left, or the key was
+    /// lost or stolen. What it signed must not keep anybody from their own lists, so it is read as it stands, and marked. Nobody vouches for
     /// it: whoever acts on more than its ids asks for [`Told::verified`] first.
     fn unverified(envelope: &Envelope) -> Option<Self> {
         let message = M::decode(envelope.payload.as_slice()).ok()?;
@@ -41,6 +42,8 @@ impl<M: AgencyStatement> Told<M> {
 }
 
 impl Connector {
+    /// `recorded`: when the server says that it recorded it, if it does.
+    ///
     /// # Errors
     /// [`ConnectorError::Untrustworthy`] if a listed key's signature does not hold, or the statement is no
     /// such thing: no change of keys explains that.
@@ -48,9 +51,15 @@ impl Connector {
         &self,
         server: Server,
         envelope: &Envelope,
+        recorded: Option<Time>,
     ) -> Result<Told<M>, ConnectorError> {
         let untrustworthy = |why: String| ConnectorError::untrustworthy(server.name(), why);
-        match Signed::<M>::verify_envelope(envelope, &self.directory) {
+        let directory = &self.session().directory;
+        let signed = match recorded {
+            Some(recorded) => Signed::<M>::verify_recorded(envelope, directory, recorded),
+            None => Signed::<M>::verify_envelope(envelope, directory),
+        };
+        match signed {
             Ok(signed) => Ok(Told {
                 message: signed.message().clone(),
                 agency: signed.head().agency,
@@ -60,10 +69,13 @@ impl Connector {
                 sha256: *signed.payload_sha256(),
                 verified: true,
             }),
-            Err(SignedError::Signer | SignedError::Signature(StatementError::UnknownSigner)) => {
-                Told::unverified(envelope)
-                    .ok_or_else(|| untrustworthy("a malformed statement".to_owned()))
-            }
+            Err(
+                SignedError::Signer
+                | SignedError::Signature(StatementError::UnknownSigner)
+                | SignedError::Retired
+                | SignedError::Compromised,
+            ) => Told::unverified(envelope)
+                .ok_or_else(|| untrustworthy("a malformed statement".to_owned())),
             Err(error) => Err(untrustworthy(error.to_string())),
         }
     }

@@ -7,12 +7,12 @@
 use std::{io, sync::Arc};
 
 use amanat_identity::{
-    CrlError, Directory, RevocationFolder, RevocationList, Service,
+    CrlError, Directory, OwnCertificate, RevocationFolder, RevocationLists, Service,
     tls::{TlsError, client_config},
 };
 use amanat_schema::clock::Clock;
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpStream,
@@ -31,8 +31,7 @@ const GREETING: usize = 9;
 
 /// How a connection to one server is made: by the revocation list that lies in its file then.
 pub(crate) struct Client {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) own: OwnCertificate,
     pub(crate) directory: Arc<Directory>,
     pub(crate) server: Server,
     pub(crate) lists: RevocationFolder,
@@ -83,8 +82,7 @@ impl Client {
             Server::Gateway => self.lists.of_gateway(),
             Server::Custodian => self.lists.of_custodian(),
         };
-        let (chain, key) = (self.chain.clone(), self.key.clone_key());
-        let tls = client_config(chain, key, self.service(), &revoked, &self.clock);
+        let tls = client_config(self.own.clone(), self.service(), &revoked, &self.clock);
         let tls = TlsConnector::from(Arc::new(tls.map_err(unusable)?));
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
@@ -101,7 +99,7 @@ impl Client {
     }
 
     /// A handshake that failed because of what this side knows of revocations, told as such.
-    fn refused(&self, error: io::Error, revoked: &RevocationList) -> ConnectError {
+    fn refused(&self, error: io::Error, revoked: &RevocationLists) -> ConnectError {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
         let Some(inner): Option<&rustls::Error> = inner else {
             return ConnectError::Io(error);
@@ -119,6 +117,6 @@ impl Client {
 fn unusable(error: TlsError) -> ConnectError {
     match error {
         TlsError::Revocation(error) => ConnectError::Revocation(error),
-        TlsError::Authority(_) | TlsError::OwnCertificate(_) => ConnectError::Tls(error),
+        TlsError::Authority(_) | TlsError::Version(_) => ConnectError::Tls(error),
     }
 }

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_config::{ConfigError, Section};
-use amanat_desk::settings::{DirectoryFiles, Listen, Log};
+use amanat_config::{ConfigError, FileSetting, Section, Settings};
+use amanat_desk::settings::{DirectoryFiles, Listen, Log, keep_apart, state_files};
 use amanat_schema::subject::IdentifierDomain;
-use amanat_server::Telemetry;
+use amanat_server::{HealthAddress, Limits, Telemetry};
 use serde::Deserialize;
 
 #[derive(Debug, Clone)]
@@ -18,13 +18,16 @@ pub struct Config {
     pub log: Log,
     pub custody: Custody,
     pub oprf: Oprf,
+    /// Absent: nobody is told.
+    pub health: Option<HealthAddress>,
+    pub limits: Limits,
     pub telemetry: Telemetry,
 }
 
 /// `[custody]`: the keys that keep keys, and the gateway whose log is followed.
 #[derive(Debug, Clone)]
 pub struct Custody {
-    /// As in `https://gateway.example:7443`; its certificate must be the one of the directory.
+    /// As in `https://gateway.example:8443`; its certificate must be the one of the directory.
     pub gateway: String,
     /// 32 bytes, hexadecimal: wraps the record keys.
     pub kek: PathBuf,
@@ -78,7 +81,7 @@ impl From<Domain> for IdentifierDomain {
 
 impl Custody {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let gateway = section.required(
+        let gateway = section.server_address(
             "gateway",
             "the gateway's address, as in https://gateway.example:8443",
         );
@@ -129,15 +132,38 @@ impl Config {
         let log = top.section("log", Log::read);
         let custody = top.section("custody", Custody::read);
         let oprf = top.section("oprf", Oprf::read);
+        let health = top.optional_section("health", HealthAddress::read);
+        let limits = top.section_or_default("limits", Limits::read);
         let telemetry = top.section("telemetry", Telemetry::read);
-        Some(Self {
+        let config = Self {
             server: server?,
             directory: directory?,
             log: log?,
             custody: custody?,
             oprf: oprf?,
+            health: health?,
+            limits: limits?,
             telemetry: telemetry?,
-        })
+        };
+        let mut state = state_files(&config.directory, &config.log).to_vec();
+        let head = &config.custody.observed_head_file;
+        state.push(FileSetting::new("custody.observed_head_file", head));
+        keep_apart(top, &config.log, &state, &config.key_files())?;
+        Some(config)
+    }
+
+    /// The files that nobody else may read.
+    fn key_files(&self) -> Vec<FileSetting<'_>> {
+        let custody = &self.custody;
+        let mut files = vec![
+            FileSetting::new("custody.kek", &custody.kek),
+            FileSetting::new("custody.statement_key", &custody.statement_key),
+        ];
+        let seeds = self.oprf.keys.iter().enumerate();
+        files.extend(seeds.map(|(number, key)| FileSetting::new(seed_setting(number), &key.seed)));
+        files.extend(self.server.key_files());
+        files.extend(self.log.key_files());
+        files
     }
 
     /// Reads a configuration file.
@@ -147,4 +173,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         amanat_config::read(path, Self::read)
     }
+
+    /// The same, with the lines of its settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is not valid.
+    pub fn load_with_settings(path: &Path) -> Result<(Self, Settings), ConfigError> {
+        amanat_config::read_with_settings(path, Self::read)
+    }
+}
+
+/// The setting of a key's seed, by its place in the list.
+pub(crate) fn seed_setting(number: usize) -> String {
+    format!("oprf.keys[{number}].seed")
 }

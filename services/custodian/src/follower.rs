@@ -3,26 +3,39 @@
 
 mod gateway;
 mod ladder;
+mod pulse;
+mod recent;
+mod view;
 
-use std::{path::Path, time::Duration};
-
-use amanat_journal::{Journal, JournalError, note_file};
-use amanat_ledger::{LogVerifier, SignedCheckpoint};
-use amanat_schema::audit::{
-    ConsistencyProof, GetConsistencyProofRequest, audit_service_client::AuditServiceClient,
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+
+use amanat_journal::{Journal, JournalError, Trouble, note_file};
+use amanat_ledger::{LogVerifier, SignedCheckpoint};
+use amanat_schema::audit::{ConsistencyProof, GetConsistencyProofRequest};
+use amanat_server::Signs;
+use amanat_telemetry::Trace;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
-use tonic::transport::Channel;
+use tonic::Request;
 
 use crate::store::{
     Call, Custody, Reply,
     head::{Contradiction, HeadCall, Observation, Observe, Seen, Standing},
 };
-pub(crate) use gateway::{Client, connect};
+pub(crate) use gateway::{Client, Gateway};
 use ladder::Ladder;
+pub(crate) use pulse::Pulse;
+use recent::Recent;
+use view::View;
 
 /// The most checkpoints of one round: with the head, as many sizes as one call proves.
 const MOST: usize = 255;
@@ -36,18 +49,30 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Follower {
     waiting: mpsc::Sender<Waiting>,
     newest: watch::Receiver<Option<Observation>>,
+    /// Of the observed head's file.
+    filing: Trouble,
+    /// The gateway has contradicted itself.
+    frozen: Arc<AtomicBool>,
+    recent: Arc<Recent>,
 }
 
 struct Waiting {
     checkpoint: SignedCheckpoint,
     done: oneshot::Sender<()>,
+    /// `None` for what is not sampled.
+    trace: Option<Trace>,
 }
 
 /// The task's state.
 struct Task {
     journal: Journal<Custody>,
-    gateway: AuditServiceClient<Channel>,
+    gateway: Gateway,
     newest: watch::Sender<Option<Observation>>,
+    frozen: Arc<AtomicBool>,
+    recent: Arc<Recent>,
+    /// The observed head and some others; `None` when the database must be asked.
+    seen: Option<Seen>,
+    view: View,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +81,11 @@ pub enum FollowError {
     Journal(#[from] JournalError),
     #[error("custody.gateway is no https:// address that can be connected to")]
     Address,
+    #[error(
+        "the gateway has contradicted itself, so nothing is released until a person has looked: the evidence \
+         is in this database"
+    )]
+    Contradicted,
 }
 
 impl Follower {
@@ -66,7 +96,7 @@ impl Follower {
     /// [`FollowError`] if file or journal cannot be read.
     pub(crate) async fn start(
         journal: Journal<Custody>,
-        gateway: AuditServiceClient<Channel>,
+        gateway: Gateway,
         log: &LogVerifier,
         file: &Path,
     ) -> Result<(Self, [JoinHandle<()>; 2]), FollowError> {
@@ -77,29 +107,70 @@ impl Follower {
         };
         let (waiting, queue) = mpsc::channel(WAITING);
         let (newest, receiver) = watch::channel(head);
-        let file = note_file::follow(file.to_owned(), receiver.clone(), |head: &Observation| {
-            &head.note
-        });
+        let filing = Trouble::with("observed_head");
+        let file = note_file::follow(
+            file.to_owned(),
+            receiver.clone(),
+            |head: &Observation| &head.note,
+            filing.clone(),
+        );
+        let frozen = look(&journal, Vec::new())
+            .await
+            .is_ok_and(|seen| seen.frozen);
+        let frozen = Arc::new(AtomicBool::new(frozen));
+        let view = View::new();
+        view.show(receiver.borrow().as_ref(), frozen.load(Ordering::Relaxed));
+        let recent = Arc::new(Recent::default());
         let task = Task {
             journal,
             gateway,
             newest,
+            frozen: Arc::clone(&frozen),
+            recent: Arc::clone(&recent),
+            seen: None,
+            view,
         };
         let tasks = [tokio::spawn(task.run(queue)), tokio::spawn(file)];
         let follower = Self {
             waiting,
             newest: receiver,
+            filing,
+            frozen,
+            recent,
         };
         Ok((follower, tasks))
     }
 
     /// Returns when the checkpoint is observed, or cannot be: which, the store knows that decides next.
     pub(crate) async fn observe(&self, checkpoint: SignedCheckpoint) {
+        if self.recent.holds(&checkpoint.head) {
+            return;
+        }
         let (done, woken) = oneshot::channel();
-        let waiting = Waiting { checkpoint, done };
+        let trace = Trace::current().map(|trace| trace.begin("follow"));
+        let waiting = Waiting {
+            checkpoint,
+            done,
+            trace: trace.clone(),
+        };
         if self.waiting.try_send(waiting).is_err() || woken.await.is_err() {
             tracing::warn!("a checkpoint could not be followed");
         }
+        drop(trace);
+    }
+
+    /// What keeps this custodian from releasing anything, or will.
+    pub(crate) fn look(&self, signs: &mut Signs) {
+        signs.reasons.extend(self.filing.now());
+        if self.frozen.load(Ordering::Relaxed) {
+            signs.reasons.push(FollowError::Contradicted.to_string());
+        }
+    }
+
+    /// Answers whether the gateway has contradicted itself, without holding the follower.
+    pub(crate) fn contradicted(&self) -> impl Fn() -> bool + use<> {
+        let frozen = Arc::clone(&self.frozen);
+        move || frozen.load(Ordering::Relaxed)
     }
 
     /// The observed head; `None` before the first.
@@ -113,14 +184,20 @@ impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         let mut taken = Vec::new();
         while queue.recv_many(&mut taken, MOST).await > 0 {
+            // The one proof is in the trace of whoever came first.
+            let trace = taken.iter().find_map(|waiting| waiting.trace.clone());
             let (checkpoints, waiting): (Vec<_>, Vec<_>) = taken
                 .drain(..)
                 .map(|waiting| (waiting.checkpoint, waiting.done))
                 .unzip();
             // Submitted before anyone is woken: what they submit next is decided after it.
-            let submitted = match self.examine(checkpoints).await {
+            let submitted = match self.examine(checkpoints, trace).await {
                 None => None,
-                Some(Ok(observe)) => self.journal.submit(HeadCall::Observe(observe).into()).ok(),
+                Some(Ok(observe)) => {
+                    let added = observe.checkpoints.clone();
+                    let submitted = self.journal.submit(HeadCall::Observe(observe).into());
+                    submitted.ok().map(|committed| (added, committed))
+                }
                 Some(Err(contradiction)) => {
                     self.freeze(contradiction).await;
                     None
@@ -131,9 +208,15 @@ impl Task {
                     tracing::debug!("a caller left before its checkpoint was followed");
                 }
             }
-            if let Some(committed) = submitted {
-                self.publish(committed.await.is_ok_and(|outcome| outcome.is_ok()))
-                    .await;
+            if let Some((added, committed)) = submitted {
+                let answer = committed.await.ok().and_then(Result::ok);
+                match answer.map(|committed| committed.answer) {
+                    Some(Ok(Reply::Seen(seen))) => self.publish(seen, &added),
+                    _ => {
+                        tracing::error!("what was seen of the gateway's log could not be recorded");
+                        self.seen = None;
+                    }
+                }
             }
         }
     }
@@ -142,13 +225,20 @@ impl Task {
     async fn examine(
         &mut self,
         checkpoints: Vec<SignedCheckpoint>,
+        trace: Option<Trace>,
     ) -> Option<Result<Observe, Contradiction>> {
-        let sizes = checkpoints.iter().map(|checkpoint| checkpoint.head.size);
-        let seen = look(&self.journal, sizes.collect()).await.ok()?;
-        if seen.frozen {
+        let sizes: Vec<_> = checkpoints.iter().map(|c| c.head.size).collect();
+        let seen = match &self.seen {
+            Some(seen) if sizes.iter().all(|size| seen.tells(*size)) => seen,
+            _ => {
+                let seen = look(&self.journal, sizes).await.ok()?;
+                self.seen.insert(seen)
+            }
+        };
+        if seen.frozen || self.frozen.load(Ordering::Relaxed) {
             return None;
         }
-        let ladder = match Ladder::new(&seen, checkpoints) {
+        let ladder = match Ladder::new(seen, checkpoints) {
             Ok(ladder) => ladder?,
             Err(contradiction) => return Some(Err(contradiction)),
         };
@@ -156,7 +246,7 @@ impl Task {
         let proofs = if sizes.len() < 2 {
             Vec::new()
         } else {
-            self.fetch(sizes).await?
+            self.fetch(sizes, trace).await?
         };
         ladder.climb(&proofs)
     }
@@ -164,6 +254,8 @@ impl Task {
     /// Returns when the contradiction is recorded: the log may never contradict itself again, so what was
     /// found is not dropped because the journal is busy. The operator hears of it first.
     async fn freeze(&self, contradiction: Contradiction) {
+        self.frozen.store(true, Ordering::Relaxed);
+        self.view.show(None, true);
         let Contradiction { why, ours, theirs } = &contradiction;
         tracing::error!(why, ?ours, ?theirs, "ALARM: the gateway contradicts itself");
         loop {
@@ -181,9 +273,21 @@ impl Task {
         }
     }
 
-    async fn fetch(&mut self, sizes: Vec<u64>) -> Option<Vec<ConsistencyProof>> {
-        let request = GetConsistencyProofRequest { sizes };
-        match self.gateway.get_consistency_proof(request).await {
+    async fn fetch(
+        &mut self,
+        sizes: Vec<u64>,
+        trace: Option<Trace>,
+    ) -> Option<Vec<ConsistencyProof>> {
+        let mut request = Request::new(GetConsistencyProofRequest { sizes });
+        let span = trace.map(|trace| trace.calling("proof"));
+        let parent = span.as_ref().map(Trace::traceparent);
+        if let Some(parent) = parent.and_then(|parent| parent.parse().ok()) {
+            request.metadata_mut().insert("traceparent", parent);
+        }
+        let answered = self.gateway.calls().get_consistency_proof(request).await;
+        drop(span);
+        self.view.fetched(answered.is_ok());
+        match answered {
             Ok(response) => Some(response.into_inner().proofs),
             Err(status) => {
                 tracing::warn!(code = ?status.code(), "the gateway gave no consistency proof");
@@ -193,12 +297,11 @@ impl Task {
     }
 
     /// Shows the head that the database holds now.
-    async fn publish(&self, committed: bool) {
-        if !committed {
-            tracing::error!("what was seen of the gateway's log could not be recorded");
-        } else if let Ok(seen) = look(&self.journal, Vec::new()).await {
-            self.newest.send_replace(seen.head().cloned());
-        }
+    fn publish(&mut self, seen: Seen, added: &[SignedCheckpoint]) {
+        self.recent.add(added);
+        self.view.show(seen.head(), seen.frozen);
+        self.newest.send_replace(seen.head().cloned());
+        self.seen = Some(seen);
     }
 }
 

@@ -3,8 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use amanat_desk::{Desk, Stored, reload::Reload};
-use amanat_identity::Signed;
-use amanat_ledger::{Head, receipt};
+use amanat_ledger::Head;
 use amanat_schema::{
     CaseId, RequestId, Violation,
     audit::{Action, Linkage, Receipt},
@@ -15,7 +14,7 @@ use amanat_schema::{
         key_service_server::KeyService,
     },
     policy::Right,
-    statement::{Envelope, ObservedHead, RecordHeader, Referral},
+    statement::{Envelope, ObservedHead, RecordHeader},
 };
 use amanat_seal::{Header, RecordKey, SealError, statement::SigningKey};
 use amanat_server::Refusal;
@@ -26,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::{
     follower::Follower,
     kek::Kek,
+    proofs::Proofs,
     store::{
         Call, Custody, Reply, Shown,
         deposit::{ActivateKey, DepositKey},
@@ -37,6 +37,7 @@ pub(crate) struct KeyDesk {
     pub(crate) desk: Desk<Custody>,
     pub(crate) kek: Kek,
     pub(crate) follower: Follower,
+    pub(crate) proofs: Proofs,
     pub(crate) statement_key: Arc<SigningKey>,
     /// So that rules which the gateway has already are looked for before they are called unknown.
     pub(crate) reload: Arc<Reload>,
@@ -127,7 +128,7 @@ impl KeyService for KeyDesk {
         let directory = &rules.directory;
         let referral = wire
             .referral
-            .map(|referral| Signed::<Referral>::verify_shown(&referral, directory, now));
+            .map(|referral| self.proofs.referral(&referral, directory, now));
         let officer = wire.officer.unwrap_or_default();
         let release = ReleaseKeys::new(act, read, officer, referral, fields);
         let answered = self.desk.call(Call::Release(Box::new(release))).await?;
@@ -186,7 +187,8 @@ impl KeyDesk {
     async fn shown(&self, receipt: Option<&Receipt>, path: &str) -> Result<Shown, Refusal> {
         let expected = "a receipt of the gateway's log";
         let receipt = receipt.ok_or_else(|| Refusal::field(path, expected))?;
-        let shown = receipt::verify(receipt, &self.desk.rules.current().directory.gateway().log);
+        let rules = self.desk.rules.current();
+        let shown = self.proofs.receipt(receipt, &rules.directory.gateway().log);
         if let Ok(proven) = &shown {
             self.follower.observe(proven.checkpoint.clone()).await;
         }

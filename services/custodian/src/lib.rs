@@ -13,19 +13,23 @@
 
 mod config;
 mod follower;
+mod inspect;
 mod kek;
 mod key;
+mod metrics;
 mod oprf;
+mod proofs;
 mod store;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use amanat_config::{FileError, private_key_pem, secret_hex};
 use amanat_desk::{
-    Desk,
+    Desk, Lifetimes,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
-    setup::{Setup, SetupError, certificates},
+    setup::{Setup, SetupError},
+    vitals::Disks,
 };
 use amanat_identity::{Directory, RevocationFolder, token::Audience};
 use amanat_journal::{JournalError, note_file};
@@ -35,17 +39,22 @@ use amanat_schema::{
     key::key_service_server::KeyServiceServer, subject::oprf_service_server::OprfServiceServer,
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
-use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
+use amanat_server::{
+    Health, LARGEST_MESSAGE, LARGEST_QUESTION, Operation, ServeError, Served, Signs,
+};
 use tokio::net::TcpListener;
 
 pub use amanat_config::ConfigError;
 pub use config::{Config, Custody, Domain, Oprf, OprfKeyFile};
 pub use follower::FollowError;
+pub use inspect::inspect;
+pub use metrics::METRICS;
 
-use follower::Follower;
+use follower::{Follower, Pulse};
 use kek::Kek;
 use key::KeyDesk;
 use oprf::{OprfDesk, OprfKeys};
+use proofs::Proofs;
 
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 const EACH_HOUR: Duration = Duration::from_secs(3600);
@@ -90,7 +99,7 @@ pub enum CustodianError {
 /// # Errors
 /// [`CustodianError::Journal`], also if the database exists; [`CustodianError::File`].
 pub async fn init(config: &Config) -> Result<(), CustodianError> {
-    amanat_journal::init(&config.log.journal(store::MIGRATIONS)).await?;
+    amanat_journal::init(&config.log.journal(store::MIGRATIONS, &config.limits)).await?;
     let seen = &config.custody.observed_head_file;
     // One that is there stays: a new database behind it starts frozen.
     if !seen.exists() {
@@ -102,17 +111,21 @@ pub async fn init(config: &Config) -> Result<(), CustodianError> {
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
 ///
 /// # Errors
-/// [`CustodianError`] naming what to mend.
+/// [`CustodianError`] naming what to mend; [`JournalError::Frozen`] or [`FollowError::Contradicted`] when it
+/// stops, if it is frozen by then.
 pub async fn serve(
     config: &Config,
     listener: TcpListener,
     clock: Clock,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Served, CustodianError> {
+    // First of all, to tell that the rest takes its time.
+    let health = Health::start(config.health).await?;
     let Setup {
         rules,
         guard,
         tls,
+        certificate,
         reload,
     } = Setup::load(
         &config.server,
@@ -126,27 +139,31 @@ pub async fn serve(
     let kek = kek(custody)?;
     let oprf_keys = Arc::new(OprfKeys::load(&config.oprf, &directory)?);
     let handles = Arc::new(config.log.handles()?);
-    let gateway = follower::connect(
-        &custody.gateway,
-        follower::Client {
-            chain: certificates(&config.server.certificate)?,
-            key: private_key_pem(&config.server.private_key)?,
-            directory: Arc::clone(&directory),
+    let gateway = || {
+        let client = follower::Client {
+            own: certificate.clone(),
+            rules: rules.clone(),
             lists: RevocationFolder::new(&config.directory.crls),
             clock: Arc::clone(&clock),
-        },
-    )?;
+        };
+        follower::Gateway::new(&custody.gateway, client)
+    };
+    let pulse = Pulse::default();
+    let beats = tokio::spawn(pulse.clone().watch(gateway()?, Arc::clone(&clock)));
+    let gateway = gateway()?;
     let keys = config.log.keys(&directory.custodian().log)?;
     let reload = {
         let (directory, oprf) = (Arc::clone(&directory), Arc::clone(&oprf_keys));
-        Arc::new(reload.fitting(move |new| fits(&directory, &oprf, new)))
+        let statement_key = Arc::clone(&statement_key);
+        Arc::new(reload.fitting(move |new| fits(&directory, &statement_key, &oprf, new)))
     };
     let book = store::Custody {
         rules: rules.clone(),
         statement_key: Arc::clone(&statement_key),
         evaluation: terms(&config.oprf),
+        memory: store::Memory::default(),
     };
-    let journal = config.log.journal(store::MIGRATIONS);
+    let journal = config.log.journal(store::MIGRATIONS, &config.limits);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
     let (follower, following) = Follower::start(
         opened.journal.clone(),
@@ -164,13 +181,30 @@ pub async fn serve(
     };
     let reloading = tokio::spawn(Arc::clone(&reload).run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
+    let followed = follower.clone();
+    let more = move |signs: &mut Signs| {
+        pulse.look(signs);
+        followed.look(signs);
+    };
+    let disks = Disks::new(&config.log, config.limits.free_mib);
+    let vitals = desk.clone().watch_health(health.clone(), disks, more);
+    let vitals = tokio::spawn(vitals);
+    let lifetimes = Lifetimes::new(guard.clone(), certificate, &config.directory.crls);
+    let lifetimes = tokio::spawn(lifetimes.run());
     let hours = tokio::spawn(each_hour(desk.clone()));
+    let operation = Operation {
+        health,
+        limits: config.limits,
+    };
+    let (log_frozen, contradicted) = (desk.journal.freezing(), follower.contradicted());
     let served = amanat_server::serve(
         listener,
         tls,
         guard,
+        operation,
         |routes| {
             let key = KeyDesk {
+                proofs: Proofs::default(),
                 desk: desk.clone(),
                 kek,
                 follower,
@@ -185,6 +219,7 @@ pub async fn serve(
                 desk: desk.clone(),
                 keys: oprf_keys,
                 handles,
+                identifiers: metrics::IDENTIFIERS_EVALUATED.counter(),
             };
             let audit = AuditDesk { desk };
             routes
@@ -204,6 +239,9 @@ pub async fn serve(
     .await;
     reloading.abort();
     minutes.abort();
+    vitals.abort();
+    lifetimes.abort();
+    beats.abort();
     hours.abort();
     // The last holders of follower and journal are gone or going; their tasks end with their files written.
     let tasks = async {
@@ -214,7 +252,15 @@ pub async fn serve(
     if tokio::time::timeout(ENDING, tasks).await.is_err() {
         tracing::warn!("a task did not end in time; the database is durable all the same");
     }
-    Ok(served?)
+    let served = served?;
+    // Its exit code is the last that its operator hears of it.
+    if let Some(why) = log_frozen() {
+        return Err(JournalError::Frozen(why).into());
+    }
+    if contradicted() {
+        return Err(FollowError::Contradicted.into());
+    }
+    Ok(served)
 }
 
 /// The key that the directory lists, or none: others would not believe another one's receipts.
@@ -224,30 +270,31 @@ fn statement_key(custody: &Custody, directory: &Directory) -> Result<SigningKey,
     let key = SigningKey::from_pkcs8(der.secret_der()).map_err(|_| CustodianError::Key {
         path: path.display().to_string(),
     })?;
-    if key.public_key() == directory.custodian().statement_key {
+    if directory
+        .custodian()
+        .statement_keys
+        .contains(&key.public_key())
+    {
         Ok(key)
     } else {
         Err(CustodianError::OtherStatementKey)
     }
 }
 
-/// The custodian's keys, and the gateway that it follows, keep their place in a newer directory.
-fn fits(old: &Directory, oprf: &OprfKeys, new: &Directory) -> Result<(), SetupError> {
-    let (own, gateway) = (old.custodian(), old.gateway());
-    if new.custodian().statement_key != own.statement_key {
+/// The custodian's keys, and the log of the gateway that it follows, keep their place in a newer directory.
+fn fits(
+    old: &Directory,
+    statement_key: &SigningKey,
+    oprf: &OprfKeys,
+    new: &Directory,
+) -> Result<(), SetupError> {
+    let keys = &new.custodian().statement_keys;
+    if !keys.contains(&statement_key.public_key()) {
         Err(SetupError::Unfit("statement key of the custodian"))
-    } else if new.custodian().log != own.log {
+    } else if new.custodian().log != old.custodian().log {
         Err(SetupError::Unfit("log key of the custodian"))
-    } else if new.custodian().issuing_ca != own.issuing_ca
-        || new.custodian().server_name != own.server_name
-    {
-        Err(SetupError::Unfit("name or authority of the custodian"))
-    } else if new.gateway().log != gateway.log {
+    } else if new.gateway().log != old.gateway().log {
         Err(SetupError::Unfit("log key of the gateway"))
-    } else if new.gateway().issuing_ca != gateway.issuing_ca
-        || new.gateway().server_name != gateway.server_name
-    {
-        Err(SetupError::Unfit("name or authority of the gateway"))
     } else if oprf.lacks(new).is_some() {
         Err(SetupError::Unfit("OPRF key of the custodian"))
     } else {
@@ -277,7 +324,7 @@ async fn each_minute(desk: Desk<store::Custody>) {
     let mut ticks = tokio::time::interval(EACH_MINUTE);
     loop {
         ticks.tick().await;
-        desk.log_refused_credentials().await;
+        desk.log_refused().await;
         if desk.journal.call(store::Call::AlarmMissing).await.is_err() {
             tracing::error!("consents that never came could not be looked for");
         }

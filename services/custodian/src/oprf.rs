@@ -21,6 +21,7 @@ use amanat_schema::{
 };
 use amanat_seal::{oprf::is_element, pseudonym::HandleKey};
 use amanat_server::Refusal;
+use amanat_telemetry::{Counter, KeyValue};
 use tonic::{Request, Response, Status};
 
 pub(crate) use keys::OprfKeys;
@@ -35,6 +36,7 @@ pub(crate) struct OprfDesk {
     pub(crate) desk: Desk<Custody>,
     pub(crate) keys: Arc<OprfKeys>,
     pub(crate) handles: Arc<HandleKey>,
+    pub(crate) identifiers: Counter<u64>,
 }
 
 const MOST_POINTS: usize = 100;
@@ -77,8 +79,11 @@ impl OprfService for OprfDesk {
             reason: ask.reason,
             items: ask.items(),
         };
+        let count = evaluate.items.values().map(|items| u64::from(*items)).sum();
         let points = self.keyed(ask, &rules.directory)?;
-        let answered = self.desk.call(Call::Evaluate(Box::new(evaluate))).await?;
+        let answered = self.desk.call(Call::Evaluate(Box::new(evaluate))).await;
+        self.count(count, answered.is_ok());
+        let answered = answered?;
         Ok(Response::new(EvaluateIdentifiersResponse {
             batches: evaluated(points).await?,
             receipt: Some(answered.receipt),
@@ -115,6 +120,12 @@ impl OprfService for OprfDesk {
 }
 
 impl OprfDesk {
+    fn count(&self, identifiers: u64, is_allowed: bool) {
+        let outcome = if is_allowed { "evaluated" } else { "refused" };
+        self.identifiers
+            .add(identifiers, &[KeyValue::new("outcome", outcome)]);
+    }
+
     /// The keys of what is asked. A directory that lists keys whose seeds are not here is not taken into
     /// use, so one that is missing all the same is the operator's to mend, and nothing is counted.
     fn keyed(&self, ask: Ask, directory: &Directory) -> Result<Vec<Points>, Refusal> {

@@ -6,6 +6,7 @@ pub(crate) mod claim;
 pub(crate) mod deposit;
 pub(crate) mod evaluation;
 pub(crate) mod head;
+mod memory;
 mod missing;
 mod redeemed;
 pub(crate) mod release;
@@ -20,7 +21,7 @@ use amanat_desk::{
 use amanat_journal::{Access, Book, Draft, Ruling};
 use amanat_ledger::{Proven, ReceiptError};
 use amanat_schema::{
-    Time,
+    AgencyId, Time,
     audit::{Action, EntryBody, Linkage},
     policy::Decision,
 };
@@ -31,6 +32,7 @@ use sqlx::SqliteConnection;
 use deposit::{ActivateKey, DepositFacts, DepositKey};
 use evaluation::{EvaluateIdentifiers, EvaluationFacts, ListUnused, Unused};
 use head::{HeadCall, HeadFacts, Seen};
+pub(crate) use memory::Memory;
 use missing::MissingFacts;
 use redeemed::RedeemedFacts;
 use release::{ReleaseKeys, Released};
@@ -53,6 +55,7 @@ pub(crate) struct Custody {
     /// Signs deposit receipts; signing is deterministic.
     pub(crate) statement_key: Arc<SigningKey>,
     pub(crate) evaluation: evaluation::Terms,
+    pub(crate) memory: Memory,
 }
 
 /// One verb with its checked arguments.
@@ -309,6 +312,14 @@ impl Book for Custody {
         }
     }
 
+    fn agency(&self, call: &Call) -> Option<AgencyId> {
+        if let Call::Refused(refused) = call {
+            refused.agency()
+        } else {
+            call.act().map(|act| act.agency)
+        }
+    }
+
     async fn load(
         &self,
         connection: &mut SqliteConnection,
@@ -336,15 +347,17 @@ impl Book for Custody {
                 | Call::AlarmMissing => {}
             }
         }
+        let memory = &self.memory;
+        let consents = ConsentFacts::load(connection, &memory.consents, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
-            consents: ConsentFacts::load(connection, asked, &consents).await?,
             audit: AuditFacts::load(connection, &audits).await?,
             heads: HeadFacts::load(connection, &sizes).await?,
-            deposits: DepositFacts::load(connection, calls).await?,
+            deposits: DepositFacts::load(connection, memory, calls).await?,
             evaluations: EvaluationFacts::load(connection, calls).await?,
-            missing: MissingFacts::load(connection, calls).await?,
-            redeemed: RedeemedFacts::load(connection, &releases).await?,
+            missing: MissingFacts::load(connection, &consents, calls).await?,
+            redeemed: RedeemedFacts::load(connection, memory, &releases).await?,
+            consents,
         })
     }
 
@@ -386,9 +399,15 @@ impl Book for Custody {
         facts: Facts,
     ) -> Result<(), sqlx::Error> {
         facts.statements.write(connection).await?;
-        facts.consents.write(connection).await?;
+        for case in facts.consents.changed_cases() {
+            self.memory.changes.forget(&case);
+        }
+        facts
+            .consents
+            .write(connection, &self.memory.consents)
+            .await?;
         facts.heads.write(connection).await?;
-        facts.deposits.write(connection).await?;
+        facts.deposits.write(connection, &self.memory).await?;
         facts.evaluations.write(connection).await?;
         facts.missing.write(connection).await?;
         facts.redeemed.write(connection).await

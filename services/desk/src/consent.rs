@@ -12,13 +12,16 @@ use amanat_schema::{
 };
 use amanat_server::Refusal;
 
-use crate::{Act, Known, Page, Rules, StatementFacts, Stored};
+use crate::{Act, Known, Page, Remembered, Rules, StatementFacts, Stored};
 
 pub use service::{ConsentDesk, Evidence};
 pub use store::ConsentFacts;
 
 /// A source and the case that its consents are about: a consent's id is its source's name for it there.
 pub type SourceCase = (AgencyId, CaseId);
+
+/// The consents of the cases that were decided on last.
+pub type RememberedConsents = Remembered<SourceCase, Vec<Grant>>;
 
 /// The most consents and the most withdrawals that an agency may sign in one case: every decision in the
 /// case looks through them.

@@ -53,6 +53,11 @@ pub enum Refused {
         agency: Option<AgencyId>,
         count: u64,
     },
+    /// What was more than the agency's share, counted.
+    Crowd {
+        agency: Option<AgencyId>,
+        count: u64,
+    },
 }
 
 /// A committed, allowed answer.
@@ -66,6 +71,14 @@ pub struct Answered<R> {
 impl Refused {
     pub fn access(&self) -> Access {
         Access::default()
+    }
+
+    /// In whose share of the log's queue it waits; what is counted is this server's own.
+    pub fn agency(&self) -> Option<AgencyId> {
+        match self {
+            Self::Act { act, .. } => Some(act.agency),
+            Self::Credentials { .. } | Self::Crowd { .. } => None,
+        }
     }
 
     /// The refusal of an act whose agency was shut out while it waited to be decided; `None` if it was not.
@@ -100,28 +113,12 @@ impl Refused {
                 (refusal, draft)
             }
             Self::Credentials { agency, count } => {
-                let refusal = Refusal::credential();
-                let known = agency.and_then(|id| Some((id, rules.directory.agency(id)?.kind)));
-                let (agency_id, kind) =
-                    known.map_or_else(Default::default, |(id, kind)| (id.to_vec(), kind));
-                let body = EntryBody {
-                    action: Action::AuthenticationFailures.into(),
-                    decision: Decision::Deny.into(),
-                    public_reason: refusal.reason().to_owned(),
-                    directory_sha256: rules.directory.sha256().to_vec(),
-                    table_sha256: rules.table_sha256.to_vec(),
-                    agency_id,
-                    agency_kind: kind.into(),
-                    count: *count,
-                    ..EntryBody::default()
-                };
-                let draft = Draft {
-                    body,
-                    linkage: Linkage::default(),
-                    officer: String::new(),
-                    reasons: String::new(),
-                };
-                (refusal, draft)
+                let action = Action::AuthenticationFailures;
+                counted(rules, *agency, *count, action, Refusal::credential())
+            }
+            Self::Crowd { agency, count } => {
+                let action = Action::QuotaRefusals;
+                counted(rules, *agency, *count, action, Refusal::crowded())
             }
         };
         Ruling {
@@ -130,6 +127,36 @@ impl Refused {
             remember: None,
         }
     }
+}
+
+/// One entry for all that an agency was refused.
+fn counted(
+    rules: &Rules,
+    agency: Option<AgencyId>,
+    count: u64,
+    action: Action,
+    refusal: Refusal,
+) -> (Refusal, Draft) {
+    let known = agency.and_then(|id| Some((id, rules.directory.agency(id)?.kind)));
+    let (agency_id, kind) = known.map_or_else(Default::default, |(id, kind)| (id.to_vec(), kind));
+    let body = EntryBody {
+        action: action.into(),
+        decision: Decision::Deny.into(),
+        public_reason: refusal.reason().to_owned(),
+        directory_sha256: rules.directory.sha256().to_vec(),
+        table_sha256: rules.table_sha256.to_vec(),
+        agency_id,
+        agency_kind: kind.into(),
+        count,
+        ..EntryBody::default()
+    };
+    let draft = Draft {
+        body,
+        linkage: Linkage::default(),
+        officer: String::new(),
+        reasons: String::new(),
+    };
+    (refusal, draft)
 }
 
 impl<B: Book> Desk<B> {
@@ -208,11 +235,20 @@ impl<B: Book> Desk<B> {
             SignedError::Field(field) => {
                 Refusal::field(&format!("statement.{field}"), "a valid value")
             }
+            // It is its own agency's, so it may be told: what waited in an outbox has to be signed anew.
+            SignedError::Retired => {
+                tracing::info!(%why, %agency, "a statement was refused");
+                self.guard.refuse(Some(agency));
+                let expected = "a signature by a key in force: its agency has retired this one, so sign it \
+                                anew with the new key";
+                Refusal::field("statement", expected)
+            }
             SignedError::Exchange
             | SignedError::Signer
             | SignedError::Signature(_)
             | SignedError::TokenBinding
             | SignedError::Suspended
+            | SignedError::Compromised
             | SignedError::Token(_)
             | SignedError::Age => {
                 tracing::info!(%why, %agency, "a statement was refused");
@@ -261,11 +297,14 @@ where
     /// # Errors
     /// The refusal with the index of its entry, or why the log has no answer.
     pub async fn call(&self, call: B::Call) -> Result<Answered<R>, Status> {
-        let committed = self
-            .journal
-            .call(call)
-            .await
-            .map_err(|error| refusal(&error))?;
+        let agency = self.journal.agency(&call);
+        let committed = self.journal.call(call).await.map_err(|error| {
+            if let JournalError::Crowded = error {
+                self.guard.crowd(agency)
+            } else {
+                refusal(&error)
+            }
+        })?;
         let index = committed.receipt.as_ref().map(|receipt| receipt.index);
         let reply = committed.answer.map_err(|refusal| refusal.logged(index))?;
         // INVARIANT: every act of a caller makes an entry, so an allowed one has its receipt.
@@ -277,13 +316,17 @@ where
         })
     }
 
-    /// Writes the credentials refused since the last call, one entry an agency and one for callers whom no
-    /// certificate made known; called once a minute.
-    pub async fn log_refused_credentials(&self) {
-        for (agency, count) in self.guard.take_refused() {
-            let refused = Refused::Credentials { agency, count };
+    /// Writes what was refused without an entry of its own since the last call, one entry an agency and one for
+    /// callers whom no certificate made known; called once a minute.
+    pub async fn log_refused(&self) {
+        let refused = self.guard.take_refused().into_iter();
+        let refused = refused.map(|(agency, count)| Refused::Credentials { agency, count });
+        let crowded = self.guard.take_crowded().into_iter();
+        let crowded = crowded.map(|(agency, count)| Refused::Crowd { agency, count });
+        for refused in refused.chain(crowded) {
+            let told = format!("{refused:?}");
             if self.journal.call(refused.into()).await.is_err() {
-                tracing::error!(?agency, count, "refused credentials could not be logged");
+                tracing::error!(told, "what was refused could not be logged");
             }
         }
     }
@@ -295,7 +338,9 @@ pub fn refusal(error: &JournalError) -> Refusal {
         JournalError::RequestIdReused => Refusal::request_id_reused(),
         JournalError::Frozen(_) => Refusal::log_inconsistent(),
         JournalError::Log(_) => Refusal::field("index", "an entry and a size of this log"),
+        JournalError::Crowded => Refusal::crowded(),
         JournalError::Busy
+        | JournalError::Full
         | JournalError::Unwritable(_)
         | JournalError::Database(_)
         | JournalError::File { .. } => Refusal::audit_unavailable(),

@@ -13,17 +13,26 @@ pub mod consent;
 )]
 mod desk;
 mod filter;
+pub mod inspect;
+mod lifetimes;
+mod metrics;
+mod own;
 mod page;
 pub mod release;
 pub mod reload;
-pub mod setup;
+mod remembered;
 pub mod settings;
+pub mod setup;
 mod statements;
+pub mod vitals;
 
 pub use act::{Act, Rulebook, Rules, Superseded};
 pub use desk::{Answered, Desk, Refused, refusal};
 pub use filter::Filters;
+pub use lifetimes::Lifetimes;
+pub use metrics::METRICS;
 pub use page::{Page, Paged, Pages};
+pub use remembered::Remembered;
 pub use statements::{Known, StatementFacts, Stored};
 
 /// The tables of this room, in order: (step name, SQL).

@@ -1,6 +1,7 @@
-//! Newer files taken into use while the server runs: directory, decision table, revocation lists and
-//! suspensions. Directory and table count together or not at all: what is refused leaves the ones in use as
-//! they are. What closes, lists and suspensions, counts under them all the same.
+//! Newer files taken into use while the server runs: directory, decision table, revocation lists, suspensions
+//! and the server's own certificate. Directory and table count together or not at all, as do certificate and
+//! key: what is refused leaves the ones in use as they are. What closes, lists and suspensions, counts under
+//! them all the same.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,15 @@ use amanat_identity::{
 use amanat_policy::DecisionTable;
 use amanat_schema::Time;
 use amanat_server::Guard;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     Rulebook, Rules,
-    settings::DirectoryFiles,
+    own::Own,
+    settings::{DirectoryFiles, Listen},
     setup::SetupError,
 };
 
@@ -33,9 +38,12 @@ const APART: Duration = Duration::from_secs(1);
 /// What a directory must list for the server that works by it.
 type Fits = Box<dyn Fn(&Directory) -> Result<(), SetupError> + Send + Sync>;
 
-/// Looks at the files of `[directory]`, and takes what is new in them into use.
+/// Looks at the files of `[directory]`, and at the server's own certificate, and takes what is new in them into
+/// use.
 pub struct Reload {
     files: DirectoryFiles,
+    /// `None` where nothing is shown to anybody.
+    own: Option<Own>,
     registrars: Registrars,
     guard: Guard,
     rules: Rulebook,
@@ -58,6 +66,8 @@ struct Last {
     refused: Option<String>,
     /// When it was last said that the directory in use has run out.
     reminded: Option<Time>,
+    /// Why the certificate in its files was refused; `None` if it is in use.
+    own_refused: Option<String>,
 }
 
 impl Reload {
@@ -69,12 +79,21 @@ impl Reload {
     ) -> Self {
         Self {
             files,
+            own: None,
             registrars,
             guard,
             rules,
             fits: Box::new(|_| Ok(())),
             last: Mutex::default(),
             looked: Arc::default(),
+        }
+    }
+
+    /// Renews what the server shows of itself, too.
+    pub(crate) fn showing(self, own: Own) -> Self {
+        Self {
+            own: Some(own),
+            ..self
         }
     }
 
@@ -103,10 +122,34 @@ impl Reload {
     pub async fn run(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(Duration::from_secs(self.files.reload_s.get()));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hangups = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::error!(%error, "SIGHUP is not heard"))
+            .ok();
         loop {
-            ticks.tick().await;
-            self.now().await;
+            tokio::select! {
+                _ = ticks.tick() => self.now().await,
+                () = next(&mut hangups) => self.asked().await,
+            }
         }
+    }
+
+    /// As its operator asks: at once, and told whatever it comes to, also if nothing is new.
+    async fn asked(self: &Arc<Self>) {
+        tracing::info!("SIGHUP: looking at every file again");
+        let reload = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            reload.forget();
+            reload.look();
+        });
+        if looked.await.is_err() {
+            tracing::error!("the directory's files could not be looked at");
+        }
+    }
+
+    /// What it was when it looked last counts as changed.
+    fn forget(&self) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.fingerprint = Fingerprint::default();
     }
 
     /// Looks at once; returns when what it found is in use, or refused.
@@ -148,15 +191,20 @@ impl Reload {
         // A panic elsewhere leaves at worst a look that is made again.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (self.guard.clock)();
-        let fingerprint = Fingerprint::of(&self.files);
-        let is_new = fingerprint != last.fingerprint;
+        let fingerprint = Fingerprint::of(&self.files, self.own.as_ref().map(Own::settings));
+        // Before the directory: one that no longer lists the authority of the old certificate may come with
+        // the new one.
+        let is_own_new = fingerprint.own != last.fingerprint.own;
+        if is_own_new || last.own_refused.is_some() {
+            self.take_own(&mut last, is_own_new, now);
+        }
+        let is_new = fingerprint.listing != last.fingerprint.listing
+            || fingerprint.closing != last.fingerprint.closing;
         last.is_closing_due |= fingerprint.closing != last.fingerprint.closing;
         // What was refused may count by now: a directory has its time. What could not be read may be again.
         let is_open = last.refused.is_some() || last.is_closing_due;
         if is_new || is_open || last.faults.iter().any(SuspensionError::is_unread) {
             let refused = self.take(&mut last, is_new, now);
-            // Only now: a look that did not come to its end is made again.
-            last.fingerprint = fingerprint;
             match &refused {
                 Some(why) if is_new || last.refused.as_ref() != Some(why) => tracing::error!(
                     in_use = self.rules.current().directory.version(),
@@ -169,8 +217,36 @@ impl Reload {
                 Some(_) | None => {}
             }
             last.refused = refused;
+            // It may be of an authority that is listed only now.
+            if last.own_refused.is_some() {
+                self.take_own(&mut last, false, now);
+            }
         }
+        // Only now: a look that did not come to its end is made again.
+        last.fingerprint = fingerprint;
         self.remind(&mut last, now);
+    }
+
+    /// The server's own certificate as it is in its files, if it counts by the directory in use.
+    fn take_own(&self, last: &mut Last, is_new: bool, now: Time) {
+        let Some(own) = &self.own else { return };
+        let refused = match own.take(&self.rules.current().directory, now) {
+            Ok(is_another) => {
+                if is_another {
+                    tracing::info!("the certificate in its file is shown from now on");
+                }
+                None
+            }
+            Err(why) => Some(why.to_string()),
+        };
+        if let Some(why) = &refused
+            && (is_new || last.own_refused.as_ref() != Some(why))
+        {
+            tracing::error!(
+                "the certificate in its file is refused, and the one in use stays: {why}"
+            );
+        }
+        last.own_refused = refused;
     }
 
     /// The directory in its file if it is in order, or else the one in use; with revocation lists and
@@ -209,6 +285,9 @@ impl Reload {
         }
         // The file that remembers the version could be lost while this process still knows it.
         directory.follows(old.version(), Some(old.sha256()))?;
+        if let Some(own) = &self.own {
+            own.fits(&directory, now)?;
+        }
         (self.fits)(&directory)?;
         let (since, previous) = if directory.version() == old.version() {
             (in_use.since, in_use.previous)
@@ -259,6 +338,16 @@ impl Reload {
             last.reminded = Some(now);
         }
     }
+}
+
+/// Completes with the next signal; never, if there can be none.
+async fn next(signals: &mut Option<Signal>) {
+    if let Some(signals) = signals
+        && signals.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// What the files come to.
@@ -335,7 +424,7 @@ fn listed(
     Ok((directory, table))
 }
 
-fn table(path: &Path, directory: &Directory) -> Result<DecisionTable, SetupError> {
+pub(crate) fn table(path: &Path, directory: &Directory) -> Result<DecisionTable, SetupError> {
     let name = || path.display().to_string();
     let bytes = read_file(path)?;
     if amanat_seal::sha256(&bytes) != *directory.table_sha256() {
@@ -358,13 +447,16 @@ pub(crate) struct Fingerprint {
     listing: Contents,
     /// Revocation lists and suspensions.
     closing: Contents,
+    /// The server's own certificate and key.
+    own: Contents,
 }
 
 type Contents = BTreeMap<PathBuf, Result<[u8; 32], io::ErrorKind>>;
 
 impl Fingerprint {
-    pub(crate) fn of(files: &DirectoryFiles) -> Self {
+    pub(crate) fn of(files: &DirectoryFiles, own: Option<&Listen>) -> Self {
         let listing = [&files.file, &files.decision_table];
+        let own = own.map(|listen| [&listen.certificate, &listen.private_key]);
         let mut closing = BTreeMap::new();
         for folder in [&files.crls, &files.suspensions] {
             match fs::read_dir(folder) {
@@ -380,6 +472,11 @@ impl Fingerprint {
         Self {
             listing: listing.into_iter().map(|path| content(path)).collect(),
             closing,
+            own: own
+                .into_iter()
+                .flatten()
+                .map(|path| content(path))
+                .collect(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf};
 
-use amanat_config::Section;
+use amanat_config::{FileSetting, Section};
 use amanat_identity::Registrars;
 
 /// `[server]`: where it listens and with which certificate.
@@ -26,6 +26,10 @@ impl Listen {
             private_key: private_key?,
         })
     }
+
+    pub fn key_files(&self) -> [FileSetting<'_>; 1] {
+        [FileSetting::new("server.private_key", &self.private_key)]
+    }
 }
 
 /// `[directory]`: the signed directory and who must have signed it.
@@ -39,8 +43,8 @@ pub struct DirectoryFiles {
     pub registrars: Registrars,
     /// The decision table whose hash the directory names.
     pub decision_table: PathBuf,
-    /// A folder of revocation lists, one an authority: `<agency id>.crl`, `custodian.crl`, `gateway.crl`, in
-    /// DER or PEM.
+    /// A folder of revocation lists, a file for each party: `<agency id>.crl`, `custodian.crl`, `gateway.crl`, in
+    /// DER or PEM. Where the directory lists two authorities, both lists in PEM, one after the other.
     pub crls: PathBuf,
     /// A folder of registrars' suspensions, one a file. What a running server has taken into use stays when its
     /// file goes: for its 7 days, or until the next directory.
@@ -66,6 +70,14 @@ impl DirectoryFiles {
             reload_s: reload_s?,
         })
     }
+}
+
+/// What says how far this server had come, and would not be believed if it were restored with the database.
+pub fn state_files<'a>(directory: &'a DirectoryFiles, log: &'a Log) -> [FileSetting<'a>; 2] {
+    [
+        FileSetting::new("directory.seen", &directory.seen),
+        FileSetting::new("log.checkpoint_file", &log.checkpoint_file),
+    ]
 }
 
 /// `[log]`: the append-only log.
@@ -94,4 +106,42 @@ impl Log {
             openings_key: openings_key?,
         })
     }
+
+    pub fn key_files(&self) -> [FileSetting<'_>; 2] {
+        [
+            FileSetting::new("log.signing_key", &self.signing_key),
+            FileSetting::new("log.openings_key", &self.openings_key),
+        ]
+    }
+}
+
+/// Keys, data and state lie apart: who copies or restores one of them does not take another along. `top` is
+/// the configuration as a whole. Returns `None` if one lies with another.
+pub fn keep_apart(
+    top: &Section<'_>,
+    log: &Log,
+    state: &[FileSetting<'_>],
+    keys: &[FileSetting<'_>],
+) -> Option<()> {
+    let database = FileSetting::new("log.database", &log.database);
+    let data = top.keep_out(
+        &database,
+        keys,
+        "whoever copies the data must not get the keys with it",
+    );
+    let restored = top.keep_out(
+        &database,
+        state,
+        "restoring the database would take it along, and nobody would see that the log was rolled back",
+    );
+    let with_state = state.iter().map(|file| {
+        top.keep_out(
+            file,
+            keys,
+            "whoever copies the state must not get the keys with it",
+        )
+    });
+    let with_state: Vec<_> = with_state.collect();
+    data.and(restored)
+        .and(with_state.into_iter().collect::<Option<()>>())
 }

@@ -1,11 +1,9 @@
 //! Starting a server: what the parts of its configuration that gateway and custodian share become. Keys are
 //! read from files only, and a key file that others can read is refused.
 
-use std::path::Path;
-
-use amanat_config::{FileError, private_key_pem, read_file, secret_hex};
+use amanat_config::{FileError, private_key_pem, secret_hex};
 use amanat_identity::{
-    DirectoryError, SuspensionError, TokenVerifier, Trusted,
+    CertificateFault, DirectoryError, ShownCertificate, SuspensionError, TokenVerifier, Trusted,
     tls::{TlsError, server_config},
     token::Audience,
 };
@@ -13,15 +11,17 @@ use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
 use amanat_schema::clock::Clock;
 use amanat_seal::{WrapKey, pseudonym::HandleKey};
-use amanat_server::Guard;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use amanat_server::{Guard, Limits};
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::{
     Rulebook,
+    own::Own,
     reload::{Fingerprint, Loaded, Reload},
     settings::{DirectoryFiles, Listen, Log},
 };
+
+pub use crate::own::certificate;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -52,6 +52,16 @@ pub enum SetupError {
     Unfit(&'static str),
     #[error("{path} holds no certificate in PEM form")]
     Certificate { path: String },
+    #[error("{path}, the certificate of this server: {fault}")]
+    OwnCertificate {
+        path: String,
+        fault: CertificateFault,
+    },
+    #[error(
+        "by it the certificate that this server shows does not count: {0}. Have the directory list the old \
+         authority too until the certificate of the new one is in use"
+    )]
+    Unlisted(CertificateFault),
     #[error("{path} holds no usable signing key")]
     SigningKey { path: String },
     #[error("the log's signing key is not the one that the directory lists for this server")]
@@ -63,6 +73,8 @@ pub struct Setup {
     pub rules: Rulebook,
     pub guard: Guard,
     pub tls: ServerConfig,
+    /// What this server shows of itself, as a client too.
+    pub certificate: ShownCertificate,
     /// Takes newer files into use, once it knows what this server needs of them.
     pub reload: Reload,
 }
@@ -79,13 +91,14 @@ impl Setup {
         clock: Clock,
     ) -> Result<Self, SetupError> {
         let registrars = files.registrars.clone();
-        let fingerprint = Fingerprint::of(files);
-        let Loaded { rules, trust, .. } = Loaded::at_start(files, &registrars, (clock)())?;
+        let now = (clock)();
+        let fingerprint = Fingerprint::of(files, Some(listen));
+        let Loaded { rules, trust, .. } = Loaded::at_start(files, &registrars, now)?;
+        let own = Own::load(listen, audience, &rules.directory, now)?;
         rules.directory.remember(&files.seen)?;
         let trusted = Trusted::new(trust);
-        let chain = certificates(&listen.certificate)?;
-        let key = private_key_pem(&listen.private_key)?;
-        let tls = server_config(chain, key, trusted.clone(), &clock)?;
+        let certificate = own.shown.clone();
+        let tls = server_config(certificate.clone(), trusted.clone(), &clock)?;
         let guard = Guard::new(trusted, TokenVerifier::new(audience), clock);
         let rules = Rulebook::new(rules);
         let reload = Reload::new(files.clone(), registrars, guard.clone(), rules.clone());
@@ -93,7 +106,8 @@ impl Setup {
             rules,
             guard,
             tls,
-            reload: reload.knowing(fingerprint),
+            certificate,
+            reload: reload.showing(own).knowing(fingerprint),
         })
     }
 }
@@ -104,19 +118,27 @@ impl Log {
     /// # Errors
     /// [`SetupError`], naming the file.
     pub fn keys(&self, listed: &amanat_ledger::LogVerifier) -> Result<Keys, SetupError> {
+        Ok(Keys {
+            signer: self.signer(listed)?,
+            openings: self.openings()?,
+        })
+    }
+
+    pub(crate) fn signer(
+        &self,
+        listed: &amanat_ledger::LogVerifier,
+    ) -> Result<LogSigner, SetupError> {
         let der = private_key_pem(&self.signing_key)?;
         let signer = LogSigner::from_pkcs8(listed.origin(), der.secret_der()).map_err(|_| {
             SetupError::SigningKey {
                 path: self.signing_key.display().to_string(),
             }
         })?;
-        if signer.verifier() != listed {
-            return Err(SetupError::OtherLogKey);
+        if signer.verifier() == listed {
+            Ok(signer)
+        } else {
+            Err(SetupError::OtherLogKey)
         }
-        Ok(Keys {
-            signer,
-            openings: self.openings()?,
-        })
     }
 
     /// The key of the openings alone.
@@ -145,26 +167,13 @@ impl Log {
     pub fn journal(
         &self,
         migrations: &'static [(&'static str, &'static str)],
+        limits: &Limits,
     ) -> amanat_journal::Config {
         amanat_journal::Config {
             database: self.database.clone(),
             checkpoint_file: self.checkpoint_file.clone(),
             migrations,
+            waiting_per_agency: limits.waiting_per_agency,
         }
     }
-}
-
-/// The certificates of a PEM file.
-///
-/// # Errors
-/// [`SetupError`], naming the file.
-pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let pem = read_file(path)?;
-    CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .ok()
-        .filter(|chain| !chain.is_empty())
-        .ok_or_else(|| SetupError::Certificate {
-            path: path.display().to_string(),
-        })
 }

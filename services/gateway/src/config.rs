@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use amanat_config::{ConfigError, Section};
-use amanat_desk::settings::{DirectoryFiles, Listen, Log};
-use amanat_server::Telemetry;
+use amanat_config::{ConfigError, FileSetting, Section, Settings};
+use amanat_desk::settings::{DirectoryFiles, Listen, Log, keep_apart, state_files};
+use amanat_server::{HealthAddress, Limits, Telemetry};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -12,6 +12,9 @@ pub struct Config {
     pub directory: DirectoryFiles,
     pub log: Log,
     pub subjects: Subjects,
+    /// Absent: nobody is told.
+    pub health: Option<HealthAddress>,
+    pub limits: Limits,
     pub telemetry: Telemetry,
 }
 
@@ -41,14 +44,37 @@ impl Config {
         let directory = top.section("directory", DirectoryFiles::read);
         let log = top.section("log", Log::read);
         let subjects = top.section("subjects", Subjects::read);
+        let health = top.optional_section("health", HealthAddress::read);
+        let limits = top.section_or_default("limits", Limits::read);
         let telemetry = top.section("telemetry", Telemetry::read);
-        Some(Self {
+        let config = Self {
             server: server?,
             directory: directory?,
             log: log?,
             subjects: subjects?,
+            health: health?,
+            limits: limits?,
             telemetry: telemetry?,
-        })
+        };
+        let state = state_files(&config.directory, &config.log);
+        keep_apart(top, &config.log, &state, &config.key_files())?;
+        Some(config)
+    }
+
+    /// The files that nobody else may read.
+    fn key_files(&self) -> Vec<FileSetting<'_>> {
+        let subjects = &self.subjects;
+        let peppers = subjects.peppers.iter();
+        let mut files: Vec<_> = peppers
+            .map(|file| FileSetting::new("subjects.peppers", file))
+            .collect();
+        files.push(FileSetting::new(
+            "subjects.pseudonym_key",
+            &subjects.pseudonym_key,
+        ));
+        files.extend(self.server.key_files());
+        files.extend(self.log.key_files());
+        files
     }
 
     /// Reads a configuration file.
@@ -57,5 +83,13 @@ impl Config {
     /// [`ConfigError`] with all that is not valid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         amanat_config::read(path, Self::read)
+    }
+
+    /// The same, with the lines of its settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that is not valid.
+    pub fn load_with_settings(path: &Path) -> Result<(Self, Settings), ConfigError> {
+        amanat_config::read_with_settings(path, Self::read)
     }
 }

@@ -6,6 +6,8 @@
 
 mod config;
 mod directory;
+mod inspect;
+mod metrics;
 mod record;
 mod referral;
 mod store;
@@ -15,10 +17,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use amanat_config::{FileError, secret_hex};
 use amanat_desk::{
-    Desk, Rulebook,
+    Desk, Lifetimes, Rulebook,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
     setup::{Setup, SetupError},
+    vitals::Disks,
 };
 use amanat_identity::{Directory, token::Audience};
 use amanat_journal::{Journal, JournalError};
@@ -31,18 +34,20 @@ use amanat_schema::{
     subject::subject_service_server::SubjectServiceServer,
 };
 use amanat_seal::pseudonym::{Peppers, PseudonymKey};
-use amanat_server::{LARGEST_MESSAGE, LARGEST_QUESTION, ServeError, Served};
+use amanat_server::{Health, LARGEST_MESSAGE, LARGEST_QUESTION, Operation, ServeError, Served};
 use tokio::{net::TcpListener, sync::Notify};
 
 pub use amanat_config::ConfigError;
 pub use config::{Config, Subjects};
+pub use inspect::inspect;
+pub use metrics::METRICS;
 pub use store::subject::PepperError;
 
 use directory::DirectoryDesk;
 use record::RecordDesk;
 use referral::ReferralDesk;
 use store::{
-    Call, Exchange, Reply,
+    Call, Exchange, Memory, Reply,
     subject::{Asked, Keys, SubjectCall, SubjectReply},
 };
 use subject::SubjectDesk;
@@ -76,23 +81,26 @@ pub enum GatewayError {
 /// # Errors
 /// [`GatewayError::Journal`], also if it exists.
 pub async fn init(config: &Config) -> Result<(), GatewayError> {
-    Ok(amanat_journal::init(&config.log.journal(store::MIGRATIONS)).await?)
+    Ok(amanat_journal::init(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
 }
 
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
 ///
 /// # Errors
-/// [`GatewayError`] naming what to mend.
+/// [`GatewayError`] naming what to mend; [`JournalError::Frozen`] when it stops, if its log is frozen by then.
 pub async fn serve(
     config: &Config,
     listener: TcpListener,
     clock: Clock,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Served, GatewayError> {
+    // First of all, to tell that the rest takes its time.
+    let health = Health::start(config.health).await?;
     let Setup {
         rules,
         guard,
         tls,
+        certificate,
         reload,
     } = Setup::load(
         &config.server,
@@ -108,8 +116,9 @@ pub async fn serve(
     let book = Exchange {
         rules: rules.clone(),
         subjects,
+        memory: Memory::default(),
     };
-    let journal = config.log.journal(store::MIGRATIONS);
+    let journal = config.log.journal(store::MIGRATIONS, &config.limits);
     let opened = amanat_journal::open(&journal, keys, book, clock).await?;
     advance_peppers(&opened.journal).await?;
     let handles = config.log.handles()?;
@@ -122,16 +131,28 @@ pub async fn serve(
     };
     let reloading = tokio::spawn(reload.run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
+    let disks = Disks::new(&config.log, config.limits.free_mib);
+    let vitals = desk.clone().watch_health(health.clone(), disks, |_| {});
+    let vitals = tokio::spawn(vitals);
+    let lifetimes = Lifetimes::new(guard.clone(), certificate, &config.directory.crls);
+    let lifetimes = tokio::spawn(lifetimes.run());
+    let counts = tokio::spawn(metrics::count(desk.clone()));
     let answered = Arc::new(Notify::new());
     let canaries = tokio::spawn(watch_canaries(
         desk.journal.clone(),
         desk.rules.clone(),
         Arc::clone(&answered),
     ));
+    let operation = Operation {
+        health,
+        limits: config.limits,
+    };
+    let frozen = desk.journal.freezing();
     let served = amanat_server::serve(
         listener,
         tls,
         guard,
+        operation,
         |routes| {
             let record = RecordDesk { desk: desk.clone() };
             let consent = ConsentDesk {
@@ -175,6 +196,9 @@ pub async fn serve(
     .await;
     reloading.abort();
     minutes.abort();
+    vitals.abort();
+    lifetimes.abort();
+    counts.abort();
     canaries.abort();
     // The last holder of the journal is gone or going; its tasks end with the checkpoint file written.
     let tasks = async {
@@ -185,31 +209,36 @@ pub async fn serve(
     if tokio::time::timeout(ENDING, tasks).await.is_err() {
         tracing::warn!("a task did not end in time; the database is durable all the same");
     }
-    Ok(served?)
+    let served = served?;
+    // Its exit code is the last that its operator hears of it.
+    match frozen() {
+        Some(why) => Err(JournalError::Frozen(why).into()),
+        None => Ok(served),
+    }
 }
 
-/// The gateway's certificate and log keep their place in a newer directory.
+/// The gateway's log keeps its place in a newer directory.
 fn fits(old: &Directory, new: &Directory) -> Result<(), SetupError> {
-    let (old, new) = (old.gateway(), new.gateway());
-    if new.log != old.log {
-        Err(SetupError::Unfit("log key of the gateway"))
-    } else if new.issuing_ca != old.issuing_ca || new.server_name != old.server_name {
-        Err(SetupError::Unfit("name or authority of the gateway"))
-    } else {
+    if new.gateway().log == old.gateway().log {
         Ok(())
+    } else {
+        Err(SetupError::Unfit("log key of the gateway"))
     }
 }
 
 fn subject_keys(files: &Subjects) -> Result<Keys, GatewayError> {
     let peppers: Result<Vec<_>, _> = files.peppers.iter().map(|file| secret_hex(file)).collect();
     let peppers = Peppers::from_keys(peppers?).map_err(|_| GatewayError::NoPepper)?;
-    let key = secret_hex(&files.pseudonym_key)?;
-    let pseudonyms = PseudonymKey::from_bytes(key.as_slice()).map_err(|_| GatewayError::Key {
-        path: files.pseudonym_key.display().to_string(),
-    })?;
     Ok(Keys {
         peppers: Arc::new(peppers),
-        pseudonyms,
+        pseudonyms: pseudonym_key(files)?,
+    })
+}
+
+fn pseudonym_key(files: &Subjects) -> Result<PseudonymKey, GatewayError> {
+    let key = secret_hex(&files.pseudonym_key)?;
+    PseudonymKey::from_bytes(key.as_slice()).map_err(|_| GatewayError::Key {
+        path: files.pseudonym_key.display().to_string(),
     })
 }
 
@@ -277,6 +306,6 @@ async fn each_minute(desk: Desk<Exchange>) {
     let mut ticks = tokio::time::interval(EACH_MINUTE);
     loop {
         ticks.tick().await;
-        desk.log_refused_credentials().await;
+        desk.log_refused().await;
     }
 }

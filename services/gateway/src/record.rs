@@ -186,9 +186,8 @@ fn deposited(
     receipt: &Envelope,
     rules: &Rules,
 ) -> bool {
-    let custodian = rules.directory.custodian().statement_key;
-    let Ok(receipt) = amanat_seal::statement::verify::<DepositReceipt>(receipt, &[custodian])
-    else {
+    let custodian = &rules.directory.custodian().statement_keys;
+    let Ok(receipt) = amanat_seal::statement::verify::<DepositReceipt>(receipt, custodian) else {
         return false;
     };
     let (receipt, binding) = (receipt.message(), header.binding());

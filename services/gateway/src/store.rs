@@ -1,5 +1,7 @@
 //! The exchange's state: the verbs over it, each decided inside the batch that logs it.
 
+pub(crate) mod counts;
+mod memory;
 pub(crate) mod record;
 pub(crate) mod referral;
 mod sealed;
@@ -13,10 +15,11 @@ use amanat_desk::{
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
 use amanat_journal::{Access, Book, Ruling};
-use amanat_schema::Time;
+use amanat_schema::{AgencyId, Time};
 use amanat_server::Refusal;
 use sqlx::SqliteConnection;
 
+pub(crate) use memory::Memory;
 use record::{ListVersions, PutRecord, ReadRecord, ReadReply, RecordFacts, VersionRow};
 use referral::{
     GetReferral, ListReferrals, ReferralFacts, ReferralView, SubmitReferral, TransitionReferral,
@@ -40,6 +43,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
 pub(crate) struct Exchange {
     pub(crate) rules: Rulebook,
     pub(crate) subjects: subject::Keys,
+    pub(crate) memory: Memory,
 }
 
 /// One verb with its checked arguments.
@@ -194,6 +198,14 @@ impl Book for Exchange {
         }
     }
 
+    fn agency(&self, call: &Call) -> Option<AgencyId> {
+        if let Call::Refused(refused) = call {
+            refused.agency()
+        } else {
+            call.act().map(|act| act.agency)
+        }
+    }
+
     async fn load(
         &self,
         connection: &mut SqliteConnection,
@@ -220,13 +232,14 @@ impl Book for Exchange {
                 | Call::Referral(_) => {}
             }
         }
-        let consents = ConsentFacts::load(connection, asked, &consents).await?;
+        let memory = &self.memory;
+        let consents = ConsentFacts::load(connection, &memory.consents, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
             audit: AuditFacts::load(connection, &audits).await?,
-            records: RecordFacts::load(connection, calls).await?,
+            records: RecordFacts::load(connection, memory, calls).await?,
             subjects: SubjectFacts::load(connection, &self.subjects, &subjects).await?,
-            referrals: ReferralFacts::load(connection, consents.sources(), calls).await?,
+            referrals: ReferralFacts::load(connection, memory, consents.sources(), calls).await?,
             consents,
         })
     }
@@ -274,9 +287,12 @@ impl Book for Exchange {
         facts: Facts,
     ) -> Result<(), sqlx::Error> {
         facts.statements.write(connection).await?;
-        facts.consents.write(connection).await?;
-        facts.records.write(connection).await?;
-        facts.referrals.write(connection).await?;
+        facts
+            .consents
+            .write(connection, &self.memory.consents)
+            .await?;
+        facts.records.write(connection, &self.memory).await?;
+        facts.referrals.write(connection, &self.memory).await?;
         facts.subjects.write(connection).await
     }
 

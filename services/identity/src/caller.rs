@@ -15,7 +15,7 @@ pub struct Peer {
     pub certificate_sha256: [u8; 32],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerName {
     Agency(AgencyId),
     /// The custodian's own process, which fetches proofs from the gateway.

@@ -1,5 +1,6 @@
 //! The directory: checked once when it is loaded, then only looked up.
 
+mod parties;
 mod seen;
 
 use std::{
@@ -10,18 +11,13 @@ use std::{
 };
 
 use amanat_config::Section;
-use amanat_ledger::LogVerifier;
-use amanat_schema::{
-    AgencyId, Time, directory,
-    policy::AgencyKind,
-    record::{Need, Province},
-    statement::Envelope,
-    subject::IdentifierDomain,
-};
+use amanat_schema::{AgencyId, Time, directory, statement::Envelope, subject::IdentifierDomain};
+use amanat_seal::statement::key_id;
 use prost::Message as _;
-use rustls_pki_types::CertificateDer;
 
 use crate::Suspensions;
+
+pub use parties::{Agency, RetiredKey, Service, TokenIssuerKey};
 
 /// The longest life that registrars may give a directory.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -80,37 +76,6 @@ pub struct Directory {
     suspensions: Suspensions,
 }
 
-#[derive(Debug, Clone)]
-pub struct Agency {
-    pub id: AgencyId,
-    pub kind: AgencyKind,
-    pub province: Province,
-    pub display_name: String,
-    /// What it can be asked to do.
-    pub services: Vec<Need>,
-    pub issuing_ca: CertificateDer<'static>,
-    /// Ed25519 public keys that sign its statements.
-    pub statement_keys: Vec<[u8; 32]>,
-    pub token_issuers: Vec<TokenIssuerKey>,
-}
-
-/// A key that an agency's identity provider signs officer tokens with.
-#[derive(Debug, Clone)]
-pub struct TokenIssuerKey {
-    pub issuer: String,
-    pub key_id: String,
-    pub public_key: [u8; 32],
-}
-
-/// A server of the exchange.
-#[derive(Debug, Clone)]
-pub struct Service {
-    pub server_name: String,
-    pub issuing_ca: CertificateDer<'static>,
-    pub log: LogVerifier,
-    pub statement_key: [u8; 32],
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     #[error("cannot read or write {path}: {source}")]
@@ -166,6 +131,14 @@ impl Directory {
         Self::parse(verified.message(), *verified.payload_sha256(), envelope)
     }
 
+    /// Whether what it says would count once its registrars have signed it: every field, and no signature.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Field`], the first that is not valid.
+    pub fn check_fields(wire: &directory::Directory) -> Result<(), DirectoryError> {
+        Self::parse(wire, [0; 32], &Envelope::default()).map(drop)
+    }
+
     fn parse(
         wire: &directory::Directory,
         sha256: [u8; 32],
@@ -194,12 +167,7 @@ impl Directory {
         };
         let gateway = service(wire.gateway.as_ref(), "gateway")?;
         let custodian = service(wire.custodian.as_ref(), "custodian")?;
-        let mut keys = BTreeSet::new();
-        for (of, key) in proofs(&agencies, &gateway, &custodian) {
-            if !keys.insert(key) {
-                return Err(field(&format!("{of} (it is another party's too)")));
-            }
-        }
+        parties::are_apart(&agencies, &gateway, &custodian)?;
         let mut oprf_keys = BTreeMap::new();
         for listed in &wire.oprf_keys {
             let domain = Some(listed.domain()).filter(|d| *d != IdentifierDomain::Unspecified);
@@ -324,6 +292,24 @@ impl Directory {
         self.suspensions.closes_key(agency, key_id, now)
     }
 
+    /// Whether any of an agency's retired statement keys was compromised.
+    pub fn has_compromised_key(&self, agency: AgencyId) -> bool {
+        let agency = self.agencies.get(&agency);
+        let mut keys = agency.into_iter().flat_map(|a| &a.retired_statement_keys);
+        keys.any(|key| key.compromised_since.is_some())
+    }
+
+    /// Whether somebody else may have signed a statement of an agency's that was recorded then: its key, named as
+    /// envelopes name it, was compromised before.
+    pub fn is_compromised(&self, agency: AgencyId, signed_by: &[u8], recorded: Time) -> bool {
+        let agency = self.agencies.get(&agency);
+        let mut keys = agency.into_iter().flat_map(|a| &a.retired_statement_keys);
+        keys.any(|key| {
+            key.compromised_since.is_some_and(|since| recorded >= since)
+                && key_id(&key.public_key) == *signed_by
+        })
+    }
+
     /// As its registrars signed it.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
@@ -406,103 +392,6 @@ impl Directory {
     }
 }
 
-impl Agency {
-    fn parse(wire: &directory::Agency) -> Result<Self, DirectoryError> {
-        let id = AgencyId::parse(&wire.agency_id)
-            .map_err(|_| DirectoryError::Field("agencies.agency_id".to_owned()))?;
-        let field = |name: &str| DirectoryError::Field(format!("agencies.{name} of {id}"));
-        let kind = AgencyKind::try_from(wire.kind)
-            .ok()
-            .filter(|kind| *kind != AgencyKind::Unspecified)
-            .ok_or_else(|| field("kind"))?;
-        let mut services = Vec::new();
-        for service in &wire.services {
-            let service = Need::try_from(*service)
-                .ok()
-                .filter(|need| *need != Need::Unspecified);
-            services.push(service.ok_or_else(|| field("services"))?);
-        }
-        let keys: Option<Vec<_>> = wire.statement_keys.iter().map(|k| key(k)).collect();
-        let issuers: Option<Vec<_>> = wire
-            .token_issuers
-            .iter()
-            .map(|issuer| {
-                Some(TokenIssuerKey {
-                    issuer: issuer.issuer.clone(),
-                    key_id: issuer.key_id.clone(),
-                    public_key: key(&issuer.public_key)?,
-                })
-            })
-            .collect();
-        Ok(Self {
-            id,
-            kind,
-            province: Province::try_from(wire.province).map_err(|_| field("province"))?,
-            display_name: wire.display_name.clone(),
-            services,
-            issuing_ca: certificate(&wire.issuing_ca).ok_or_else(|| field("issuing_ca"))?,
-            statement_keys: keys
-                .filter(|keys| !keys.is_empty())
-                .ok_or_else(|| field("statement_keys"))?,
-            token_issuers: issuers.ok_or_else(|| field("token_issuers"))?,
-        })
-    }
-}
-
-impl Service {
-    fn parse(wire: &directory::Service) -> Option<Self> {
-        let log = LogVerifier::from_verifier_key(&wire.log_verifier_key).ok()?;
-        (log.origin() == wire.log_origin && !wire.server_name.is_empty()).then_some(())?;
-        Some(Self {
-            server_name: wire.server_name.clone(),
-            issuing_ca: certificate(&wire.issuing_ca)?,
-            log,
-            statement_key: key(&wire.statement_key)?,
-        })
-    }
-}
-
-/// The public keys that prove who someone is: of each authority, and those that sign statements. None may
-/// stand for two parties, or one could speak as the other.
-fn proofs(
-    agencies: &BTreeMap<AgencyId, Agency>,
-    gateway: &Service,
-    custodian: &Service,
-) -> Vec<(String, Vec<u8>)> {
-    let mut keys = Vec::new();
-    for agency in agencies.values() {
-        keys.push((
-            format!("agencies.issuing_ca of {}", agency.id),
-            authority_key(&agency.issuing_ca),
-        ));
-        let of = format!("agencies.statement_keys of {}", agency.id);
-        keys.extend(
-            agency
-                .statement_keys
-                .iter()
-                .map(|key| (of.clone(), key.to_vec())),
-        );
-    }
-    for (name, service) in [("gateway", gateway), ("custodian", custodian)] {
-        keys.push((
-            format!("{name}.issuing_ca"),
-            authority_key(&service.issuing_ca),
-        ));
-        keys.push((
-            format!("{name}.statement_key"),
-            service.statement_key.to_vec(),
-        ));
-    }
-    keys
-}
-
-fn authority_key(authority: &CertificateDer<'_>) -> Vec<u8> {
-    // It was read before as a trusted certificate.
-    webpki::anchor_from_trusted_cert(authority)
-        .map(|anchor| anchor.subject_public_key_info.to_vec())
-        .unwrap_or_default()
-}
-
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
     let path = path.display().to_string();
     move |source| DirectoryError::File { path, source }
@@ -510,10 +399,4 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
 
 fn key(bytes: &[u8]) -> Option<[u8; 32]> {
     bytes.try_into().ok()
-}
-
-fn certificate(der: &[u8]) -> Option<CertificateDer<'static>> {
-    let der = CertificateDer::from(der.to_vec());
-    webpki::anchor_from_trusted_cert(&der).ok()?;
-    Some(der)
 }

@@ -5,8 +5,11 @@
 //! signed, its certificate chains to the authority that the directory lists for it alone, and its kind
 //! comes from there, never from a token.
 
+mod authorities;
 pub mod caller;
+pub mod certificate;
 pub mod directory;
+pub mod inspect;
 pub mod revocation;
 pub mod statement;
 pub mod suspension;
@@ -15,8 +18,9 @@ pub mod token;
 pub mod trust;
 
 pub use caller::{Caller, Officer, Peer, PeerName};
-pub use directory::{Agency, Directory, DirectoryError, Registrars, Service};
-pub use revocation::{CrlError, CrlFault, RevocationFolder, RevocationList};
+pub use certificate::{CertificateFault, OwnCertificate, ShownCertificate};
+pub use directory::{Agency, Directory, DirectoryError, Registrars, RetiredKey, Service};
+pub use revocation::{CrlError, CrlFault, RevocationFolder, RevocationLists};
 pub use statement::{Signed, SignedError};
 pub use suspension::{SuspensionError, SuspensionFault, Suspensions};
 pub use token::{TokenError, TokenIssuer, TokenVerifier};

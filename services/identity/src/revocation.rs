@@ -1,6 +1,8 @@
-//! Revocation lists (CRLs): one file for each authority that the directory lists, put into a folder by the
-//! operator. What an authority's certificates count for is a function of its file and of the clock: without
-//! a list of its own that is in date, none of them counts.
+//! Revocation lists (CRLs): one file for each party that the directory lists, put into a folder by the
+//! operator, with a list of each of the party's authorities. What an authority's certificates count for is a
+//! function of that file and of the clock: without a list of its own that is in date, none of them counts.
+
+mod life;
 
 use std::{
     fs, io,
@@ -39,8 +41,9 @@ pub enum CrlFault {
     )]
     Malformed,
     #[error(
-        "it is not signed by the authority that the directory lists: ask the authority's owner for its own \
-         revocation list (CRL) and put it there"
+        "it holds no list that is signed by the authority of the certificate: ask the authority's owner for \
+         its own revocation list (CRL) and put it there; where the directory lists two authorities, put both \
+         lists there in PEM, one after the other"
     )]
     Foreign,
     #[error(
@@ -50,8 +53,7 @@ pub enum CrlFault {
 }
 
 impl CrlFault {
-    /// What a failed verification says of the list that it was made with; `None` if the list is not to
-    /// blame.
+    /// What a failed verification says of the lists that it was made with; `None` if they are not to blame.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the library may add kinds; whatever is not of the list is of the certificate"
@@ -83,27 +85,27 @@ impl RevocationFolder {
         }
     }
 
-    /// The list of those whom an agency or the custodian certifies as clients.
-    pub fn of_peer(&self, peer: PeerName) -> RevocationList {
+    /// The lists of those whom an agency or the custodian certifies as clients.
+    pub fn of_peer(&self, peer: PeerName) -> RevocationLists {
         match peer {
             PeerName::Agency(id) => self.read(&id.to_string(), format!("agency {id}")),
             PeerName::Custodian => self.of_custodian(),
         }
     }
 
-    /// The list of the gateway's authority.
-    pub fn of_gateway(&self) -> RevocationList {
+    /// The lists of the gateway's authorities.
+    pub fn of_gateway(&self) -> RevocationLists {
         self.read("gateway", "the gateway".to_owned())
     }
 
-    /// The list of the custodian's authority.
-    pub fn of_custodian(&self) -> RevocationList {
+    /// The lists of the custodian's authorities.
+    pub fn of_custodian(&self) -> RevocationLists {
         self.read("custodian", "the custodian".to_owned())
     }
 
-    fn read(&self, name: &str, of: String) -> RevocationList {
+    fn read(&self, name: &str, of: String) -> RevocationLists {
         let path = self.path.join(format!("{name}.crl"));
-        RevocationList {
+        RevocationLists {
             found: read(&path),
             path,
             of,
@@ -112,24 +114,27 @@ impl RevocationFolder {
     }
 }
 
-/// One authority's list, or why there is none.
+/// The lists of one party's authorities, or why there are none.
 #[derive(Debug)]
-pub struct RevocationList {
-    found: Result<CertificateRevocationListDer<'static>, CrlFault>,
+pub struct RevocationLists {
+    found: Result<Vec<CertificateRevocationListDer<'static>>, CrlFault>,
     path: PathBuf,
     of: String,
     /// Whether the operator was told what its use brought to light; once is enough for one reading.
     told: AtomicBool,
 }
 
-impl RevocationList {
+impl RevocationLists {
+    /// Never empty.
+    ///
     /// # Errors
     /// [`CrlError`] if there is no list to be had from the file.
-    pub fn list(&self) -> Result<CertificateRevocationListDer<'static>, CrlError> {
-        self.found.clone().map_err(|fault| self.error(fault))
+    pub fn lists(&self) -> Result<&[CertificateRevocationListDer<'static>], CrlError> {
+        let found = self.found.as_deref();
+        found.map_err(|fault| self.error(*fault))
     }
 
-    /// What is wrong with the list by a verification that failed; `None` if the list is not to blame.
+    /// What is wrong with the lists by a verification that failed; `None` if they are not to blame.
     pub fn judge(&self, error: &Error) -> Option<CrlError> {
         CrlFault::of(error).map(|fault| self.error(fault))
     }
@@ -149,7 +154,8 @@ impl RevocationList {
     }
 }
 
-fn read(path: &Path) -> Result<CertificateRevocationListDer<'static>, CrlFault> {
+/// A file in DER is one list; one in PEM may hold several.
+fn read(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, CrlFault> {
     let bytes = fs::read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             CrlFault::Missing
@@ -157,11 +163,18 @@ fn read(path: &Path) -> Result<CertificateRevocationListDer<'static>, CrlFault> 
             CrlFault::Unreadable(error.kind())
         }
     })?;
-    let list = if bytes.starts_with(b"-----BEGIN") {
-        CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|_| CrlFault::Malformed)?
+    let lists = if bytes.starts_with(b"-----BEGIN") {
+        CertificateRevocationListDer::pem_slice_iter(&bytes)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| CrlFault::Malformed)?
     } else {
-        CertificateRevocationListDer::from(bytes)
+        vec![CertificateRevocationListDer::from(bytes)]
     };
-    OwnedCertRevocationList::from_der(&list).map_err(|_| CrlFault::Malformed)?;
-    Ok(list)
+    let mut parsed = lists
+        .iter()
+        .map(|list| OwnedCertRevocationList::from_der(list));
+    if lists.is_empty() || parsed.any(|list| list.is_err()) {
+        return Err(CrlFault::Malformed);
+    }
+    Ok(lists)
 }

@@ -10,10 +10,10 @@ use amanat_schema::{
         Withdrawal,
     },
 };
-use amanat_seal::statement::{StatementError, Verified};
+use amanat_seal::statement::{StatementError, Verified, key_id};
 use prost::Message;
 
-use crate::{Directory, Officer, TokenError, TokenVerifier, token::CLOCK_SKEW};
+use crate::{Directory, Officer, RetiredKey, TokenError, TokenVerifier, token::CLOCK_SKEW};
 
 /// How long a durable outbox may take to deliver.
 const LONGEST_DELIVERY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -66,6 +66,8 @@ pub struct Signed<M> {
     head: Head,
     /// `None` where the statement was checked without its token: by the holder of the envelope alone.
     officer: Option<Arc<Officer>>,
+    /// The key that signed it, if it signs nothing new.
+    retired: Option<RetiredKey>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,13 @@ pub enum SignedError {
     Token(#[from] TokenError),
     #[error("the statement is signed with a key that is suspended")]
     Suspended,
+    #[error("the statement is signed with a key that its agency has retired")]
+    Retired,
+    #[error(
+        "the statement is signed with a key that somebody else may have used, and nothing shows that it was \
+         recorded before"
+    )]
+    Compromised,
     #[error("the statement was signed in the future or more than 7 days ago")]
     Age,
 }
@@ -102,7 +111,7 @@ impl<M: AgencyStatement> Signed<M> {
         now: Time,
     ) -> Result<Self, SignedError> {
         let envelope = statement.envelope.as_ref().ok_or(SignedError::Malformed)?;
-        let mut signed = Self::verify_envelope(envelope, directory)?;
+        let mut signed = Self::verify_signature(envelope, directory)?;
         let head = &signed.head;
         if head.signed_time > now + CLOCK_SKEW
             || (!M::NEVER_TOO_LATE && head.signed_time + LONGEST_DELIVERY < now)
@@ -112,6 +121,9 @@ impl<M: AgencyStatement> Signed<M> {
         // What was recorded before stays; what can only close is not kept out by a thief's trouble.
         if !M::NEVER_TOO_LATE && signed.is_suspended(directory, now) {
             return Err(SignedError::Suspended);
+        }
+        if !M::NEVER_TOO_LATE && signed.retired.is_some() {
+            return Err(SignedError::Retired);
         }
         let bound = signed
             .message()
@@ -131,7 +143,8 @@ impl<M: AgencyStatement> Signed<M> {
         Ok(signed)
     }
 
-    /// Checks the signature of a statement that was delivered before, by its envelope alone.
+    /// Checks the signature of a statement that was delivered before, by its envelope alone. Of a key that
+    /// somebody else may have used nothing counts, for it is not known when the statement was recorded.
     ///
     /// # Errors
     /// [`SignedError`], by the first rule that it breaks.
@@ -139,28 +152,24 @@ impl<M: AgencyStatement> Signed<M> {
         envelope: &Envelope,
         directory: &Directory,
     ) -> Result<Self, SignedError> {
-        // The signer is named inside; only that agency's keys can then have signed it.
-        let claimed = M::decode(envelope.payload.as_slice()).map_err(|_| SignedError::Malformed)?;
-        let wire = claimed.head().ok_or(SignedError::Malformed)?;
-        if wire.exchange_id != directory.exchange_id() {
-            return Err(SignedError::Exchange);
-        }
-        let head = parse_head(wire)?;
-        let keys = &directory
-            .agency(head.agency)
-            .ok_or(SignedError::Signer)?
-            .statement_keys;
-        let verified = amanat_seal::statement::verify::<M>(envelope, keys)?;
-        Ok(Self {
-            verified,
-            envelope: envelope.clone(),
-            head,
-            officer: None,
-        })
+        Self::verify_signature(envelope, directory)?.before(None)
+    }
+
+    /// Checks the signature of a statement that was recorded then.
+    ///
+    /// # Errors
+    /// [`SignedError`], by the first rule that it breaks.
+    pub fn verify_recorded(
+        envelope: &Envelope,
+        directory: &Directory,
+        recorded: Time,
+    ) -> Result<Self, SignedError> {
+        Self::verify_signature(envelope, directory)?.before(Some(recorded))
     }
 
     /// Checks the signature of a statement that somebody shows now, recorded or not: nobody can tell when it
-    /// was signed, so none by a suspended key counts.
+    /// was signed, so none by a suspended key counts, nor by one that somebody else may have used, whatever
+    /// time the statement names.
     ///
     /// # Errors
     /// [`SignedError`], by the first rule that it breaks.
@@ -170,10 +179,59 @@ impl<M: AgencyStatement> Signed<M> {
         now: Time,
     ) -> Result<Self, SignedError> {
         let signed = Self::verify_envelope(envelope, directory)?;
-        if signed.is_suspended(directory, now) {
+        signed.counts_when_shown(directory, now)?;
+        Ok(signed)
+    }
+
+    /// What [`Signed::verify_shown`] checks beside the envelope, and may come out otherwise a moment later.
+    ///
+    /// # Errors
+    /// [`SignedError::Suspended`].
+    pub fn counts_when_shown(&self, directory: &Directory, now: Time) -> Result<(), SignedError> {
+        if self.is_suspended(directory, now) {
             return Err(SignedError::Suspended);
         }
-        Ok(signed)
+        Ok(())
+    }
+
+    /// The signature alone, by any key that is or was the signer's.
+    fn verify_signature(envelope: &Envelope, directory: &Directory) -> Result<Self, SignedError> {
+        // The signer is named inside; only that agency's keys can then have signed it.
+        let claimed = M::decode(envelope.payload.as_slice()).map_err(|_| SignedError::Malformed)?;
+        let wire = claimed.head().ok_or(SignedError::Malformed)?;
+        if wire.exchange_id != directory.exchange_id() {
+            return Err(SignedError::Exchange);
+        }
+        let head = parse_head(wire)?;
+        let agency = directory.agency(head.agency).ok_or(SignedError::Signer)?;
+        let verified = amanat_seal::statement::verify::<M>(envelope, &agency.signers())?;
+        let mut retired = agency.retired_statement_keys.iter().copied();
+        let retired = retired.find(|retired| {
+            let id = key_id(&retired.public_key);
+            envelope.signatures.iter().any(|by| by.key_id == id)
+        });
+        Ok(Self {
+            verified,
+            envelope: envelope.clone(),
+            head,
+            officer: None,
+            retired,
+        })
+    }
+
+    /// Signed before its key was retired, and recorded before anybody else may have used it.
+    fn before(self, recorded: Option<Time>) -> Result<Self, SignedError> {
+        let Some(key) = self.retired else {
+            return Ok(self);
+        };
+        if self.head.signed_time > key.retired {
+            return Err(SignedError::Retired);
+        }
+        match (key.compromised_since, recorded) {
+            (None, _) => Ok(self),
+            (Some(since), Some(recorded)) if recorded < since => Ok(self),
+            _ => Err(SignedError::Compromised),
+        }
     }
 
     /// Whether a key that signed it is suspended.

@@ -213,10 +213,9 @@ impl Found {
         let key = match wire.statement_key.as_slice() {
             [] => None,
             key => {
-                let mut keys = agency.statement_keys.iter();
+                let mut keys = agency.signers().into_iter();
                 Some(
-                    *keys
-                        .find(|listed| *listed == key)
+                    keys.find(|listed| listed == key)
                         .ok_or(SuspensionFault::UnknownKey(id))?,
                 )
             }

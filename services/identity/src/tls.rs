@@ -8,50 +8,47 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use amanat_schema::{AgencyId, Time, clock::Clock};
 use rustls::{
-    CertificateError, ClientConfig, Error, RootCertStore, ServerConfig,
-    client::{Resumption, WebPkiServerVerifier},
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs},
-    server::{
-        NoServerSessionStorage, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    CertificateError, ClientConfig, Error, ServerConfig,
+    client::Resumption,
+    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs},
+    server::{NoServerSessionStorage, danger::ClientCertVerified},
     time_provider::TimeProvider,
 };
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::EndEntityCert;
 
 use crate::{
-    CrlError, Directory, Peer, PeerName, RevocationFolder, RevocationList, Service, Trusted,
+    CrlError, Directory, OwnCertificate, Peer, PeerName, RevocationFolder, RevocationLists,
+    Service, ShownCertificate, Trusted,
+    authorities::{Clients, Servers},
 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("the directory's authority of {0} cannot verify certificates")]
     Authority(String),
-    #[error("the certificate and its key do not fit: {0}")]
-    OwnCertificate(#[source] Error),
+    #[error("TLS 1.3 cannot be spoken: {0}")]
+    Version(#[source] Error),
     #[error(transparent)]
     Revocation(#[from] CrlError),
 }
 
 /// The server side: TLS 1.3 only, client certificates demanded, no resumption. Each handshake goes by the
-/// trust that is in use then.
+/// trust and shows the certificate that are in use then.
 ///
 /// # Errors
-/// [`TlsError`] if the server's own key does not fit its certificate.
+/// [`TlsError::Version`].
 pub fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: ShownCertificate,
     trusted: Trusted,
     clock: &Clock,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_details(provider, Told::by(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::OwnCertificate)?
+        .map_err(TlsError::Version)?
         .with_client_cert_verifier(Arc::new(trusted))
-        .with_single_cert(chain, key)
-        .map_err(TlsError::OwnCertificate)?;
+        .with_cert_resolver(Arc::new(own));
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
@@ -59,38 +56,27 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The client side: TLS 1.3 only, no resumption, no authority but the one that the directory lists for the
-/// server, and no certificate that it has revoked.
+/// The client side: TLS 1.3 only, no resumption, no authority but those that the directory lists for the
+/// server, and no certificate that they have revoked.
 ///
 /// # Errors
-/// [`TlsError`] if that authority or its revocation list is unusable, or the client's own key does not fit
-/// its certificate.
+/// [`TlsError`] if an authority or the file of revocation lists is unusable.
 pub fn client_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: OwnCertificate,
     server: &Service,
-    revoked: &RevocationList,
+    revoked: &RevocationLists,
     clock: &Clock,
 ) -> Result<ClientConfig, TlsError> {
-    let unusable = || TlsError::Authority(server.server_name.clone());
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(server.issuing_ca.clone())
-        .map_err(|_| unusable())?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .with_crls([revoked.list()?])
-            .enforce_revocation_expiration()
-            .only_check_end_entity_revocation()
-            .build()
-            .map_err(|_| unusable())?;
+    let verifier = Servers::new(&server.authorities, Some(revoked.lists()?), &provider)
+        .ok_or_else(|| TlsError::Authority(server.server_name.clone()))?;
     let mut config = ClientConfig::builder_with_details(provider, Told::by(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsError::OwnCertificate)?
-        .with_webpki_verifier(verifier)
-        .with_client_auth_cert(chain, key)
-        .map_err(TlsError::OwnCertificate)?;
+        .map_err(TlsError::Version)?
+        // As strict as the library's own, of which it is made.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(own));
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
@@ -117,7 +103,7 @@ impl TimeProvider for Told {
     }
 }
 
-fn unix(time: Time) -> UnixTime {
+pub(crate) fn unix(time: Time) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(time.seconds()))
 }
 
@@ -148,7 +134,7 @@ fn name(certificate: &CertificateDer<'_>, directory: &Directory) -> Option<PeerN
         .then_some(PeerName::Agency(id))
 }
 
-/// Hands each chain to the one authority that may have issued it.
+/// Hands each chain to the authorities of the one party that it may be of.
 pub(crate) struct ClientAuthorities {
     by_uri: HashMap<String, ClientAuthority>,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
@@ -156,9 +142,9 @@ pub(crate) struct ClientAuthorities {
 
 struct ClientAuthority {
     peer: PeerName,
-    list: RevocationList,
+    lists: RevocationLists,
     /// `None` without a list.
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    verifier: Option<Clients>,
 }
 
 impl ClientAuthorities {
@@ -166,26 +152,26 @@ impl ClientAuthorities {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let agencies = directory
             .agencies()
-            .map(|agency| (PeerName::Agency(agency.id), &agency.issuing_ca));
-        let custodian = (PeerName::Custodian, &directory.custodian().issuing_ca);
+            .map(|agency| (PeerName::Agency(agency.id), &agency.authorities));
+        let custodian = (PeerName::Custodian, &directory.custodian().authorities);
         let by_uri = agencies
             .chain([custodian])
-            .map(|(peer, certificate)| {
+            .map(|(peer, authorities)| {
                 let uri = match peer {
                     PeerName::Agency(id) => directory.agency_uri(id),
                     PeerName::Custodian => directory.custodian_uri(),
                 };
-                let list = lists.of_peer(peer);
-                let verifier = match list.list() {
-                    Ok(list) => Some(
-                        single_authority(certificate, list, &provider)
+                let lists = lists.of_peer(peer);
+                let verifier = match lists.lists() {
+                    Ok(lists) => Some(
+                        Clients::new(authorities, Some(lists), &provider)
                             .ok_or_else(|| TlsError::Authority(uri.clone()))?,
                     ),
                     Err(_) => None,
                 };
                 let authority = ClientAuthority {
                     peer,
-                    list,
+                    lists,
                     verifier,
                 };
                 Ok((uri, authority))
@@ -200,7 +186,7 @@ impl ClientAuthorities {
     pub(crate) fn missing_lists(&self) -> Vec<CrlError> {
         let authorities = self.by_uri.values();
         authorities
-            .filter_map(|authority| authority.list.list().err())
+            .filter_map(|authority| authority.lists.lists().err())
             .collect()
     }
 
@@ -220,7 +206,7 @@ impl ClientAuthorities {
         let authority = self.by_uri.get(uri).ok_or_else(unknown)?;
         let verifier = authority.verifier.as_ref().ok_or_else(unknown)?;
         let verified = verifier
-            .verify_client_cert(end_entity, intermediates, unix(now))
+            .verify(end_entity, intermediates, unix(now))
             .inspect_err(|error| authority.tell(error))?;
         match authority.peer {
             PeerName::Agency(id) if directory.is_suspended(id, now) => {
@@ -235,25 +221,10 @@ impl ClientAuthority {
     /// A list that turned out to be useless is the operator's business; only a certificate that the
     /// authority did issue brings this to light.
     fn tell(&self, error: &Error) {
-        if let Some(error) = self.list.judge_once(error) {
+        if let Some(error) = self.lists.judge_once(error) {
             tracing::error!("{error}");
         } else {
             tracing::info!(%error, peer = ?self.peer, "a certificate was refused");
         }
     }
-}
-
-fn single_authority(
-    authority: &CertificateDer<'static>,
-    list: CertificateRevocationListDer<'static>,
-    provider: &Arc<CryptoProvider>,
-) -> Option<Arc<dyn ClientCertVerifier>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone()).ok()?;
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .with_crls([list])
-        .enforce_revocation_expiration()
-        .only_check_end_entity_revocation()
-        .build()
-        .ok()
 }

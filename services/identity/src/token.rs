@@ -115,6 +115,14 @@ impl TokenVerifier {
         }
     }
 
+    /// How many are remembered.
+    pub fn cached(&self) -> usize {
+        self.verified
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// A token presented with a request over the connection of `certificate_sha256`.
     ///
     /// # Errors

@@ -21,6 +21,10 @@ pub trait Book: Send + Sync + 'static {
     /// Which keys decide whether two calls may share a batch.
     fn access(&self, call: &Self::Call) -> Access;
 
+    /// Whose call it is, to be counted against that agency's share of the queue; `None` for what nobody asked
+    /// for.
+    fn agency(&self, call: &Self::Call) -> Option<AgencyId>;
+
     /// Loads what the calls need, one statement a table.
     ///
     /// # Errors

@@ -10,17 +10,23 @@
 
 mod batch;
 mod book;
+mod metrics;
 pub mod note_file;
 mod open;
 mod read;
 mod scribe;
+mod shares;
 mod store;
+mod trouble;
+mod watch;
 mod writer;
 
 pub use book::{Access, Book, Committed, ConflictKey, Draft, RequestKey, Ruling, Touch};
+pub use metrics::METRICS;
 pub use open::{Config, ENTRY_TIMES, Keys, Opened, init, open};
 pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
 pub use store::id_set;
+pub use trouble::Trouble;
 pub use writer::{Journal, Writer};
 
 /// Why a call has no answer.
@@ -32,9 +38,15 @@ pub enum JournalError {
     /// The transaction could not be committed; nothing was written and nothing answered.
     #[error("the log cannot be written: {0}")]
     Unwritable(String),
+    /// The same, for want of space.
+    #[error("the disk of the log's database is full")]
+    Full,
     /// Too many calls are waiting.
     #[error("too many requests are waiting for the log")]
     Busy,
+    /// Too many of one agency.
+    #[error("too many requests of this agency are waiting for the log")]
+    Crowded,
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
@@ -70,6 +82,10 @@ impl JournalError {
 impl From<sqlx::Error> for JournalError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
+        if is_full(&error) {
+            // The writer tells it, once a minute.
+            return Self::Full;
+        }
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "the driver may add kinds; none is told apart"
@@ -89,4 +105,10 @@ impl From<sqlx::Error> for JournalError {
         tracing::error!(kind, "database error");
         Self::Unwritable(kind)
     }
+}
+
+/// SQLITE_FULL, and SQLITE_IOERR_SHMSIZE, which is the same of the file of the write-ahead log's index.
+fn is_full(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["13", "4874"].contains(&code.as_ref()))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::JournalError;
+use crate::{JournalError, Trouble};
 
 /// How far the file may be behind the database.
 const WITHIN: Duration = Duration::from_millis(500);
@@ -35,12 +35,13 @@ pub fn begin(path: &Path, note: &str) -> Result<(), JournalError> {
     replace(path, note).map_err(|error| failed(path, &error))
 }
 
-/// Follows what is newest until its sender is gone and its last note is written. What was there when it
-/// began is not written: a rolled-back database must not replace the note that it contradicts.
+/// Follows what is newest until its sender is gone and its last note is written, or cannot be. What was there
+/// when it began is not written: a rolled-back database must not replace the note that it contradicts.
 pub async fn follow<T: Send + Sync>(
     path: PathBuf,
     mut newest: watch::Receiver<Option<T>>,
     note_of: fn(&T) -> &str,
+    trouble: Trouble,
 ) {
     // The last note is still seen after the sender is gone.
     while newest.changed().await.is_ok() {
@@ -51,8 +52,16 @@ pub async fn follow<T: Send + Sync>(
         if let Some(note) = note {
             let target = path.clone();
             let written = tokio::task::spawn_blocking(move || replace(&target, &note)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                tracing::error!(path = %path.display(), "the file of the last note cannot be written");
+            match written.map_err(io::Error::other).flatten() {
+                Ok(()) => trouble.over(),
+                Err(error) => {
+                    trouble.met(unwritten(&path, &error));
+                    // A log at rest must not leave its file behind.
+                    newest.mark_changed();
+                    if newest.has_changed().is_err() {
+                        return;
+                    }
+                }
             }
         }
         tokio::time::sleep(WITHIN).await;
@@ -69,6 +78,15 @@ fn replace(path: &Path, note: &str) -> io::Result<()> {
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> String {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::StorageFull {
+        format!("the disk of the state is full: {path} falls behind")
+    } else {
+        format!("{path} cannot be written and falls behind: {error}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Making and opening a journal's database, and the check that it is the log that was last signed.
 
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,7 +17,7 @@ use sqlx::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{Book, Journal, JournalError, Reader, Writer, note_file, read, store};
+use crate::{Book, Journal, JournalError, Reader, Trouble, Writer, note_file, read, store};
 
 /// The journal's own tables; a service's follow.
 const FIRST: (&str, &str) = ("journal", include_str!("../migrations/0001_journal.sql"));
@@ -28,6 +29,14 @@ pub const ENTRY_TIMES: (&str, &str) = (
 );
 /// Connections that serve proofs and checkpoints beside the writer.
 const READERS: u32 = 4;
+/// Statements that stay prepared: those that write rows have one for each number of them.
+const STATEMENTS: usize = 1024;
+/// Pages in memory, in KiB as SQLite wants it: negative.
+const CACHE_KIB: &str = "-65536";
+const READERS_CACHE_KIB: &str = "-4096";
+/// Pages of the write-ahead log, 4 KiB each, after which it is folded into the database. A batch of records alone
+/// is hundreds, and folding after each would write everything twice and wait for the disk twice.
+const WAL_PAGES: &str = "8192";
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Where a journal lives and which tables the service adds: (step name, SQL), in order.
@@ -36,6 +45,8 @@ pub struct Config {
     /// Outside every folder that is backed up with the database.
     pub checkpoint_file: PathBuf,
     pub migrations: &'static [(&'static str, &'static str)],
+    /// How many calls of one agency may wait.
+    pub waiting_per_agency: NonZeroUsize,
 }
 
 /// What signs the log and seals the openings beside it.
@@ -137,17 +148,25 @@ pub async fn open<B: Book>(
     }
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS)
-        .connect_with(Database::options(config).read_only(true))
+        .connect_with(
+            Database::options(config)
+                .read_only(true)
+                .pragma("cache_size", READERS_CACHE_KIB),
+        )
         .await?;
     let (newest, follow) = watch::channel(state.checkpoint.clone());
     let reader = Reader::new(pool.clone(), newest.subscribe());
-    let (journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest)?;
+    let filing = Trouble::with("checkpoint");
+    let share = config.waiting_per_agency;
+    let (mut journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest, share)?;
+    journal.filing = filing.clone();
     let tasks = vec![
         tokio::spawn(writer.run(pool)),
         tokio::spawn(note_file::follow(
             config.checkpoint_file.clone(),
             follow,
             |checkpoint: &SignedCheckpoint| &checkpoint.text,
+            filing,
         )),
     ];
     Ok(Opened {
@@ -167,7 +186,10 @@ impl Database {
             .foreign_keys(true)
             // What is deleted, a key say, does not stay behind in free pages.
             .pragma("secure_delete", "ON")
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("wal_autocheckpoint", WAL_PAGES)
             .busy_timeout(BUSY)
+            .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging()
     }
 
@@ -363,6 +385,7 @@ mod tests {
             database: ":memory:".into(),
             checkpoint_file: PathBuf::new(),
             migrations: &[],
+            waiting_per_agency: NonZeroUsize::MIN,
         };
         let mut connection = Database::options(&config).connect().await.unwrap();
         let row = sqlx::query("PRAGMA secure_delete")

@@ -8,7 +8,10 @@ use amanat_schema::{
 };
 use amanat_seal::WrapKey;
 use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{
+    QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection,
+    sqlite::SqliteRow,
+};
 use tokio::sync::watch;
 
 use crate::{JournalError, store};
@@ -63,6 +66,14 @@ struct Openings {
 impl Reader {
     pub(crate) fn new(pool: SqlitePool, newest: watch::Receiver<Option<SignedCheckpoint>>) -> Self {
         Self { pool, newest }
+    }
+
+    /// For questions of the service's own, beside the writer's way; it cannot write.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn connection(&self) -> Result<PoolConnection<Sqlite>, JournalError> {
+        Ok(self.pool.acquire().await?)
     }
 
     /// The newest signed checkpoint; `None` while the log is empty.

@@ -7,6 +7,9 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use crate::RequestKey;
 
+/// The most rows of one statement: each number of rows is a statement of its own, which stays prepared.
+const ROWS: usize = 64;
+
 /// One entry as it is stored.
 pub(crate) struct EntryRow {
     pub(crate) idx: u64,
@@ -64,48 +67,46 @@ pub(crate) async fn insert_entries(
     connection: &mut SqliteConnection,
     rows: &[EntryRow],
 ) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    QueryBuilder::<Sqlite>::new(
-        "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, agency, \
+    for rows in rows.chunks(ROWS) {
+        QueryBuilder::<Sqlite>::new(
+            "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, agency, \
          case_id, action, decision, time) ",
-    )
-    .push_values(rows, |mut row, entry| {
-        row.push_bind(signed(entry.idx))
-            .push_bind(entry.entry.as_slice())
-            .push_bind(entry.body.as_slice())
-            .push_bind(entry.salt.as_slice())
-            .push_bind(entry.linkage.as_slice())
-            .push_bind(entry.linkage_salt.as_slice())
-            .push_bind(entry.openings.as_slice())
-            .push_bind(null_if_empty(&entry.parsed.agency_id))
-            .push_bind(null_if_empty(&entry.case_id))
-            .push_bind(entry.parsed.action)
-            .push_bind(entry.parsed.decision)
-            .push_bind(millis(&entry.parsed));
-    })
-    .build()
-    .execute(connection)
-    .await
-    .map(drop)
+        )
+        .push_values(rows, |mut row, entry| {
+            row.push_bind(signed(entry.idx))
+                .push_bind(entry.entry.as_slice())
+                .push_bind(entry.body.as_slice())
+                .push_bind(entry.salt.as_slice())
+                .push_bind(entry.linkage.as_slice())
+                .push_bind(entry.linkage_salt.as_slice())
+                .push_bind(entry.openings.as_slice())
+                .push_bind(null_if_empty(&entry.parsed.agency_id))
+                .push_bind(null_if_empty(&entry.case_id))
+                .push_bind(entry.parsed.action)
+                .push_bind(entry.parsed.decision)
+                .push_bind(millis(&entry.parsed));
+        })
+        .build()
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn insert_nodes(
     connection: &mut SqliteConnection,
     nodes: &[(u64, Hash)],
 ) -> Result<(), sqlx::Error> {
-    if nodes.is_empty() {
-        return Ok(());
+    for nodes in nodes.chunks(ROWS) {
+        QueryBuilder::<Sqlite>::new("INSERT INTO nodes (idx, hash) ")
+            .push_values(nodes, |mut row, (idx, hash)| {
+                row.push_bind(signed(*idx)).push_bind(hash.0.as_slice());
+            })
+            .build()
+            .execute(&mut *connection)
+            .await?;
     }
-    QueryBuilder::<Sqlite>::new("INSERT INTO nodes (idx, hash) ")
-        .push_values(nodes, |mut row, (idx, hash)| {
-            row.push_bind(signed(*idx)).push_bind(hash.0.as_slice());
-        })
-        .build()
-        .execute(connection)
-        .await
-        .map(drop)
+    Ok(())
 }
 
 /// Moves the head, if it still stands where this writer left it.
@@ -131,28 +132,35 @@ pub(crate) async fn advance_head(
     }
 }
 
+/// Writes the head as it is.
+pub(crate) async fn rewrite_head(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE head SET size = size")
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
 pub(crate) async fn insert_requests(
     connection: &mut SqliteConnection,
     rows: &[(RequestKey, u64, Vec<u8>)],
 ) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
+    for rows in rows.chunks(ROWS) {
+        QueryBuilder::<Sqlite>::new(
+            "INSERT INTO requests (agency, method, request_id, request_sha256, idx, answer) ",
+        )
+        .push_values(rows, |mut row, (key, idx, answer)| {
+            row.push_bind(key.agency.to_vec())
+                .push_bind(key.method)
+                .push_bind(key.request_id.to_vec())
+                .push_bind(key.request_sha256.as_slice())
+                .push_bind(signed(*idx))
+                .push_bind(answer.as_slice());
+        })
+        .build()
+        .execute(&mut *connection)
+        .await?;
     }
-    QueryBuilder::<Sqlite>::new(
-        "INSERT INTO requests (agency, method, request_id, request_sha256, idx, answer) ",
-    )
-    .push_values(rows, |mut row, (key, idx, answer)| {
-        row.push_bind(key.agency.to_vec())
-            .push_bind(key.method)
-            .push_bind(key.request_id.to_vec())
-            .push_bind(key.request_sha256.as_slice())
-            .push_bind(signed(*idx))
-            .push_bind(answer.as_slice());
-    })
-    .build()
-    .execute(connection)
-    .await
-    .map(drop)
+    Ok(())
 }
 
 /// What is remembered of each request, in the order of `keys`.

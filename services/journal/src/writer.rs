@@ -2,27 +2,38 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroUsize,
     sync::Arc,
+    time::Duration,
 };
 
 use amanat_ledger::{Edge, Hash, SignedCheckpoint};
 use amanat_schema::{
+    AgencyId,
     audit::{Opening, Receipt},
     clock::Clock,
 };
+use amanat_telemetry::Moment;
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
-    Access, Book, Committed, JournalError, batch,
+    Access, Book, Committed, JournalError, Trouble, batch,
     open::{self, Database},
     read,
     scribe::{Growth, Placed, Scribe},
+    shares::Shares,
     store,
+    watch::{Queued, Stages, Watch},
 };
 
 /// How many calls may wait; more are told to come back.
 const WAITING: usize = 1024;
+/// How long a log that could not be written rests before it is tried again without a call.
+const AGAIN: Duration = Duration::from_secs(1);
 
 type Answer<A> = Result<Committed<A>, JournalError>;
 
@@ -30,13 +41,20 @@ struct Job<B: Book> {
     call: B::Call,
     access: Access,
     answer: oneshot::Sender<Answer<B::Answer>>,
+    queued: Queued,
+    /// Of its agency's places; given back when it is answered, whether anybody still waits or not.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The service's hold on its journal; cheap to clone.
 pub struct Journal<B: Book> {
     book: Arc<B>,
     jobs: mpsc::Sender<Job<B>>,
+    shares: Arc<Shares>,
     frozen: watch::Receiver<Option<String>>,
+    writing: Trouble,
+    /// Of the checkpoint file.
+    pub(crate) filing: Trouble,
 }
 
 impl<B: Book> Clone for Journal<B> {
@@ -44,7 +62,10 @@ impl<B: Book> Clone for Journal<B> {
         Self {
             book: Arc::clone(&self.book),
             jobs: self.jobs.clone(),
+            shares: Arc::clone(&self.shares),
             frozen: self.frozen.clone(),
+            writing: self.writing.clone(),
+            filing: self.filing.clone(),
         }
     }
 }
@@ -53,8 +74,8 @@ impl<B: Book> Journal<B> {
     /// Decides and records one call; the answer comes after the durable commit.
     ///
     /// # Errors
-    /// [`JournalError::Busy`], [`JournalError::Frozen`], [`JournalError::RequestIdReused`], or
-    /// [`JournalError::Unwritable`] if it could not be committed.
+    /// As [`Journal::submit`]; [`JournalError::RequestIdReused`]; or [`JournalError::Unwritable`] and
+    /// [`JournalError::Full`] if it could not be committed.
     pub async fn call(&self, call: B::Call) -> Answer<B::Answer> {
         self.submit(call)?.await.map_err(|_| stopped())?
     }
@@ -62,7 +83,7 @@ impl<B: Book> Journal<B> {
     /// Queues a call without waiting for its answer: calls are decided in the order of submission.
     ///
     /// # Errors
-    /// [`JournalError::Busy`] or [`JournalError::Frozen`].
+    /// [`JournalError::Busy`], [`JournalError::Crowded`] or [`JournalError::Frozen`].
     pub fn submit(
         &self,
         call: B::Call,
@@ -70,6 +91,8 @@ impl<B: Book> Journal<B> {
         if let Some(why) = self.frozen() {
             return Err(JournalError::Frozen(why));
         }
+        let agency = self.book.agency(&call);
+        let place = agency.map(|agency| self.shares.take(agency)).transpose()?;
         let access = self.book.access(&call);
         let (answer, receiver) = oneshot::channel();
         self.jobs
@@ -77,6 +100,8 @@ impl<B: Book> Journal<B> {
                 call,
                 access,
                 answer,
+                queued: Queued::now(),
+                _place: place,
             })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => JournalError::Busy,
@@ -85,10 +110,32 @@ impl<B: Book> Journal<B> {
         Ok(receiver)
     }
 
+    /// In whose share of the queue a call would wait.
+    pub fn agency(&self, call: &B::Call) -> Option<AgencyId> {
+        self.book.agency(call)
+    }
+
     /// Why the log is frozen; `None` while it runs.
     pub fn frozen(&self) -> Option<String> {
         self.frozen.borrow().clone()
     }
+
+    /// Answers the same, without holding the journal: also when its tasks have ended.
+    pub fn freezing(&self) -> impl Fn() -> Option<String> + use<B> {
+        let frozen = self.frozen.clone();
+        move || frozen.borrow().clone()
+    }
+
+    /// Why log or checkpoint file cannot be written now, in words for the operator.
+    pub fn troubles(&self) -> impl Iterator<Item = String> + use<B> {
+        [self.writing.now(), self.filing.now()]
+            .into_iter()
+            .flatten()
+    }
+}
+
+fn unwritable(error: &JournalError) -> String {
+    format!("nothing is disclosed, for the log cannot be written: {error}")
 }
 
 fn stopped() -> JournalError {
@@ -107,6 +154,8 @@ pub struct Writer<B: Book> {
     clock: Clock,
     newest: watch::Sender<Option<SignedCheckpoint>>,
     frozen: watch::Sender<Option<String>>,
+    trouble: Trouble,
+    watch: Watch,
 }
 
 /// What one call came to, before it is answered.
@@ -119,14 +168,20 @@ impl<B: Book> Writer<B> {
         keys: open::Keys,
         clock: Clock,
         newest: watch::Sender<Option<SignedCheckpoint>>,
+        waiting_per_agency: NonZeroUsize,
     ) -> Result<(Journal<B>, Self), JournalError> {
         let (sender, jobs) = mpsc::channel(WAITING);
         let scribe = Scribe::new(keys, opened.edge.size())?;
+        let watch = Watch::new(opened.edge.size(), opened.frozen.is_some());
         let (frozen, frozen_receiver) = watch::channel(opened.frozen);
+        let trouble = Trouble::with("database");
         let journal = Journal {
             book: Arc::clone(&book),
             jobs: sender,
+            shares: Arc::new(Shares::new(waiting_per_agency)),
             frozen: frozen_receiver,
+            writing: trouble.clone(),
+            filing: Trouble::default(),
         };
         let writer = Self {
             book,
@@ -139,6 +194,8 @@ impl<B: Book> Writer<B> {
             clock,
             newest,
             frozen,
+            trouble,
+            watch,
         };
         Ok((journal, writer))
     }
@@ -148,7 +205,7 @@ impl<B: Book> Writer<B> {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
-                match self.jobs.recv().await {
+                match self.next().await {
                     Some(job) => waiting.push_back(job),
                     None => break,
                 }
@@ -159,6 +216,7 @@ impl<B: Book> Writer<B> {
                 waiting.push_back(job);
             }
             let jobs = batch::take(&mut waiting, |job: &Job<B>| &job.access);
+            self.watch.waiting(waiting.len());
             self.serve(jobs).await;
         }
         // The readers first: the last connection folds the write-ahead log into the database, and only
@@ -169,6 +227,26 @@ impl<B: Book> Writer<B> {
         }
     }
 
+    /// The next call; `None` when there will be none. Meanwhile a log that could not be written is tried again,
+    /// so that it is known when it can.
+    async fn next(&mut self) -> Option<Job<B>> {
+        while self.trouble.now().is_some() && self.frozen.borrow().is_none() {
+            match timeout(AGAIN, self.jobs.recv()).await {
+                Ok(job) => return job,
+                Err(_) => self.probe().await,
+            }
+        }
+        self.jobs.recv().await
+    }
+
+    /// A commit that changes nothing.
+    async fn probe(&mut self) {
+        let written = store::rewrite_head(&mut self.connection).await;
+        self.conclude(written.map_err(JournalError::from))
+            .await
+            .ok();
+    }
+
     /// One transaction for all; if that fails, one for each, so that none can poison the others.
     async fn serve(&mut self, jobs: Vec<Job<B>>) {
         match self.attempt(&jobs.iter().collect::<Vec<_>>()).await {
@@ -177,7 +255,8 @@ impl<B: Book> Writer<B> {
                     respond(job, outcome);
                 }
             }
-            Err(error) if jobs.len() == 1 => {
+            // On a full disk none is the one that poisons the others.
+            Err(error) if jobs.len() == 1 || matches!(error, JournalError::Full) => {
                 for job in jobs {
                     respond(job, Err(error.clone()));
                 }
@@ -204,32 +283,55 @@ impl<B: Book> Writer<B> {
             return Err(JournalError::Frozen(why));
         }
         let outcome = self.transact(jobs).await;
-        if outcome.is_err() {
-            let verifier = self.scribe.signer.verifier();
-            match self
-                .database
-                .reload(verifier, self.checkpoint.as_ref())
-                .await
-            {
-                Ok(state) => {
-                    self.connection = state.connection;
-                    self.edge = state.edge;
-                    self.checkpoint = state.checkpoint;
-                    // Readers and the file follow: the commit that was reported lost may have grown the log.
-                    self.newest.send_replace(self.checkpoint.clone());
-                }
-                Err(error @ (JournalError::Unwritable(_) | JournalError::File { .. })) => {
-                    tracing::error!(%error, "the log cannot be reloaded");
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the log contradicts itself");
-                    let why = error.into_reason();
-                    self.frozen.send_replace(Some(why.clone()));
-                    return Err(JournalError::Frozen(why));
-                }
+        self.conclude(outcome).await
+    }
+
+    /// After a failure, starts from what the database really holds.
+    async fn conclude<T>(&mut self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
+        let Err(failed) = outcome else {
+            self.trouble.over();
+            return outcome;
+        };
+        self.watch.failed();
+        let verifier = self.scribe.signer.verifier();
+        let last = self.checkpoint.as_ref();
+        match self.database.reload(verifier, last).await {
+            Ok(state) => {
+                self.connection = state.connection;
+                self.edge = state.edge;
+                self.checkpoint = state.checkpoint;
+                self.watch.grown(self.edge.size());
+                // Readers and the file follow: the commit that was reported lost may have grown the log.
+                self.newest.send_replace(self.checkpoint.clone());
+                self.find_trouble(&failed).await;
+                Err(failed)
+            }
+            Err(
+                error @ (JournalError::Unwritable(_)
+                | JournalError::Full
+                | JournalError::File { .. }),
+            ) => {
+                self.trouble.met(unwritable(&error));
+                Err(failed)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log contradicts itself");
+                let why = error.into_reason();
+                self.frozen.send_replace(Some(why.clone()));
+                self.watch.froze();
+                Err(JournalError::Frozen(why))
             }
         }
-        outcome
+    }
+
+    /// Whether it was about one call, or none could be written.
+    async fn find_trouble(&mut self, failed: &JournalError) {
+        let probed = store::rewrite_head(&mut self.connection).await;
+        match (failed, probed.map_err(JournalError::from)) {
+            (JournalError::Full, _) => self.trouble.met(unwritable(failed)),
+            (_, Err(error)) => self.trouble.met(unwritable(&error)),
+            (_, Ok(())) => {}
+        }
     }
 
     /// The order of a batch: facts, decisions, state, entries, nodes, signature, head, commit.
@@ -237,7 +339,7 @@ impl<B: Book> Writer<B> {
         &mut self,
         jobs: &[&Job<B>],
     ) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
-        let now = (self.clock)();
+        let (now, begun) = ((self.clock)(), Moment::now());
         let book = Arc::clone(&self.book);
         let mut edge = self.edge.clone();
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -285,6 +387,7 @@ impl<B: Book> Writer<B> {
             });
         }
 
+        let decided = Moment::now();
         book.write(&mut transaction, facts).await?;
         let checkpoint = if growth.rows.is_empty() {
             self.checkpoint.clone()
@@ -309,7 +412,11 @@ impl<B: Book> Writer<B> {
         self.checkpoint.clone_from(&checkpoint);
         if !growth.rows.is_empty() {
             self.newest.send_replace(checkpoint.clone());
+            self.watch.grown(self.edge.size());
         }
+        let queued = jobs.iter().map(|job| &job.queued);
+        self.watch
+            .committed(&Stages { begun, decided }, queued, &growth.rows);
         let mut answers = Vec::with_capacity(outcomes.len());
         let nodes: HashMap<u64, Hash> = old_edge
             .nodes()

@@ -46,9 +46,20 @@ pub enum ReceiptError {
 /// # Errors
 /// [`ReceiptError`], at the first check that fails.
 pub fn verify(receipt: &Receipt, log: &LogVerifier) -> Result<Proven, ReceiptError> {
-    let checkpoint = log
-        .open(&receipt.checkpoint)
-        .map_err(ReceiptError::Checkpoint)?;
+    verify_in(receipt, log, |note| log.open(note))
+}
+
+/// The same, by whoever has opened the log's notes before: `open` is [`LogVerifier::open`] of this log, or what
+/// it came to.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_in(
+    receipt: &Receipt,
+    log: &LogVerifier,
+    open: impl FnOnce(&str) -> Result<SignedCheckpoint, LedgerError>,
+) -> Result<Proven, ReceiptError> {
+    let checkpoint = open(&receipt.checkpoint).map_err(ReceiptError::Checkpoint)?;
     let salt = <&Salt>::try_from(receipt.salt.as_slice()).map_err(|_| ReceiptError::Salt)?;
     let proof = parse_proof(&receipt.inclusion_proof).map_err(ReceiptError::Proof)?;
     let entry = LogEntry::new(salt, &receipt.body);

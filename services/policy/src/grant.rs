@@ -49,6 +49,9 @@ pub struct Grant {
     pub terms: ConsentTerms,
     /// SHA-256 of the signed payload.
     pub statement_sha256: [u8; 32],
+    /// SHA-256 of the public key that signed it.
+    pub signed_by: [u8; 32],
+    pub recorded: Time,
     /// Reads so far that rested on it.
     pub reads: u32,
     pub withdrawn: bool,

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod clock;
 mod id;
 pub mod identifier;
+pub mod methods;
 mod sensitive;
 mod time;
 mod violation;
@@ -37,3 +38,6 @@ pub use generated::amanat::{
     key::v1 as key, policy::v1 as policy, record::v1 as record, referral::v1 as referral,
     statement::v1 as statement, subject::v1 as subject,
 };
+
+/// The compiled schema, without its comments: who has the same bytes exchanges the same messages.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));

@@ -47,7 +47,10 @@ pub fn seal_record(
             key_commitment: field_commitment.to_vec(),
             ciphertext_sha256: sha256(&ciphertext).to_vec(),
         });
-        slots.push(SealedSlot { field, ciphertext });
+        slots.push(SealedSlot {
+            field,
+            ciphertext: ciphertext.into(),
+        });
     }
     Ok(SealedRecord {
         key,

@@ -8,13 +8,14 @@ use std::{
 
 use amanat_identity::{Caller, Directory, Peer, PeerName, TokenVerifier, Trust, Trusted};
 use amanat_schema::{AgencyId, clock::Clock};
+use amanat_telemetry::Counter;
 use tokio::sync::watch;
 use tonic::{Request, Status, service::Interceptor};
 
-use crate::{Refusal, admission::Admission};
+use crate::{Refusal, admission::Admission, metrics::CREDENTIALS_REFUSED};
 
-/// How many credentials were refused, by the agency that the connection's certificate names; `None` counts
-/// those whom no certificate made known.
+/// How many were refused, by the agency that the connection's certificate names; `None` counts those whom no
+/// certificate made known.
 type Refused = BTreeMap<Option<AgencyId>, u64>;
 
 /// Authenticates every request; shared with the service, which verifies statements by the same directory.
@@ -26,6 +27,8 @@ pub struct Guard {
     pub tokens: Arc<TokenVerifier>,
     pub clock: Clock,
     refused: Arc<Mutex<Refused>>,
+    refusals: Counter<u64>,
+    crowded: Arc<Mutex<Refused>>,
 }
 
 impl Guard {
@@ -37,6 +40,8 @@ impl Guard {
             tokens: Arc::new(tokens),
             clock,
             refused: Arc::default(),
+            refusals: CREDENTIALS_REFUSED.counter(),
+            crowded: Arc::default(),
         }
     }
 
@@ -75,11 +80,22 @@ impl Guard {
         mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How many requests and connections of each agency were more than its share, since the last call.
+    pub fn take_crowded(&self) -> BTreeMap<Option<AgencyId>, u64> {
+        mem::take(&mut *self.crowded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Counts one more, of the agency that the certificate names; the refusal is what it is told.
     pub fn refuse(&self, agency: Option<AgencyId>) -> Refusal {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry(agency).or_default() += 1;
+        count(&self.refused, agency);
+        self.refusals.add(1, &[]);
         Refusal::credential()
+    }
+
+    /// The same for what is more than the agency's share.
+    pub fn crowd(&self, agency: Option<AgencyId>) -> Refusal {
+        count(&self.crowded, agency);
+        Refusal::crowded()
     }
 
     /// The officer who calls.
@@ -97,10 +113,8 @@ impl Guard {
     /// CREDENTIAL_INVALID if it is no agency, counted.
     pub fn peer_agency<T>(&self, request: &Request<T>) -> Result<(AgencyId, Peer), Refusal> {
         let peer = peer(request)?;
-        match peer.name {
-            PeerName::Agency(id) => Ok((id, peer)),
-            PeerName::Custodian => Err(self.refuse(None)),
-        }
+        let agency = agency_of(peer.name);
+        Ok((agency.ok_or_else(|| self.refuse(None))?, peer))
     }
 
     fn authenticate(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -173,8 +187,17 @@ pub fn peer<T>(request: &Request<T>) -> Result<Peer, Refusal> {
 
 /// The agency that the connection's certificate names, if it is one's.
 fn agency<T>(request: &Request<T>) -> Option<AgencyId> {
-    match request.extensions().get::<Peer>()?.name {
+    agency_of(request.extensions().get::<Peer>()?.name)
+}
+
+pub(crate) fn agency_of(peer: PeerName) -> Option<AgencyId> {
+    match peer {
         PeerName::Agency(id) => Some(id),
         PeerName::Custodian => None,
     }
+}
+
+fn count(refused: &Mutex<Refused>, agency: Option<AgencyId>) {
+    let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    *refused.entry(agency).or_default() += 1;
 }

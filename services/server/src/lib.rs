@@ -4,15 +4,23 @@
 
 mod admission;
 mod guard;
+mod health;
+mod limits;
 mod listener;
+mod metrics;
+mod observe;
+mod quota;
 mod refusal;
 mod serve;
 mod telemetry;
 
 pub use guard::{Guard, peer};
+pub use health::{Health, HealthAddress, Signs};
+pub use limits::Limits;
+pub use metrics::METRICS;
 pub use refusal::Refusal;
-pub use serve::{ServeError, Served, listen, serve};
-pub use telemetry::{LogFormat, Telemetry, start_telemetry};
+pub use serve::{Operation, ServeError, Served, listen, serve};
+pub use telemetry::{ExportError, LogFormat, Reporting, Telemetry};
 
 /// The largest request that is served; larger ones are refused as TOO_LARGE.
 pub const LARGEST_REQUEST: usize = 512 * 1024;

@@ -3,28 +3,40 @@
 use std::{
     future::Future,
     io,
+    net::IpAddr,
+    num::NonZeroUsize,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use amanat_identity::PeerName;
+use amanat_telemetry::{Counter, KeyValue, UpDownCounter};
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::timeout,
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
 
-use crate::{Guard, admission::Admission};
+use crate::{
+    Guard, Limits, Refusal,
+    admission::Admission,
+    guard::agency_of,
+    limits::{Shares, network},
+    metrics::{CONNECTIONS, HANDSHAKES as HANDSHAKES_BY_OUTCOME},
+};
 
 /// For a client's hello, and for the rest of its handshake.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Connections that have not begun their handshake; further ones are closed.
 const WAITING: usize = 4096;
+/// Of those, as many of one address.
+const WAITING_PER_ADDRESS: usize = WAITING / 4;
 /// How long, and for how many bytes, a refused client is listened to until it has read why.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 64 * 1024;
@@ -38,22 +50,33 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     admission: Admission,
-    /// Completes when nothing more is read: its peer is no longer admitted, and has had time to read why.
-    /// `None` from then on.
+    /// Completes when it is at its end: its peer is no longer admitted, and has had time to read why; or the
+    /// server stops and waits no longer. `None` from then on.
     ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Of its agency's connections.
+    _share: OwnedSemaphorePermit,
+    _open: Open,
 }
 
-/// Accepts until the receiver is dropped.
+/// Accepts until the receiver is dropped; every connection ends when `cut` turns true.
 pub(crate) fn accept(
     listener: TcpListener,
     tls: ServerConfig,
     guard: Guard,
+    limits: &Limits,
+    cut: watch::Receiver<bool>,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
+    let per_address = NonZeroUsize::new(WAITING_PER_ADDRESS).unwrap_or(NonZeroUsize::MIN);
     let door = Arc::new(Door {
         tls: Arc::new(tls),
         guard,
-        handshakes: Semaphore::new(HANDSHAKES),
+        cut,
+        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        handshakes_of: Shares::new(limits.handshakes_per_address),
+        waiting_of: Shares::new(per_address),
+        connections_of: Shares::new(limits.connections_per_agency),
+        counts: Counts::new(),
     });
     tokio::spawn(async move {
         let waiting = Arc::new(Semaphore::new(WAITING));
@@ -62,27 +85,35 @@ pub(crate) fn accept(
                 () = sender.closed() => return,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 // Out of file descriptors, most likely; give others time to close theirs.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else {
+            let address = network(address.ip());
+            let places = (
+                door.waiting_of.take(address),
+                Arc::clone(&waiting).try_acquire_owned(),
+            );
+            let (Some(own), Ok(place)) = places else {
                 tracing::debug!("too many connections are waiting");
                 door.guard.refuse(None);
+                door.counts.came("refused");
                 continue;
             };
             let (sender, door) = (sender.clone(), Arc::clone(&door));
             tokio::spawn(async move {
-                match door.handshake(stream, place).await {
-                    Some(connection) => {
-                        if sender.send(Ok(connection)).await.is_err() {
-                            tracing::debug!("a connection came while stopping");
-                        }
-                    }
-                    None => {
-                        door.guard.refuse(None);
-                    }
+                // Who is not let in was counted.
+                let shaken = door.handshake(stream, address, [own, place]).await;
+                door.counts.came(if shaken.is_ok() {
+                    "accepted"
+                } else {
+                    "refused"
+                });
+                if let Ok(connection) = shaken
+                    && sender.send(Ok(connection)).await.is_err()
+                {
+                    tracing::debug!("a connection came while stopping");
                 }
             });
         }
@@ -93,7 +124,48 @@ pub(crate) fn accept(
 struct Door {
     tls: Arc<ServerConfig>,
     guard: Guard,
-    handshakes: Semaphore,
+    cut: watch::Receiver<bool>,
+    handshakes: Arc<Semaphore>,
+    handshakes_of: Shares<IpAddr>,
+    waiting_of: Shares<IpAddr>,
+    connections_of: Shares<PeerName>,
+    counts: Counts,
+}
+
+/// Of those who come.
+struct Counts {
+    handshakes: Counter<u64>,
+    connections: UpDownCounter<i64>,
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
+            handshakes: HANDSHAKES_BY_OUTCOME.counter(),
+            connections: CONNECTIONS.up_down(),
+        }
+    }
+
+    fn came(&self, outcome: &'static str) {
+        let outcome = KeyValue::new("outcome", outcome);
+        self.handshakes.add(1, &[outcome]);
+    }
+}
+
+/// An open connection, counted until it is dropped.
+struct Open(UpDownCounter<i64>);
+
+impl Open {
+    fn count(connections: &UpDownCounter<i64>) -> Self {
+        connections.add(1, &[]);
+        Self(connections.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.add(-1, &[]);
+    }
 }
 
 impl Door {
@@ -102,16 +174,21 @@ impl Door {
     async fn handshake(
         &self,
         stream: TcpStream,
-        place: OwnedSemaphorePermit,
-    ) -> Option<Connection> {
-        stream.set_nodelay(true).ok()?;
+        address: IpAddr,
+        places: [OwnedSemaphorePermit; 2],
+    ) -> Result<Connection, Refusal> {
+        let stranger = || self.guard.refuse(None);
+        stream.set_nodelay(true).map_err(|_| stranger())?;
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let Ok(Ok(hello)) = timeout(PATIENCE, hello).await else {
             tracing::debug!("a client said no hello");
-            return None;
+            return Err(stranger());
         };
-        let slot = self.handshakes.acquire().await.ok()?;
-        drop(place);
+        let Ok(slot) = timeout(PATIENCE, self.slot(address)).await else {
+            tracing::debug!("a client had no turn for its handshake");
+            return Err(stranger());
+        };
+        drop(places);
         // Taken before the handshake: if another one is in use when it ends, the first request verifies again.
         let trust = self.guard.trust();
         let accepting = hello.into_stream(Arc::clone(&self.tls)).into_fallible();
@@ -122,17 +199,52 @@ impl Door {
             Ok(Err((error, stream))) => {
                 tracing::debug!(%error, "a handshake was refused");
                 part(stream).await;
-                return None;
+                return Err(stranger());
             }
             Err(_) => {
                 tracing::debug!("a handshake took too long");
-                return None;
+                return Err(stranger());
             }
         };
-        let chain = stream.get_ref().1.peer_certificates()?.to_vec();
-        let peer = amanat_identity::tls::peer(&chain, trust.directory())?;
+        let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec);
+        let chain = chain.ok_or_else(stranger)?;
+        let peer = amanat_identity::tls::peer(&chain, trust.directory()).ok_or_else(stranger)?;
+        let share = self.connections_of.take(peer.name).ok_or_else(|| {
+            tracing::debug!(peer = ?peer.name, "as many connections as it may have are open");
+            self.guard.crowd(agency_of(peer.name))
+        })?;
         let admission = Admission::new(chain, peer, &trust, (self.guard.clock)());
-        Some(Connection::new(stream, admission, self.guard.clone()))
+        Ok(Connection {
+            stream,
+            ending: Some(Box::pin(self.ending(admission.clone()))),
+            admission,
+            _share: share,
+            _open: Open::count(&self.counts.connections),
+        })
+    }
+
+    /// Its own turn first: those of one address keep nobody else from the slots.
+    async fn slot(&self, address: IpAddr) -> [Option<OwnedSemaphorePermit>; 2] {
+        let turn = self.handshakes_of.wait(address).await;
+        [
+            turn,
+            Arc::clone(&self.handshakes).acquire_owned().await.ok(),
+        ]
+    }
+
+    fn ending(&self, admission: Admission) -> impl Future<Output = ()> + Send + use<> {
+        let (guard, mut cut) = (self.guard.clone(), self.cut.clone());
+        async move {
+            let parted = async {
+                guard.until_refused(admission).await;
+                tokio::time::sleep(PARTING).await;
+            };
+            tokio::select! {
+                () = parted => {}
+                // Its sender is gone when the server is.
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+        }
     }
 }
 
@@ -150,19 +262,6 @@ async fn part(mut stream: TcpStream) {
 }
 
 impl Connection {
-    fn new(stream: TlsStream<TcpStream>, admission: Admission, guard: Guard) -> Self {
-        let refused = guard.until_refused(admission.clone());
-        let ending = async {
-            refused.await;
-            tokio::time::sleep(PARTING).await;
-        };
-        Self {
-            stream,
-            admission,
-            ending: Some(Box::pin(ending)),
-        }
-    }
-
     fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(ending) = &mut self.ending
             && ending.as_mut().poll(cx).is_ready()
@@ -171,6 +270,11 @@ impl Connection {
         }
         self.ending.is_none()
     }
+}
+
+/// To whoever would write on: a client that reads nothing does not keep its connection by that.
+fn ended() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }
 
 impl Connected for Connection {
@@ -201,6 +305,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.has_ended(cx) {
+            return Poll::Ready(Err(ended()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -209,6 +316,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.has_ended(cx) {
+            return Poll::Ready(Err(ended()));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
@@ -217,6 +327,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_ended(cx) {
+            return Poll::Ready(Err(ended()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

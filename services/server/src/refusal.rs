@@ -12,6 +12,8 @@ const DOMAIN: &str = "amanat";
 const MOST_VIOLATIONS: usize = 50;
 /// When to come back, where a refusal is about now.
 const RETRY: Duration = Duration::from_millis(500);
+/// When to come back to a crowd.
+const CROWDED: Duration = Duration::from_secs(1);
 
 /// Why a call is refused. Holds ids and field paths, never values.
 #[derive(Debug)]
@@ -150,14 +152,17 @@ impl Refusal {
         .retry(RETRY)
     }
 
-    /// The entry was decided by a directory that another has just taken the place of.
+    /// The entry was decided by a directory that another has just taken the place of: the same entry never
+    /// counts again.
     pub fn rules_changing() -> Self {
-        Self::new(
+        let mut refusal = Self::new(
             Code::Unavailable,
             Reason::LedgerBehind,
             "the servers are taking a new directory into use; ask for the read again",
-        )
-        .retry(RETRY)
+        );
+        let directory = "DIRECTORY".to_owned();
+        refusal.metadata.insert("superseded".to_owned(), directory);
+        refusal.retry(RETRY)
     }
 
     /// A budget of the day is used up.
@@ -168,6 +173,16 @@ impl Refusal {
             "this is more than what is left of today's budget; nothing was counted",
         )
         .retry(retry_after)
+    }
+
+    /// More than an agency may have under way at once; the others are served meanwhile.
+    pub fn crowded() -> Self {
+        Self::new(
+            Code::ResourceExhausted,
+            Reason::QuotaExceeded,
+            "this agency has as many requests under way as it may at once; nothing was done",
+        )
+        .retry(CROWDED)
     }
 
     fn retry(mut self, after: Duration) -> Self {

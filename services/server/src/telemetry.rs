@@ -1,9 +1,26 @@
-//! Structured logs on standard error. Spans carry method names and ids of the exchange, never values.
+//! What a server tells its operator: log lines on standard error and, if a collector is configured, metrics and
+//! traces.
+//!
+//! Logs and spans are two things: a span holds what [`crate::observe`] and the rooms put into it by hand, and
+//! nothing that is logged ever becomes a part of one. So a log filter, however wide, sends nothing to anybody.
 
-use std::io::IsTerminal as _;
+mod counted;
+mod export;
+
+use std::{io::IsTerminal as _, time::Duration};
 
 use amanat_config::Section;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
+};
+
+pub use export::ExportError;
+pub(crate) use export::tracer;
+use export::{Collector, Exporting};
+
+/// For the last spans and numbers of a server that stops; the rest of its ten seconds is its requests'.
+const LAST_WORD: Duration = Duration::from_millis(800);
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -14,12 +31,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[telemetry]`: log lines on standard error.
+/// `[telemetry]`: log lines on standard error, and where metrics and traces go.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
     /// As in `info` or `amanat_gateway=debug,info`.
     filter: String,
     format: LogFormat,
+    /// Nothing is sent anywhere without one.
+    collector: Option<Collector>,
 }
 
 impl Telemetry {
@@ -27,6 +46,7 @@ impl Telemetry {
         const FILTER: &str = "what is logged, as in info or amanat_gateway=debug,info";
         let filter: Option<String> = section.required("filter", FILTER);
         let format = section.or("format", LogFormat::default(), "text or json");
+        let collector = Collector::read(section);
         let filter = filter?;
         if EnvFilter::try_new(&filter).is_err() {
             return section.refuse("filter", FILTER);
@@ -34,22 +54,68 @@ impl Telemetry {
         Some(Self {
             filter,
             format: format?,
+            collector: collector?,
         })
     }
 }
 
-/// Starts logging for the process. A second call changes nothing.
-pub fn start_telemetry(telemetry: &Telemetry) {
-    let filter = EnvFilter::new(&telemetry.filter);
-    let builder = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let started = match telemetry.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    if started.is_err() {
-        tracing::debug!("logging was started before");
+/// A process that tells how it is doing, until [`Reporting::end`].
+pub struct Reporting {
+    filter: reload::Handle<EnvFilter, Registry>,
+    exporting: Option<Exporting>,
+}
+
+impl Reporting {
+    /// Starts logging and, if a collector is configured, sending to it; before any instrument is made. In a
+    /// process that logs already nothing of that changes.
+    ///
+    /// # Errors
+    /// [`ExportError`] naming the setting.
+    pub fn start(service: &'static str, telemetry: &Telemetry) -> Result<Self, ExportError> {
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(&telemetry.filter));
+        let lines = fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal());
+        let lines = match telemetry.format {
+            LogFormat::Text => lines.boxed(),
+            LogFormat::Json => lines.json().boxed(),
+        };
+        let started = tracing_subscriber::registry()
+            .with(filter)
+            .with(lines)
+            .try_init();
+        if started.is_err() {
+            tracing::debug!("logging was started before");
+        }
+        let exporting = match &telemetry.collector {
+            Some(collector) => Some(Exporting::start(service, collector)?),
+            None => None,
+        };
+        Ok(Self {
+            filter: handle,
+            exporting,
+        })
+    }
+
+    /// Takes another log filter into use; where metrics and traces go stays until the next start.
+    pub fn filter(&self, telemetry: &Telemetry) {
+        if self
+            .filter
+            .reload(EnvFilter::new(&telemetry.filter))
+            .is_err()
+        {
+            tracing::warn!("the log filter stays; logging was not started here");
+        }
+    }
+
+    /// Sends what is left, within its time.
+    pub async fn end(self) {
+        if let Some(exporting) = self.exporting
+            && tokio::time::timeout(LAST_WORD, exporting.end())
+                .await
+                .is_err()
+        {
+            tracing::warn!("the collector did not take the last spans and numbers in time");
+        }
     }
 }

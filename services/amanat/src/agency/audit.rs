@@ -20,7 +20,9 @@ Examples:
 
 Recomputes the tree from every entry, re-hashes every body that this officer may read, and
 compares with the checkpoints seen before and with the head that the custodian observed. Ends
-with exit code 1 and the first bad index if the log does not hold.";
+with exit code 1 and the first bad index if the log does not hold what its server signed: an
+entry is altered or missing. Ends with exit code 5 if the server signed two things that
+contradict each other: it took back what was seen before, or shows others another log.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

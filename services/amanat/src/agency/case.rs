@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_connector::{Connector, ConnectorError, Read, ReadRequest, SamePerson, VersionQuery};
+use amanat_connector::{
+    Connector, ConnectorError, Read, ReadRequest, Reason, SamePerson, VersionQuery,
+};
 use amanat_schema::{
     AgencyId, CaseId, RecordId,
     case_file::{self, CaseFile},
@@ -32,7 +34,7 @@ reported at once, with its path. Identifiers in it make this agency's pseudonym 
 one without any works.
 
 What is submitted is kept in the outbox until both servers have answered. If one cannot answer
-now, the command still names the case and the record, and ends with exit code 1: `amanat
+now, the command still names the case and the record, and ends with exit code 4: `amanat
 outbox deliver` sends it.";
 
 const CORRECT: &str = "\
@@ -197,8 +199,8 @@ async fn read(connector: &Connector, args: ReadArgs) -> Result<Report, CommandEr
         match connector.read_case(&request).await {
             Ok(read) => reports.push(render(connector, &read)),
             // One record of the case may be closed while another is open; both are reported.
-            Err(ConnectorError::Refused(refusal)) if refusal.reason == "NOTHING_RELEASABLE" => {
-                refused = Some(ConnectorError::Refused(refusal));
+            Err(error) if error.known_reason() == Some(Reason::NothingReleasable) => {
+                refused = Some(error);
             }
             Err(error) => return Err(error.into()),
         }

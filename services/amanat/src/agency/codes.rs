@@ -4,10 +4,10 @@ use amanat_schema::{
     Time,
     audit::Action,
     consent::ConsentStatus,
-    policy::{BasisKind, Decision, Purpose, ReferralState, WithheldReason},
-    record::{FieldClass, FieldGroup, MinorBand, Need, Urgency},
+    policy::{AgencyKind, BasisKind, Decision, Purpose, ReferralState, Right, WithheldReason},
+    record::{FieldClass, FieldGroup, MinorBand, Need, Province, Urgency},
     statement::{ConsentDecision, ReferralOutcome, RejectionReason},
-    subject::{EvaluationReason, MergeStatus},
+    subject::{EvaluationReason, IdentifierDomain, MergeStatus},
 };
 use prost_types::Timestamp;
 
@@ -61,6 +61,10 @@ parsers! {
     action: Action, "ACTION_";
     merge_status: MergeStatus, "MERGE_STATUS_";
     decision: Decision, "DECISION_";
+    agency_kind: AgencyKind, "AGENCY_KIND_";
+    province: Province, "PROVINCE_";
+    right: Right, "RIGHT_";
+    domain: IdentifierDomain, "IDENTIFIER_DOMAIN_";
 }
 
 macro_rules! names {
@@ -89,4 +93,7 @@ names! {
     group_name: FieldGroup, "FIELD_GROUP_";
     merge_status_name: MergeStatus, "MERGE_STATUS_";
     evaluation_reason_name: EvaluationReason, "EVALUATION_REASON_";
+    agency_kind_name: AgencyKind, "AGENCY_KIND_";
+    province_name: Province, "PROVINCE_";
+    domain_name: IdentifierDomain, "IDENTIFIER_DOMAIN_";
 }

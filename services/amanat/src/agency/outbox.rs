@@ -5,7 +5,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::own_cases;
-use crate::{CommandError, error, output::Report};
+use crate::{CommandError, clock::system_clock, error, exit::Exit, output::Report};
 
 const LIST: &str = "\
 Example:
@@ -13,12 +13,22 @@ Example:
 
 Ends with exit code 0, whatever it lists.";
 
+const METRICS: &str = "\
+Example, each minute from a timer:
+  amanat --profile DIR outbox metrics > FOLDER/amanat.prom.new
+  mv FOLDER/amanat.prom.new FOLDER/amanat.prom
+
+FOLDER is the one that the node exporter's textfile collector reads. The numbers say nothing of
+what waits, nor whose it is.";
+
 const DELIVER: &str = "\
 Example:
   amanat --profile DIR outbox deliver
 
-Ends with exit code 1 if one of them still waits or was refused just now. What was refused
-before is not tried again, and does not count: `amanat outbox list` shows it.";
+Ends with exit code 4 if some still wait for a server that cannot answer now, and with the
+code of the gravest failure if one was refused just now, or waits for what must be mended
+first. What was refused before is not tried again, and does not count: `amanat outbox list`
+shows it.";
 
 const DROP: &str = "\
 Example:
@@ -32,6 +42,9 @@ pub(crate) enum Verb {
     /// Lists what waits, and what a server refused
     #[command(after_help = LIST)]
     List,
+    /// Prints how much waits and for how long, for a Prometheus node exporter
+    #[command(after_help = METRICS)]
+    Metrics,
     /// Delivers what waits
     #[command(after_help = DELIVER)]
     Deliver,
@@ -46,6 +59,7 @@ pub(crate) enum Verb {
 pub(super) async fn run(verb: Verb, connector: &Connector) -> Result<Report, CommandError> {
     match verb {
         Verb::List => list(connector).await,
+        Verb::Metrics => metrics(connector).await,
         Verb::Deliver => deliver(connector).await,
         Verb::Drop { job } => {
             connector.drop_refused(job).await?;
@@ -86,19 +100,28 @@ async fn list(connector: &Connector) -> Result<Report, CommandError> {
     ))
 }
 
+async fn metrics(connector: &Connector) -> Result<Report, CommandError> {
+    let backlog = connector.backlog().await?;
+    let text = backlog.to_openmetrics(system_clock()());
+    let oldest = backlog.oldest.map(|oldest| oldest.to_string());
+    Ok(Report::new(
+        text,
+        json!({ "waiting": backlog.waiting, "refused": backlog.refused, "oldest": oldest }),
+    ))
+}
+
 async fn deliver(connector: &Connector) -> Result<Report, CommandError> {
-    let mut failed = false;
+    let mut failures = Vec::new();
     let mut reports = Vec::new();
     for (job, outcome) in connector.deliver_pending().await? {
-        failed |= outcome.is_err();
+        failures.extend(outcome.as_ref().err().map(Exit::of_connector));
         let whose = connector.recognised(job.seq).await?;
         reports.push(delivered(&job, &outcome, whose));
     }
     let report = Report::list(reports, "nothing waits");
-    if failed {
-        Err(CommandError::Undelivered(Box::new(report)))
-    } else {
-        Ok(report)
+    match Exit::gravest(failures) {
+        Some(exit) => Err(CommandError::Undelivered(Box::new(report), exit)),
+        None => Ok(report),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     entries, own_cases,
     subject::{Doubts, doubts},
 };
-use crate::{CommandError, error, output::Report};
+use crate::{CommandError, error, exit::Exit, output::Report};
 
 /// What was handed in. What waits is a failure that still names the case and the record.
 pub(super) async fn submitted(
@@ -43,10 +43,10 @@ pub(super) async fn submitted(
             "undelivered": undelivered.into_iter().map(|(_, json)| json).collect::<Vec<_>>(),
         }),
     );
-    if submitted.undelivered.is_empty() {
-        Ok(report)
-    } else {
-        Err(CommandError::Undelivered(Box::new(report)))
+    let failures = submitted.undelivered.iter().map(|part| &part.error);
+    match Exit::gravest(failures.map(Exit::of_connector)) {
+        Some(exit) => Err(CommandError::Undelivered(Box::new(report), exit)),
+        None => Ok(report),
     }
 }
 

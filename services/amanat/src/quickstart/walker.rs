@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use amanat_connector::{Connector, ConnectorError, EntryQuery, Server};
+use amanat_connector::{Connector, ConnectorError, EntryQuery, Reason, Server};
 use amanat_schema::{audit::Action, identifier::Identifier, subject::SubjectIdentifierType};
 
 use super::{
@@ -106,7 +106,9 @@ async fn walk(play: &mut Play, officer: &Connector) -> Result<BTreeSet<String>, 
                 }
                 last = Some(found.delivery);
             }
-            Err(ConnectorError::Refused(refusal)) if refusal.reason == "QUOTA_EXCEEDED" => {
+            Err(ConnectorError::Refused(refusal))
+                if refusal.known_reason() == Some(Reason::QuotaExceeded) =>
+            {
                 let Some(last) = last else { break };
                 let text = format!(
                     "asks for {} numbers, hers among them: every answer is a new pseudonym",

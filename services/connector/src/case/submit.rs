@@ -234,6 +234,7 @@ impl Connector {
         let sealed = amanat_seal::seal_record(binding, file.values())?;
         let (routing, openings) = amanat_seal::commit_routing(binding, file.values())?;
         let header = self
+            .session()
             .signer
             .sign(binding.case, follows, |head| RecordHeader {
                 head: Some(head),

@@ -208,6 +208,7 @@ mod tests {
                 subject: "",
                 sealed: vec![1],
                 steps: 1,
+                accepted: Time::from_millis(at.into()).unwrap(),
             };
             let seq = self.keep.add_jobs(&[job]).await.unwrap()[0];
             self.answered(seq, person, at).await;
@@ -307,6 +308,7 @@ mod tests {
             subject: "record",
             sealed: vec![7],
             steps: 3,
+            accepted: Time::from_millis(0).unwrap(),
         };
         Keep::open(&path)
             .await

@@ -65,10 +65,11 @@ impl Connector {
             .submission
             .as_ref()
             .ok_or_else(|| untrustworthy("no submission"))?;
-        let submission = self.told::<Referral>(Server::Gateway, submission)?;
+        let time = |t| Time::parse(t).map_err(|_| untrustworthy("a malformed referral"));
+        let submitted = time(wire.submit_time.as_ref())?;
+        let submission = self.told::<Referral>(Server::Gateway, submission, Some(submitted))?;
         let terms = amanat_policy::parse_referral(&submission.message)
             .map_err(|_| untrustworthy("a submission that is not valid"))?;
-        let time = |t| Time::parse(t).map_err(|_| untrustworthy("a malformed referral"));
         let paths = terms.paths.iter().map(|id| id.field().path.to_owned());
         let mut seen = ReferralSeen {
             referral: terms.referral,
@@ -84,7 +85,7 @@ impl Connector {
             rejection: None,
             outcome: None,
             previous: terms.previous.map(|(id, _)| id),
-            submitted: time(wire.submit_time.as_ref())?,
+            submitted,
             respond_by: time(wire.respond_by_time.as_ref())?,
             steps: Vec::new(),
             verified: submission.verified,
@@ -92,7 +93,8 @@ impl Connector {
             newest: submission.sha256,
         };
         for envelope in &wire.transitions {
-            let step = self.told::<ReferralTransition>(Server::Gateway, envelope)?;
+            // When a step was recorded is not told.
+            let step = self.told::<ReferralTransition>(Server::Gateway, envelope, None)?;
             seen.take(step)?;
         }
         // A suspension is the one thing that is nobody's statement: it follows from a withdrawal.

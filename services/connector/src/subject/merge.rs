@@ -43,8 +43,9 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListMerges, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.subjects().list_merges(request).await?;
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session.servers.subjects().list_merges(request).await?;
             let answer = answer.into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for merge in &answer.merges {
@@ -75,8 +76,9 @@ impl Connector {
             from: from.to_string(),
         };
         let asked = Asked::of(Server::Gateway, Action::MergeSubjects, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.subjects().merge_subjects(request).await?;
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session.servers.subjects().merge_subjects(request).await?;
         let receipt = answer.into_inner().receipt;
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
         self.keep.merged(into, from).await?;
@@ -100,8 +102,9 @@ impl Connector {
             other: other.to_string(),
         };
         let asked = Asked::of(Server::Gateway, Action::SplitSubjects, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.subjects().split_subjects(request).await?;
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session.servers.subjects().split_subjects(request).await?;
         let receipt = answer.into_inner().receipt;
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
         self.keep.split(one, other).await?;

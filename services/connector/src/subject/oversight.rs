@@ -60,8 +60,9 @@ impl Connector {
             nonce: amanat_seal::random::<32>()?.to_vec(),
         };
         let asked = Asked::of(Server::Gateway, Action::PlantCanary, &request);
-        let request = with_token(request, &self.signer.token()?)?;
-        let answer = self.servers.subjects().plant_canary(request).await?;
+        let session = self.session();
+        let request = with_token(request, &session.signer.token()?)?;
+        let answer = session.servers.subjects().plant_canary(request).await?;
         let receipt = answer.into_inner().receipt;
         let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
         let planted = (Server::Gateway, proven.index);
@@ -83,8 +84,9 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListCanaryHits, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.subjects().list_canary_hits(request).await?;
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session.servers.subjects().list_canary_hits(request).await?;
             let answer = answer.into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for hit in &answer.hits {
@@ -119,8 +121,13 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Custodian, Action::ListEvaluations, &request);
-            let request = with_token(request, &self.signer.token()?)?;
-            let answer = self.servers.oprf().list_unused_evaluations(request).await?;
+            let session = self.session();
+            let request = with_token(request, &session.signer.token()?)?;
+            let answer = session
+                .servers
+                .oprf()
+                .list_unused_evaluations(request)
+                .await?;
             let answer = answer.into_inner();
             self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
             for unused in &answer.evaluations {

@@ -3,13 +3,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use amanat_desk::Rulebook;
 use amanat_identity::{
-    Directory, RevocationFolder, RevocationList,
+    OwnCertificate, RevocationFolder, RevocationLists, ShownCertificate,
     tls::{TlsError, client_config},
 };
 use amanat_schema::{audit::audit_service_client::AuditServiceClient, clock::Clock};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
@@ -24,57 +25,91 @@ use super::FollowError;
 /// For a connection to the gateway, and for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How the custodian shows itself to the gateway, and what it demands of it.
+/// How the custodian shows itself to the gateway, and what it demands of it: all as it is when a connection is
+/// made.
 pub(crate) struct Client {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: PrivateKeyDer<'static>,
-    pub(crate) directory: Arc<Directory>,
-    /// Read with each new connection.
+    pub(crate) own: ShownCertificate,
+    pub(crate) rules: Rulebook,
     pub(crate) lists: RevocationFolder,
     pub(crate) clock: Clock,
 }
 
-/// A client of the gateway, as this custodian; it connects when first needed, and again when it must.
-///
-/// # Errors
-/// [`FollowError::Address`] if the address or the listed name is unusable.
-pub(crate) fn connect(
-    address: &str,
-    client: Client,
-) -> Result<AuditServiceClient<Channel>, FollowError> {
-    let unusable = || FollowError::Address;
-    let host = address.strip_prefix("https://").ok_or_else(unusable)?;
-    let name = ServerName::try_from(client.directory.gateway().server_name.clone())
-        .map_err(|_| unusable())?;
-    // The connector brings TLS, so that gRPC sees a plain connection of an https origin.
-    let endpoint = Endpoint::from_shared(format!("http://{host}"))
-        .map_err(|_| unusable())?
-        .origin(address.parse().map_err(|_| unusable())?)
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE);
-    let client = Arc::new(client);
-    let channel = endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {
-        let (client, name) = (Arc::clone(&client), name.clone());
-        async move { client.connect(&uri, name).await.map(TokioIo::new) }
-    }));
-    Ok(AuditServiceClient::new(channel))
+/// The gateway's proofs; it is connected to when first needed, and again when it must be.
+pub(crate) struct Gateway {
+    calls: AuditServiceClient<Channel>,
+    /// `None` where no certificate is shown: in a test without TLS.
+    door: Option<Door>,
+}
+
+struct Door {
+    client: Arc<Client>,
+    endpoint: Endpoint,
+    /// What the connection was made with.
+    shown: [u8; 32],
+}
+
+impl Gateway {
+    /// # Errors
+    /// [`FollowError::Address`] if the address is unusable.
+    pub(crate) fn new(address: &str, client: Client) -> Result<Self, FollowError> {
+        let unusable = || FollowError::Address;
+        let host = address.strip_prefix("https://").ok_or_else(unusable)?;
+        // The connector brings TLS, so that gRPC sees a plain connection of an https origin.
+        let endpoint = Endpoint::from_shared(format!("http://{host}"))
+            .map_err(|_| unusable())?
+            .origin(address.parse().map_err(|_| unusable())?)
+            .connect_timeout(PATIENCE)
+            .timeout(PATIENCE);
+        let client = Arc::new(client);
+        let own = client.own.current();
+        Ok(Self {
+            calls: calls(&endpoint, &client, own.clone()),
+            door: Some(Door {
+                shown: own.sha256(),
+                client,
+                endpoint,
+            }),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plain(calls: AuditServiceClient<Channel>) -> Self {
+        Self { calls, door: None }
+    }
+
+    /// Over a connection with the certificate in use now: the one that it took the place of may be revoked.
+    pub(crate) fn calls(&mut self) -> &mut AuditServiceClient<Channel> {
+        if let Some(door) = &mut self.door {
+            let own = door.client.own.current();
+            if own.sha256() != door.shown {
+                door.shown = own.sha256();
+                self.calls = calls(&door.endpoint, &door.client, own);
+            }
+        }
+        &mut self.calls
+    }
+}
+
+fn calls(
+    endpoint: &Endpoint,
+    client: &Arc<Client>,
+    own: OwnCertificate,
+) -> AuditServiceClient<Channel> {
+    let client = Arc::clone(client);
+    let connect = service_fn(move |uri: Uri| {
+        let (client, own) = (Arc::clone(&client), own.clone());
+        async move { client.connect(&uri, own).await.map(TokioIo::new) }
+    });
+    AuditServiceClient::new(endpoint.connect_with_connector_lazy(connect))
 }
 
 impl Client {
-    async fn connect(
-        &self,
-        uri: &Uri,
-        name: ServerName<'static>,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    async fn connect(&self, uri: &Uri, own: OwnCertificate) -> io::Result<TlsStream<TcpStream>> {
         let revoked = self.lists.of_gateway();
-        let tls = client_config(
-            self.chain.clone(),
-            self.key.clone_key(),
-            self.directory.gateway(),
-            &revoked,
-            &self.clock,
-        )
-        .map_err(unusable)?;
+        let directory = Arc::clone(&self.rules.current().directory);
+        let gateway = directory.gateway();
+        let name = ServerName::try_from(gateway.server_name.clone()).map_err(io::Error::other)?;
+        let tls = client_config(own, gateway, &revoked, &self.clock).map_err(unusable)?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
         stream.set_nodelay(true)?;
@@ -89,7 +124,7 @@ fn unusable(error: TlsError) -> io::Error {
 }
 
 /// The operator hears what only a person can mend.
-fn tell(error: &io::Error, revoked: &RevocationList) {
+fn tell(error: &io::Error, revoked: &RevocationLists) {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let Some(inner): Option<&rustls::Error> = inner else {
         return;

@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use amanat_config::secret_hex;
 use amanat_identity::Directory;
 use amanat_schema::subject::{EvaluatedBatch, IdentifierDomain};
 use amanat_seal::oprf::{OprfError, OprfKey};
-use amanat_config::secret_hex;
 
-use crate::{CustodianError, config::Oprf};
+use crate::{
+    CustodianError,
+    config::{Oprf, OprfKeyFile},
+};
 
 const DOMAINS: [IdentifierDomain; 3] = [
     IdentifierDomain::Victim,
@@ -19,6 +22,7 @@ const DOMAINS: [IdentifierDomain; 3] = [
 pub(crate) type Name = (IdentifierDomain, u32);
 
 /// Each is as long-lived as the process; a directory in force decides which may be used.
+#[derive(Default)]
 pub(crate) struct OprfKeys(BTreeMap<Name, Arc<OprfKey>>);
 
 /// Points that were checked, and the key that they are for.
@@ -30,26 +34,42 @@ pub(crate) struct Points {
 impl OprfKeys {
     /// Exactly the keys that the directory lists.
     pub(crate) fn load(config: &Oprf, directory: &Directory) -> Result<Self, CustodianError> {
-        let mut keys = BTreeMap::new();
+        let mut keys = Self::default();
         for file in &config.keys {
-            let name = (IdentifierDomain::from(file.domain), file.epoch);
-            let seed = secret_hex(&file.seed)?;
-            let path = || file.seed.display().to_string();
-            let key = OprfKey::from_seed(seed.as_slice())
-                .map_err(|_| CustodianError::Key { path: path() })?;
-            if listed(directory, name) != Some(&key.public_key()) {
-                return Err(CustodianError::OtherOprfKey {
-                    domain: domain(name),
-                    epoch: file.epoch,
-                    path: path(),
-                    public_key: hex::encode(key.public_key()),
-                });
-            }
-            keys.insert(name, Arc::new(key));
+            keys.add(file, directory)?;
         }
-        let keys = Self(keys);
-        match keys.lacks(directory) {
-            None => Ok(keys),
+        keys.are_all(directory)?;
+        Ok(keys)
+    }
+
+    /// Takes a key from its file, if the directory lists it.
+    pub(crate) fn add(
+        &mut self,
+        file: &OprfKeyFile,
+        directory: &Directory,
+    ) -> Result<(), CustodianError> {
+        let name = (IdentifierDomain::from(file.domain), file.epoch);
+        let seed = secret_hex(&file.seed)?;
+        let path = || file.seed.display().to_string();
+        let key = OprfKey::from_seed(seed.as_slice())
+            .map_err(|_| CustodianError::Key { path: path() })?;
+        if listed(directory, name) != Some(&key.public_key()) {
+            return Err(CustodianError::OtherOprfKey {
+                domain: domain(name),
+                epoch: file.epoch,
+                path: path(),
+                public_key: hex::encode(key.public_key()),
+            });
+        }
+        self.0.insert(name, Arc::new(key));
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`CustodianError::NoOprfKey`] for the first that the directory lists and that is not here.
+    pub(crate) fn are_all(&self, directory: &Directory) -> Result<(), CustodianError> {
+        match self.lacks(directory) {
+            None => Ok(()),
             Some(name) => Err(CustodianError::NoOprfKey {
                 domain: domain(name),
                 epoch: name.1,

@@ -1,8 +1,9 @@
 //! Keys into custody: deposit, activate, expire.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use amanat_desk::{Act, Known, Rules, Stored, consent::case_key};
+use amanat_identity::Directory;
 use amanat_journal::{Access, Touch, id_set};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
@@ -15,7 +16,9 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Call, Facts, Objection, Reply, Ruled, Shown, damaged, done, evaluation::Put, linkage};
+use super::{
+    Call, Facts, Memory, Objection, Reply, Ruled, Shown, damaged, done, evaluation::Put, linkage,
+};
 use crate::kek;
 
 /// How long a key waits for the put of its record.
@@ -38,7 +41,11 @@ pub(crate) struct ActivateKey {
 /// Authority follows the source, never who named an id first.
 type Key = (RecordId, AgencyId, u32);
 
+/// What a record id stands for, under whichever sources use it.
+pub(super) type Deposits = Vec<(Key, Arc<Deposit>)>;
+
 /// One version in custody.
+#[derive(Clone)]
 pub(crate) struct Deposit {
     pub(crate) header: Header,
     envelope: Vec<u8>,
@@ -55,7 +62,7 @@ pub(crate) struct Deposit {
 /// versions named.
 #[derive(Default)]
 pub(crate) struct DepositFacts {
-    by_key: BTreeMap<Key, Deposit>,
+    by_key: BTreeMap<Key, Arc<Deposit>>,
     added: Vec<Key>,
     activated: Vec<Key>,
     /// Pending keys deposited by then are deleted.
@@ -109,6 +116,16 @@ impl ActivateKey {
 impl Deposit {
     pub(crate) fn is_pending(&self, now: Time) -> bool {
         self.activated.is_none() && self.wrapped.is_some() && now < self.deposited + PENDING
+    }
+
+    /// Whether its header was deposited when its source's key was not the source's alone any more.
+    pub(crate) fn is_compromised(&self, directory: &Directory) -> bool {
+        let source = self.header.binding().source;
+        directory.has_compromised_key(source)
+            && Envelope::decode(self.envelope.as_slice()).map_or(true, |header| {
+                let mut signed_by = header.signatures.iter().map(|signature| &signature.key_id);
+                signed_by.any(|key| directory.is_compromised(source, key, self.deposited))
+            })
     }
 
     /// Never activated in time: from then on it is as if it had never been deposited.
@@ -284,17 +301,27 @@ pub(super) fn expire(facts: &mut DepositFacts, now: Time) -> Ruled {
 impl DepositFacts {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
+        memory: &Memory,
         calls: &[&Call],
     ) -> Result<Self, sqlx::Error> {
+        let mut facts = Self::default();
         let (mut records, mut versions) = (Vec::new(), Vec::new());
         for call in calls {
+            if let Call::Release(call) = call
+                && let Some(named) = call.key()
+                && let Some(deposits) = memory.deposits.get(&named.0)
+                && deposits.iter().any(|(key, _)| *key == named)
+            {
+                facts.keep(&deposits);
+                continue;
+            }
             let named = match call {
                 Call::Deposit(call) => {
                     let binding = call.header.binding();
                     Some((binding.record, binding.version))
                 }
                 Call::Activate(call) => call.key().map(|(record, _, version)| (record, version)),
-                Call::Release(call) => call.record(),
+                Call::Release(call) => call.key().map(|(record, _, version)| (record, version)),
                 Call::Refused(_)
                 | Call::Consent(_)
                 | Call::Audit(_)
@@ -308,7 +335,7 @@ impl DepositFacts {
             versions.extend(named.map(|(_, version)| version));
         }
         if records.is_empty() {
-            return Ok(Self::default());
+            return Ok(facts);
         }
         let rows = sqlx::query(
             "SELECT header, header_sha256, wrapped, receipt, deposit_time, activate_time \
@@ -324,11 +351,26 @@ impl DepositFacts {
         .bind(serde_json::to_string(&versions).map_err(damaged)?)
         .fetch_all(connection)
         .await?;
-        let by_key = rows.iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self {
-            by_key,
-            ..Self::default()
-        })
+        let mut loaded: BTreeMap<RecordId, Deposits> = BTreeMap::new();
+        for row in &rows {
+            let (key, deposit) = parse(row)?;
+            let of_record = loaded.entry(key.0).or_default();
+            of_record.push((key, Arc::new(deposit)));
+        }
+        for (record, deposits) in loaded {
+            facts.keep(&deposits);
+            if deposits
+                .iter()
+                .all(|(_, deposit)| deposit.activated.is_some())
+            {
+                memory.deposits.keep(record, Arc::new(deposits));
+            }
+        }
+        Ok(facts)
+    }
+
+    fn keep(&mut self, deposits: &Deposits) {
+        self.by_key.extend(deposits.iter().cloned());
     }
 
     /// All that a batch knows of one record, oldest first.
@@ -338,7 +380,9 @@ impl DepositFacts {
         source: AgencyId,
     ) -> impl DoubleEndedIterator<Item = &Deposit> {
         let range = (record, source, 0)..=(record, source, u32::MAX);
-        self.by_key.range(range).map(|(_, deposit)| deposit)
+        self.by_key
+            .range(range)
+            .map(|(_, deposit)| deposit.as_ref())
     }
 
     fn newest(&self, record: RecordId, source: AgencyId, now: Time) -> Option<&Deposit> {
@@ -352,7 +396,7 @@ impl DepositFacts {
     }
 
     pub(super) fn get(&self, record: RecordId, source: AgencyId, version: u32) -> Option<&Deposit> {
-        self.by_key.get(&(record, source, version))
+        self.by_key.get(&(record, source, version)).map(Arc::as_ref)
     }
 
     fn add(&mut self, key: Key, call: &DepositKey, receipt: Vec<u8>, now: Time) {
@@ -365,13 +409,13 @@ impl DepositFacts {
             deposited: now,
             activated: None,
         };
-        self.by_key.insert(key, deposit);
+        self.by_key.insert(key, Arc::new(deposit));
         self.added.push(key);
     }
 
     /// The deposit, if it was not active before.
     fn activate(&mut self, key: Key, now: Time) -> Option<&Deposit> {
-        let deposit = self.by_key.get_mut(&key)?;
+        let deposit = Arc::make_mut(self.by_key.get_mut(&key)?);
         if deposit.activated.is_some() {
             return None;
         }
@@ -380,7 +424,14 @@ impl DepositFacts {
         Some(deposit)
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        memory: &Memory,
+    ) -> Result<(), sqlx::Error> {
+        for (record, ..) in self.added.iter().chain(&self.activated) {
+            memory.deposits.forget(record);
+        }
         let of = |key: &Key| Some((*key, self.by_key.get(key)?));
         let added: Vec<_> = self.added.iter().filter_map(of).collect();
         if !added.is_empty() {

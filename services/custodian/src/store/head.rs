@@ -83,6 +83,11 @@ impl Seen {
         }
     }
 
+    /// Whether it tells how a checkpoint of this size stands: of what is larger than the head nothing was seen.
+    pub(crate) fn tells(&self, size: u64) -> bool {
+        size > self.size() || self.observations.contains_key(&size)
+    }
+
     fn size(&self) -> u64 {
         self.head().map_or(0, |seen| seen.head.size)
     }
@@ -124,8 +129,9 @@ impl HeadFacts {
         sizes: &[u64],
     ) -> Result<Self, sqlx::Error> {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT size, root, note, observe_time FROM observed_heads \
-             WHERE size = (SELECT max(size) FROM observed_heads)",
+            "SELECT EXISTS (SELECT 1 FROM evidence), size, root, note, observe_time \
+             FROM (SELECT 1) LEFT JOIN observed_heads \
+             ON size = (SELECT max(size) FROM observed_heads)",
         );
         if !sizes.is_empty() {
             query
@@ -133,22 +139,14 @@ impl HeadFacts {
                 .push_bind(serde_json::to_string(sizes).map_err(damaged)?)
                 .push("))");
         }
-        let rows = query.build().fetch_all(&mut *connection).await?;
-        let frozen = sqlx::query("SELECT EXISTS (SELECT 1 FROM evidence)")
-            .fetch_one(connection)
-            .await?
-            .try_get(0)?;
-        let observations = rows
-            .iter()
-            .map(|row| parse(row).map(|seen| (seen.head.size, seen)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            seen: Seen {
-                observations,
-                frozen,
-            },
-            ..Self::default()
-        })
+        let mut facts = Self::default();
+        for row in query.build().fetch_all(connection).await? {
+            facts.seen.frozen = row.try_get(0)?;
+            if let Some(seen) = parse(&row)? {
+                facts.seen.observations.insert(seen.head.size, seen);
+            }
+        }
+        Ok(facts)
     }
 
     /// Goes on unless the custodian is frozen.
@@ -195,7 +193,7 @@ impl HeadFacts {
             self.seen.observations.insert(seen.head.size, seen.clone());
             self.added.push(seen);
         }
-        Ok(Reply::Done)
+        Ok(Reply::Seen(self.seen.clone()))
     }
 
     pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -237,10 +235,13 @@ impl HeadFacts {
     }
 }
 
-fn parse(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
-    let size: i64 = row.try_get(0)?;
-    let root: Vec<u8> = row.try_get(1)?;
-    Ok(Observation {
+/// `None` before the first.
+fn parse(row: &SqliteRow) -> Result<Option<Observation>, sqlx::Error> {
+    let Some(size) = row.try_get::<Option<i64>, _>(1)? else {
+        return Ok(None);
+    };
+    let root: Vec<u8> = row.try_get(2)?;
+    Ok(Some(Observation {
         head: Head {
             size: u64::try_from(size).map_err(damaged)?,
             root: root
@@ -248,7 +249,7 @@ fn parse(row: &SqliteRow) -> Result<Observation, sqlx::Error> {
                 .map(Hash)
                 .map_err(|_| sqlx::Error::RowNotFound)?,
         },
-        note: row.try_get(2)?,
-        at: Time::from_millis(row.try_get(3)?).map_err(damaged)?,
-    })
+        note: row.try_get(3)?,
+        at: Time::from_millis(row.try_get(4)?).map_err(damaged)?,
+    }))
 }

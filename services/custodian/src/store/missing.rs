@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use amanat_desk::{Rules, consent::SourceCase};
+use amanat_desk::{
+    Rules,
+    consent::{ConsentFacts, SourceCase},
+};
 use amanat_journal::id_set;
 use amanat_schema::{ConsentId, Time};
 use amanat_server::Refusal;
@@ -51,6 +54,7 @@ pub(super) fn raise(facts: &mut MissingFacts, rules: &Rules, now: Time) -> Ruled
 impl MissingFacts {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
+        here: &ConsentFacts,
         calls: &[&Call],
     ) -> Result<Self, sqlx::Error> {
         let mut facts = Self::default();
@@ -58,7 +62,7 @@ impl MissingFacts {
         let mut raising = false;
         for call in calls {
             match call {
-                Call::Release(call) => consents.extend(call.consents()),
+                Call::Release(call) => consents.extend(call.consents_missing(here)),
                 Call::AlarmMissing => raising = true,
                 Call::Refused(_)
                 | Call::Consent(_)

@@ -1,7 +1,10 @@
 //! Which of the gateway's entries were taken to release keys, and what explains a difference between two
 //! honest ledgers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use amanat_desk::consent::SourceCase;
 use amanat_journal::id_set;
@@ -10,7 +13,7 @@ use amanat_schema::{AgencyId, CaseId, ConsentId, EntryId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Objection, damaged, release::ReleaseKeys};
+use super::{Memory, Objection, damaged, release::ReleaseKeys};
 
 /// Whether an entry releases keys for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(super) struct RedeemedFacts {
 impl RedeemedFacts {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
+        memory: &Memory,
         calls: &[&ReleaseKeys],
     ) -> Result<Self, sqlx::Error> {
         if calls.is_empty() {
@@ -60,7 +64,18 @@ impl RedeemedFacts {
                 .entries
                 .insert(EntryId::parse(&id).map_err(damaged)?, row.try_get(1)?);
         }
-        let cases: BTreeSet<_> = calls.iter().filter_map(|call| call.case()).collect();
+        let mut absent = BTreeMap::new();
+        for case in calls.iter().filter_map(|call| call.case()) {
+            match memory.changes.get(&case) {
+                Some(changes) => facts.changed.extend(changes.iter()),
+                None => {
+                    absent.insert(case, BTreeMap::new());
+                }
+            }
+        }
+        if absent.is_empty() {
+            return Ok(facts);
+        }
         let rows = sqlx::query(
             "WITH cases AS (SELECT unhex(value) AS case_id FROM json_each($1)) \
              SELECT source, case_id, consent_id, record_time \
@@ -68,13 +83,18 @@ impl RedeemedFacts {
              SELECT source, case_id, consent_id, withdraw_time \
              FROM withdrawals JOIN cases USING (case_id) JOIN consents USING (case_id, consent_id)",
         )
-        .bind(id_set(cases.iter().map(|case| case.as_bytes().as_slice())))
+        .bind(id_set(absent.keys().map(|case| case.as_bytes().as_slice())))
         .fetch_all(connection)
         .await?;
         for row in &rows {
             let (consent, at) = consent_and_time(row)?;
-            let newest = facts.changed.entry(consent).or_insert(at);
+            let of_case = absent.entry(consent.0.1).or_default();
+            let newest = of_case.entry(consent).or_insert(at);
             *newest = at.max(*newest);
+        }
+        for (case, changes) in absent {
+            facts.changed.extend(changes.iter());
+            memory.changes.keep(case, Arc::new(changes));
         }
         Ok(facts)
     }

@@ -1,21 +1,21 @@
 //! Keys out of custody: only against an entry of the gateway's log that proves an allowed read, and only if
 //! the same decision on the custodian's own facts comes to the same.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use amanat_desk::{
     Act, Rules, Superseded,
     consent::{ConsentFacts, SourceCase, case_key},
     release::{log_release, record_facts, truths},
 };
-use amanat_identity::{Signed, SignedError};
+use amanat_identity::{Directory, Signed, SignedError};
 use amanat_journal::{Access, Ruling, Touch};
 use amanat_ledger::{Proven, commitment};
 use amanat_policy::{
     Choice, Context, Grant, Outcome, Question, Reader, ReferralFacts, Release, parse_referral,
 };
 use amanat_schema::{
-    CaseId, ConsentId, EntryId, RecordId, Time,
+    AgencyId, CaseId, ConsentId, EntryId, RecordId, Time,
     audit::{Action, EntryBody, Opening},
     catalogue::FieldId,
     policy::Decision,
@@ -47,7 +47,7 @@ pub(crate) struct ReleaseKeys {
     /// `None` if the entry does not make sense of itself.
     claim: Option<Claim>,
     officer: Opening,
-    referral: Option<Result<Signed<Referral>, SignedError>>,
+    referral: Option<Result<Arc<Signed<Referral>>, SignedError>>,
     fields: BTreeSet<FieldId>,
 }
 
@@ -64,7 +64,7 @@ impl ReleaseKeys {
         act: Act,
         read: Shown,
         officer: Opening,
-        referral: Option<Result<Signed<Referral>, SignedError>>,
+        referral: Option<Result<Arc<Signed<Referral>>, SignedError>>,
         fields: BTreeSet<FieldId>,
     ) -> Self {
         let claim = read.as_ref().ok().and_then(Claim::parse);
@@ -94,13 +94,21 @@ impl ReleaseKeys {
         self.claim.as_ref().map(|claim| (claim.source, claim.case))
     }
 
-    pub(super) fn record(&self) -> Option<(RecordId, u32)> {
+    /// The record version, by its source.
+    pub(super) fn key(&self) -> Option<(RecordId, AgencyId, u32)> {
         let claim = self.claim.as_ref()?;
-        Some((claim.record, claim.version))
+        Some((claim.record, claim.source, claim.version))
     }
 
-    pub(super) fn consents(&self) -> BTreeSet<ConsentId> {
-        self.claim.as_ref().map(Claim::consents).unwrap_or_default()
+    /// The consents that the entry names and that were not recorded here.
+    pub(super) fn consents_missing(&self, here: &ConsentFacts) -> BTreeSet<ConsentId> {
+        let Some(claim) = &self.claim else {
+            return BTreeSet::new();
+        };
+        let grants = here.grants((claim.source, claim.case));
+        let is_here = |consent: &ConsentId| grants.iter().any(|g| g.terms.consent == *consent);
+        let named = claim.consents().into_iter();
+        named.filter(|consent| !is_here(consent)).collect()
     }
 
     pub(super) fn entry_id(&self) -> Option<EntryId> {
@@ -162,6 +170,11 @@ fn check(
     let claim = is_asked_exactly(call)?;
     let redemption = redeemed.redemption(entry)?;
     let deposit = newest_active(deposits, claim, now)?;
+    if deposit.is_compromised(&rules.directory) {
+        // Its source puts a corrected version, signed with its new key.
+        let truth = "somebody else may have signed the header";
+        return Err(Objection::quiet(Refusal::access(), truth));
+    }
     let referral = bringing_referral(call, claim, &entry.body)?;
 
     let asked: Vec<FieldId> = claim.released.keys().copied().collect();
@@ -174,7 +187,7 @@ fn check(
         },
         record: record_facts(&deposit.header),
         referral,
-        grants: &grants(consents, claim, redemption),
+        grants: &grants(consents, &rules.directory, claim, redemption),
         context: Context::default(),
         table: &rules.table,
         now,
@@ -371,6 +384,15 @@ fn bringing_referral(
             let truth = "the referral is signed with a suspended key";
             return Err(Objection::quiet(Refusal::access(), truth));
         }
+        // Nothing shows when it was signed, or it was signed too late.
+        Some(Err(SignedError::Retired | SignedError::Compromised)) => {
+            let expected = "one by a key that counts: ask its sender to submit the referral again";
+            let truth = "the referral is signed with a key that was retired";
+            return Err(Objection::quiet(
+                Refusal::field("referral", expected),
+                truth,
+            ));
+        }
         Some(Err(why)) => {
             let objection = Objection::alarm(Refusal::access(), "the referral is not signed");
             return Err(objection.with(why.to_string()));
@@ -402,9 +424,15 @@ fn bringing_referral(
 
 /// The case's consents as the decision needs them: refusals, and the permits that the entry names. The
 /// gateway counts reads that were never brought here, so of two permits it may have had to take the other.
-fn grants(consents: &ConsentFacts, claim: &Claim, redemption: Redemption) -> Vec<Grant> {
+fn grants(
+    consents: &ConsentFacts,
+    directory: &Directory,
+    claim: &Claim,
+    redemption: Redemption,
+) -> Vec<Grant> {
     let named = claim.consents();
-    let mut grants = consents.grants((claim.source, claim.case)).to_vec();
+    let of = (claim.source, claim.case);
+    let mut grants = consents.counting(of, directory).into_owned();
     grants
         .retain(|grant| grant.terms.choice == Choice::Deny || named.contains(&grant.terms.consent));
     if redemption == Redemption::Again {

@@ -15,7 +15,7 @@ use amanat_desk::{
     Desk, Rulebook, Rules,
     consent::{ConsentDesk, Evidence},
     reload::Reload,
-    setup::DirectoryFiles,
+    settings::DirectoryFiles,
 };
 use amanat_identity::{
     Caller, Directory, Officer, Peer, PeerName, Registrars, RevocationFolder, TokenIssuer,
@@ -47,10 +47,11 @@ use super::{
 };
 use crate::{
     config::Domain,
-    follower::Follower,
+    follower::{Follower, Gateway},
     kek::Kek,
     key::KeyDesk,
-    store::{Custody, MIGRATIONS, budget::Limits, evaluation::Terms},
+    proofs::Proofs,
+    store::{Custody, MIGRATIONS, Memory, budget::Limits, evaluation::Terms},
 };
 
 pub(super) const EXCHANGE: &str = "exchange.test";
@@ -185,8 +186,9 @@ impl Agency {
         directory::Agency {
             agency_id: self.id.to_vec(),
             kind: self.kind.into(),
-            issuing_ca: authority(),
+            issuing_cas: vec![authority()],
             statement_keys: vec![self.key.public_key().to_vec()],
+            retired_statement_keys: Vec::new(),
             token_issuers: vec![directory::TokenIssuer {
                 issuer: self.id.to_string(),
                 key_id: "issuer".to_owned(),
@@ -376,10 +378,10 @@ fn service(name: &str, log: &[u8], statement_key: &SigningKey) -> directory::Ser
     let signer = LogSigner::from_pkcs8(&origin, log).unwrap();
     directory::Service {
         server_name: name.to_owned(),
-        issuing_ca: authority(),
+        issuing_cas: vec![authority()],
         log_origin: origin,
         log_verifier_key: signer.verifier_key(),
-        statement_key: statement_key.public_key().to_vec(),
+        statement_keys: vec![statement_key.public_key().to_vec()],
     }
 }
 
@@ -427,6 +429,7 @@ fn journal(folder: &TempDir) -> amanat_journal::Config {
     amanat_journal::Config {
         database: folder.path().join("custodian.db"),
         checkpoint_file: folder.path().join("checkpoint"),
+        waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
         migrations: MIGRATIONS,
     }
 }
@@ -437,17 +440,16 @@ fn reload(folder: &TempDir, guard: Guard, rules: &Rulebook) -> Reload {
     let files = DirectoryFiles {
         file: file("directory.bin"),
         seen: file("directory.seen"),
-        registrars: REGISTRARS
-            .iter()
-            .map(|key| hex::encode(key.public_key()))
-            .collect(),
-        threshold: 2,
+        registrars: Registrars {
+            keys: REGISTRARS.iter().map(SigningKey::public_key).collect(),
+            threshold: 2,
+        },
         decision_table: file("decision-table.txt"),
         crls: file("crls"),
         suspensions: file("suspensions"),
         reload_s: 60.try_into().unwrap(),
     };
-    let registrars = files.registrars().unwrap();
+    let registrars = files.registrars.clone();
     Reload::new(files, registrars, guard, rules.clone())
 }
 
@@ -474,13 +476,14 @@ async fn open(
             },
             deposit_within: Duration::from_hours(72),
         },
+        memory: Memory::default(),
     };
     let opened = amanat_journal::open(&journal(folder), keys, book, Arc::clone(&clock))
         .await
         .unwrap();
     let (follower, following) = Follower::start(
         opened.journal.clone(),
-        client,
+        Gateway::plain(client),
         &rules.current().directory.gateway().log,
         &folder.path().join("observed-head"),
     )
@@ -499,6 +502,7 @@ async fn open(
         openings: Arc::new(secret()),
     };
     let custodian = KeyDesk {
+        proofs: Proofs::default(),
         desk,
         kek: Kek::new(secret()),
         follower,

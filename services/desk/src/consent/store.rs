@@ -1,8 +1,13 @@
 //! The ledger's tables: facts of a batch in, changes out, one statement a table.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use amanat_policy::{ConsentTerms, Grant};
+use amanat_identity::Directory;
+use amanat_policy::{Choice, ConsentTerms, Grant};
 use amanat_schema::{
     AgencyId, CaseId, ConsentId, Time,
     statement::{Consent, Envelope},
@@ -10,12 +15,15 @@ use amanat_schema::{
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{ConsentCall, ConsentRow, ListConsents, RecordConsent, SourceCase, WithdrawConsent};
+use super::{
+    ConsentCall, ConsentRow, ListConsents, RecordConsent, RememberedConsents, SourceCase,
+    WithdrawConsent,
+};
 
 /// The consents and withdrawals that a batch rests on, and what it adds.
 #[derive(Default)]
 pub struct ConsentFacts {
-    grants: BTreeMap<SourceCase, Vec<Grant>>,
+    grants: BTreeMap<SourceCase, Arc<Vec<Grant>>>,
     /// The consents here that each withdrawal at hand closes: who signs it, and whose consent it is.
     closing: BTreeSet<(AgencyId, SourceCase, ConsentId)>,
     /// How many withdrawals of a case an agency has signed; absent if none.
@@ -24,7 +32,7 @@ pub struct ConsentFacts {
     lists: HashMap<(AgencyId, [u8; 32]), Vec<ConsentRow>>,
     recorded: Vec<Recorded>,
     withdrawn: Vec<Withdrawn>,
-    /// How many reads rest on a consent now.
+    /// How many reads rest on a consent now, if it is limited.
     read: BTreeMap<(SourceCase, ConsentId), u32>,
 }
 
@@ -63,6 +71,7 @@ impl ConsentFacts {
     /// Of the driver.
     pub async fn load(
         connection: &mut SqliteConnection,
+        remembered: &RememberedConsents,
         mut asked: BTreeSet<SourceCase>,
         calls: &[&ConsentCall],
     ) -> Result<Self, sqlx::Error> {
@@ -84,6 +93,12 @@ impl ConsentFacts {
             facts.load_withdrawals(connection, &withdrawals).await?;
             asked.extend(facts.closing.iter().map(|(_, of, _)| of));
         }
+        for of in asked.clone() {
+            if let Some(grants) = remembered.get(&of) {
+                facts.grants.insert(of, grants);
+                asked.remove(&of);
+            }
+        }
         if asked.is_empty() {
             return Ok(facts);
         }
@@ -101,11 +116,16 @@ impl ConsentFacts {
             .build()
             .fetch_all(connection)
             .await?;
-        facts.grants = asked.into_iter().map(|of| (of, Vec::new())).collect();
+        let mut loaded: BTreeMap<_, _> = asked.into_iter().map(|of| (of, Vec::new())).collect();
         for row in &rows {
             let grant = parse(row)?.grant;
             let of = (grant.terms.source, grant.terms.case);
-            facts.grants.entry(of).or_default().push(grant);
+            loaded.entry(of).or_default().push(grant);
+        }
+        for (of, grants) in loaded {
+            let grants = Arc::new(grants);
+            remembered.keep(of, Arc::clone(&grants));
+            facts.grants.insert(of, grants);
         }
         Ok(facts)
     }
@@ -170,7 +190,21 @@ impl ConsentFacts {
 
     /// A source's consents in a case, as decisions need them.
     pub fn grants(&self, of: SourceCase) -> &[Grant] {
-        self.grants.get(&of).map_or(&[], Vec::as_slice)
+        self.grants.get(&of).map_or(&[], |grants| grants.as_slice())
+    }
+
+    /// The same as a directory lets them count: without the permits that somebody else may have signed. What
+    /// refuses only closes, and stays.
+    pub fn counting(&self, of: SourceCase, directory: &Directory) -> Cow<'_, [Grant]> {
+        let (grants, source) = (self.grants(of), of.0);
+        if !directory.has_compromised_key(source) {
+            return Cow::Borrowed(grants);
+        }
+        let counts = |grant: &&Grant| {
+            grant.terms.choice == Choice::Deny
+                || !directory.is_compromised(source, &grant.signed_by, grant.recorded)
+        };
+        Cow::Owned(grants.iter().filter(counts).cloned().collect())
     }
 
     /// Whose consents were loaded.
@@ -214,8 +248,9 @@ impl ConsentFacts {
             if (*signer, of.1, *consent) != (call.act.agency, call.case, call.consent) {
                 continue;
             }
-            let grants = self.grants.get_mut(of).into_iter().flatten();
-            for grant in grants.filter(|grant| grant.terms.consent == *consent) {
+            let grants = self.grants.get_mut(of).map(Arc::make_mut);
+            let named = |grant: &&mut Grant| grant.terms.consent == *consent;
+            for grant in grants.into_iter().flatten().filter(named) {
                 if !std::mem::replace(&mut grant.withdrawn, true) {
                     closed.push(grant.terms.clone());
                 }
@@ -224,18 +259,54 @@ impl ConsentFacts {
         closed
     }
 
-    /// Counts one read that rests on the consent, for its `max_reads`.
+    /// Counts one read that rests on the consent, for its `max_reads`; without one it need not be known.
     pub fn count_read(&mut self, of: SourceCase, consent: ConsentId) {
-        let grants = self.grants.get_mut(&of).into_iter().flatten();
-        for grant in grants.filter(|grant| grant.terms.consent == consent) {
+        let Some(grants) = self.grants.get_mut(&of) else {
+            return;
+        };
+        let is_limited =
+            |grant: &Grant| grant.terms.consent == consent && grant.terms.max_reads != 0;
+        if !grants.iter().any(is_limited) {
+            return;
+        }
+        for grant in Arc::make_mut(grants)
+            .iter_mut()
+            .filter(|grant| is_limited(grant))
+        {
             grant.reads = grant.reads.saturating_add(1);
             self.read.insert((of, consent), grant.reads);
         }
     }
 
+    /// Whose consents are not any more what was loaded. A withdrawal that came first closes nothing until its
+    /// consent is recorded.
+    fn changed(&self) -> impl Iterator<Item = SourceCase> + '_ {
+        let recorded = self.recorded.iter().map(|r| (r.terms.source, r.terms.case));
+        let withdrawn = self.withdrawn.iter().flat_map(|withdrawal| {
+            let of_case = move |of: &&SourceCase| of.1 == withdrawal.case;
+            self.grants.keys().filter(of_case).copied()
+        });
+        let counted = self.read.keys().map(|(of, _)| *of);
+        recorded.chain(withdrawn).chain(counted)
+    }
+
+    /// The cases in which a consent is recorded or withdrawn, whoever signed it.
+    pub fn changed_cases(&self) -> impl Iterator<Item = CaseId> + '_ {
+        let recorded = self.recorded.iter().map(|recorded| recorded.terms.case);
+        let withdrawn = self.withdrawn.iter().map(|withdrawal| withdrawal.case);
+        recorded.chain(withdrawn)
+    }
+
     /// # Errors
     /// Of the driver.
-    pub async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        remembered: &RememberedConsents,
+    ) -> Result<(), sqlx::Error> {
+        for of in self.changed() {
+            remembered.forget(&of);
+        }
         if !self.recorded.is_empty() {
             QueryBuilder::<Sqlite>::new(
                 "INSERT INTO consents (consent_id, case_id, source, recipient, supersedes, envelope, \
@@ -354,6 +425,12 @@ fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
     // It was checked before it was recorded; a row that no longer parses is damage, and fails the batch.
     let terms = amanat_policy::parse_consent(&consent).map_err(|_| sqlx::Error::RowNotFound)?;
     let payload_sha256: Vec<u8> = row.try_get(2)?;
+    let recorded = Time::from_millis(row.try_get(3)?).map_err(decode)?;
+    let signed_by = envelope
+        .signatures
+        .first()
+        .and_then(|signature| signature.key_id.as_slice().try_into().ok())
+        .ok_or(sqlx::Error::RowNotFound)?;
     Ok(ConsentRow {
         seq: row.try_get(0)?,
         grant: Grant {
@@ -361,12 +438,14 @@ fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
             statement_sha256: payload_sha256
                 .try_into()
                 .map_err(|_| sqlx::Error::RowNotFound)?,
+            signed_by,
+            recorded,
             reads: row.try_get(4)?,
             superseded: row.try_get(5)?,
             withdrawn: row.try_get(6)?,
         },
         envelope,
-        recorded: Time::from_millis(row.try_get(3)?).map_err(decode)?,
+        recorded,
     })
 }
 

@@ -82,12 +82,22 @@ async fn nobody_else_can_take_or_spoil_a_consents_or_a_statements_id() {
         assert_eq!(ledger.tell(squatted).await, Ok(()));
     }
     // The same statement id, case and consent id, of another source.
-    assert_eq!(ledger.tell(ledger.plain(1, 1)).await, Ok(()));
+    let parties = (&ledger.exchange.shelter, &ledger.exchange.police);
+    let same = ledger.consent(parties, 1, 1, 1, |consent| consent.max_reads = 9);
+    assert_eq!(ledger.tell(same).await, Ok(()));
     for of in [1, 2] {
         ledger.grants_of((police, case(of)), 3).await;
     }
     assert_eq!(ledger.grants(1, 2).await[0].reads, 2);
     assert_eq!(ledger.grants_of((police, case(1)), 0).await[0].reads, 3);
+}
+
+#[tokio::test]
+async fn reads_on_a_consent_without_a_limit_are_not_counted() {
+    let mut ledger = Ledger::new().await;
+    assert_eq!(ledger.tell(ledger.plain(1, 1)).await, Ok(()));
+    ledger.grants(1, 2).await;
+    assert_eq!(ledger.grants(1, 0).await[0].reads, 0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use amanat_desk::{
     Act, Page, Rules, StatementFacts, Stored,
     consent::{
         self, ConsentCall, ConsentFacts, ConsentReply, ListConsents, Listed, RecordConsent,
-        SourceCase, WithdrawConsent,
+        RememberedConsents, SourceCase, WithdrawConsent,
     },
 };
 use amanat_identity::{Signed, statement::AgencyStatement};
@@ -56,6 +56,7 @@ pub(crate) async fn database() -> (TempDir, SqliteConnection) {
     let config = Config {
         database: folder.path().join("desk.db"),
         checkpoint_file: folder.path().join("checkpoint"),
+        waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
         migrations: &[
             amanat_desk::MIGRATIONS[0],
             amanat_journal::ENTRY_TIMES,
@@ -75,6 +76,7 @@ pub(crate) struct Ledger {
     pub(crate) exchange: Exchange,
     rules: Rules,
     connection: SqliteConnection,
+    remembered: RememberedConsents,
     _folder: TempDir,
 }
 
@@ -94,6 +96,7 @@ impl Ledger {
             rules: rules(&exchange),
             exchange,
             connection,
+            remembered: RememberedConsents::holding(16),
             _folder: folder,
         }
     }
@@ -174,15 +177,23 @@ impl Ledger {
             .map(|statement| statement.id);
         let mut statements = StatementFacts::load(&mut transaction, ids).await.unwrap();
         let borrowed: Vec<_> = calls.iter().collect();
-        let mut facts = ConsentFacts::load(&mut transaction, BTreeSet::new(), &borrowed)
-            .await
-            .unwrap();
+        let mut facts = ConsentFacts::load(
+            &mut transaction,
+            &self.remembered,
+            BTreeSet::new(),
+            &borrowed,
+        )
+        .await
+        .unwrap();
         let rulings = calls
             .iter()
             .map(|call| consent::decide(&mut facts, &mut statements, &self.rules, call, now))
             .collect();
         statements.write(&mut transaction).await.unwrap();
-        facts.write(&mut transaction).await.unwrap();
+        facts
+            .write(&mut transaction, &self.remembered)
+            .await
+            .unwrap();
         transaction.commit().await.unwrap();
         rulings
     }
@@ -209,6 +220,8 @@ impl Ledger {
         let ConsentCall::Record(call) = self.plain(0xff, 0xff) else {
             panic!("a consent");
         };
+        // Behind the ledger's back.
+        self.remembered.forget(&(self.exchange.shelter.id, case(1)));
         let (case, shelter) = (case(1).to_vec(), self.exchange.shelter.id.to_vec());
         sqlx::query(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
@@ -244,16 +257,20 @@ impl Ledger {
 
     /// The same on another source's records.
     pub(crate) async fn grants_of(&mut self, of: SourceCase, reads: u32) -> Vec<Grant> {
-        let mut facts = ConsentFacts::load(&mut self.connection, [of].into(), &[])
-            .await
-            .unwrap();
+        let mut facts =
+            ConsentFacts::load(&mut self.connection, &self.remembered, [of].into(), &[])
+                .await
+                .unwrap();
         for _ in 0..reads {
             for grant in facts.grants(of).to_vec() {
                 facts.count_read(of, grant.terms.consent);
             }
         }
         let grants = facts.grants(of).to_vec();
-        facts.write(&mut self.connection).await.unwrap();
+        facts
+            .write(&mut self.connection, &self.remembered)
+            .await
+            .unwrap();
         grants
     }
 

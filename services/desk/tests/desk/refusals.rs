@@ -37,6 +37,10 @@ impl Book for Refuser {
         call.access()
     }
 
+    fn agency(&self, call: &Refused) -> Option<AgencyId> {
+        call.agency()
+    }
+
     async fn load(&self, _: &mut SqliteConnection, _: &[&Refused]) -> Result<(), sqlx::Error> {
         Ok(())
     }
@@ -78,13 +82,14 @@ fn unsigned(agency: &Agency) -> WithdrawConsentRequest {
 }
 
 #[tokio::test]
-async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
+async fn what_is_refused_without_an_entry_of_its_own_is_one_an_agency_and_one_for_strangers() {
     let exchange = Exchange::new();
     let rules = Rulebook::new(rules(&exchange));
     let (folder, mut connection) = database().await;
     let config = Config {
         database: folder.path().join("desk.db"),
         checkpoint_file: folder.path().join("checkpoint"),
+        waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
         migrations: &[
             amanat_desk::MIGRATIONS[0],
             amanat_journal::ENTRY_TIMES,
@@ -127,32 +132,35 @@ async fn refused_credentials_are_one_entry_an_agency_and_one_for_strangers() {
         desk.delivered::<_, Withdrawal>(&request, "WithdrawConsent", &[1; 16], statement);
     assert_eq!(delivered.err().unwrap().reason(), "CREDENTIAL_INVALID");
     desk.guard.refuse(None);
-    desk.log_refused_credentials().await;
-    desk.log_refused_credentials().await;
+    for _ in 0..5 {
+        desk.guard.crowd(Some(shelter.id));
+    }
+    desk.log_refused().await;
+    desk.log_refused().await;
 
     let filter = EntryFilter {
         limit: 10,
         ..EntryFilter::default()
     };
     let entries = page(&mut connection, &filter).await.unwrap();
-    let logged: BTreeMap<Vec<u8>, (AgencyKind, u64)> = entries
+    let logged: BTreeMap<(Vec<u8>, Action), (AgencyKind, u64)> = entries
         .iter()
         .map(|entry| {
             let body = EntryBody::decode(entry.body.as_slice()).unwrap();
-            assert_eq!(body.action(), Action::AuthenticationFailures);
             assert_eq!(body.decision(), Decision::Deny);
-            let kind = body.agency_kind();
-            (body.agency_id, (kind, body.count))
+            let (kind, action) = (body.agency_kind(), body.action());
+            ((body.agency_id, action), (kind, body.count))
         })
         .collect();
-    let id = AgencyId::to_vec;
+    let (id, failures) = (AgencyId::to_vec, Action::AuthenticationFailures);
     assert_eq!(
         logged,
         BTreeMap::from([
-            (Vec::new(), (AgencyKind::Unspecified, 1)),
-            (id(shelter.id), (shelter.kind, 2)),
-            (id(police.id), (police.kind, 1)),
+            ((Vec::new(), failures), (AgencyKind::Unspecified, 1)),
+            ((id(shelter.id), failures), (shelter.kind, 2)),
+            ((id(police.id), failures), (police.kind, 1)),
+            ((id(shelter.id), Action::QuotaRefusals), (shelter.kind, 5)),
         ])
     );
-    assert_eq!(entries.len(), 3, "a quiet minute leaves no entry");
+    assert_eq!(entries.len(), 4, "a quiet minute leaves no entry");
 }

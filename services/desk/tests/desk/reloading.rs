@@ -14,7 +14,8 @@ use std::{
 use amanat_desk::{
     Rulebook,
     reload::Reload,
-    setup::{DirectoryFiles, Listen, Setup, SetupError},
+    settings::{DirectoryFiles, Listen},
+    setup::{Setup, SetupError},
 };
 use amanat_identity::token::Audience;
 use amanat_schema::{
@@ -171,8 +172,7 @@ fn files(exchange: &Exchange, folder: &TempDir) -> DirectoryFiles {
     DirectoryFiles {
         file: path("directory"),
         seen: path("seen"),
-        registrars: exchange.pinned().keys.iter().map(hex::encode).collect(),
-        threshold: 2,
+        registrars: exchange.pinned(),
         decision_table: path("table"),
         crls: path("crls"),
         suspensions: path("suspensions"),

@@ -2,7 +2,7 @@
 
 pub(super) mod versions;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use amanat_desk::{
     Act, Known, Rules, Stored,
@@ -27,7 +27,7 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 pub(crate) use super::sealed::Sealed;
 pub(crate) use versions::{ListVersions, VersionRow};
 
-use super::{Call, Facts, Reply, Ruled, done, refuse};
+use super::{Call, Facts, Memory, Reply, Ruled, done, refuse, sealed::Slots};
 use versions::{VERSION, parse_version, visible};
 
 /// How long a receipt of a read can be taken to the custodian.
@@ -62,22 +62,22 @@ pub(crate) struct ReadReply {
 }
 
 /// Authority follows the source, never who named an id first.
-type RecordKey = (AgencyId, RecordId);
+pub(super) type RecordKey = (AgencyId, RecordId);
 
 /// The newest versions that a batch needs, and those it adds.
 #[derive(Default)]
 pub(crate) struct RecordFacts {
     newest: HashMap<RecordKey, VersionRow>,
-    contents: HashMap<RecordKey, Content>,
+    contents: HashMap<RecordKey, Arc<Content>>,
     lists: HashMap<(AgencyId, [u8; 32]), Vec<VersionRow>>,
     put: Vec<Put>,
 }
 
 /// What a read of a record's newest version may draw from.
-struct Content {
+pub(super) struct Content {
     header: Envelope,
     facts: Header,
-    sealed: Sealed,
+    sealed: Slots,
     routing: Vec<RoutingValue>,
 }
 
@@ -197,7 +197,7 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
         },
         record: record_facts(&content.facts),
         referral: referral.map(|referral| referral.facts()),
-        grants: facts.consents.grants(of),
+        grants: &facts.consents.counting(of, &rules.directory),
         context: amanat_policy::Context::default(),
         table: &rules.table,
         now,
@@ -213,15 +213,6 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
         draft.body.withheld = withheld;
         return refuse(refusal, draft);
     };
-    let Ok(sealed) = content.sealed.open_to(&release) else {
-        // Damaged storage: nothing is released, and the operator hears of it.
-        tracing::error!(record = %call.record, "a stored record is damaged");
-        let refusal = Refusal::audit_unavailable();
-        let draft = call
-            .act
-            .refused(rules, Action::ReadRecord, linkage, &refusal, "damaged");
-        return refuse(refusal, draft);
-    };
     let expires = now + RECEIPT_LIFE;
     let mut draft = call.act.allowed(rules, Action::ReadRecord, linkage);
     log_release(&mut draft, &release, call.purpose);
@@ -235,7 +226,7 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     }
     let reply = ReadReply {
         header: content.header.clone(),
-        sealed,
+        sealed: content.sealed.open_to(&release),
         routing: covered(&content.routing, &release),
         withheld,
         referral: referral.map(|referral| referral.submission.clone()),
@@ -264,6 +255,7 @@ fn covered(routing: &[RoutingValue], release: &Release) -> Vec<RoutingValue> {
 impl RecordFacts {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
+        memory: &Memory,
         calls: &[&Call],
     ) -> Result<Self, sqlx::Error> {
         let mut facts = Self::default();
@@ -271,7 +263,12 @@ impl RecordFacts {
         for call in calls {
             match call {
                 Call::Put(call) => puts.push(call.header.binding().record),
-                Call::Read(call) => reads.push(call.record),
+                Call::Read(call) => match memory.contents.get(&call.key()) {
+                    Some(content) => {
+                        facts.contents.insert(call.key(), content);
+                    }
+                    None => reads.push(call.record),
+                },
                 Call::Versions(call) => {
                     let rows = visible(connection, call).await?;
                     facts
@@ -297,6 +294,8 @@ impl RecordFacts {
         if !reads.is_empty() {
             for row in newest(connection, CONTENT, &reads).await? {
                 let (key, content) = parse_content(&row)?;
+                let content = Arc::new(content);
+                memory.contents.keep(key, Arc::clone(&content));
                 facts.contents.insert(key, content);
             }
         }
@@ -323,9 +322,16 @@ impl RecordFacts {
         });
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        memory: &Memory,
+    ) -> Result<(), sqlx::Error> {
         if self.put.is_empty() {
             return Ok(());
+        }
+        for put in &self.put {
+            memory.contents.forget(&(put.row.source, put.row.record));
         }
         QueryBuilder::<Sqlite>::new(
             "INSERT INTO records (case_id, record_id, version, source, header, header_sha256, \
@@ -342,7 +348,7 @@ impl RecordFacts {
                 .push_bind(put.row.source.to_vec())
                 .push_bind(put.header)
                 .push_bind(put.row.header_sha256)
-                .push_bind(put.sealed.bytes().to_vec())
+                .push_bind(put.sealed.into_bytes())
                 .push_bind(routing.encode_to_vec())
                 .push_bind(put.row.put.millis());
         })
@@ -386,7 +392,7 @@ fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {
     let content = Content {
         facts: Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
         header,
-        sealed: Sealed::stored(row.try_get(3)?),
+        sealed: Slots::stored(row.try_get(3)?).map_err(damaged)?,
         routing: PutRecordRequest::decode(routing.as_slice())
             .map_err(damaged)?
             .routing,

@@ -2,9 +2,16 @@
 
 pub(super) mod tables;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use amanat_desk::{Act, Known, Page, Rules, Stored, consent::case_key};
+use amanat_desk::{
+    Act, Known, Page, Rules, Stored,
+    consent::{SourceCase, case_key},
+};
+use amanat_identity::Directory;
 use amanat_journal::{Access, Touch};
 use amanat_policy::{Actor, ConsentTerms, Grant, ReferralTerms, Step, opens_content};
 use amanat_schema::{
@@ -81,7 +88,7 @@ type ReferralKey = (ReferralId, AgencyId);
 /// The referrals that a batch rests on, and what it changes.
 #[derive(Default)]
 pub(crate) struct ReferralFacts {
-    by_key: BTreeMap<ReferralKey, ReferralRow>,
+    by_key: BTreeMap<ReferralKey, Arc<ReferralRow>>,
     steps: HashMap<ReferralKey, Vec<Envelope>>,
     lists: HashMap<(AgencyId, [u8; 32]), Vec<ReferralKey>>,
     submitted: Vec<ReferralKey>,
@@ -122,6 +129,10 @@ impl ReferralRow {
         (self.terms.referral, self.terms.sender)
     }
 
+    fn source_case(&self) -> SourceCase {
+        (self.terms.sender, self.terms.case)
+    }
+
     fn is_party(&self, agency: AgencyId) -> bool {
         [self.terms.sender, self.terms.recipient].contains(&agency)
     }
@@ -132,7 +143,7 @@ pub(super) fn submit(facts: &mut Facts, rules: &Rules, call: &SubmitReferral, no
     let linkage = linkage(call.terms.case, call.terms.referral, &call.statement);
     let objection = match facts.statements.look_up(&call.statement) {
         Known::Same => None,
-        Known::New => match objection(facts, &call.terms, now) {
+        Known::New => match objection(facts, &rules.directory, &call.terms, now) {
             None => {
                 facts.statements.accept(&call.statement);
                 facts.referrals.submit(call, now);
@@ -179,7 +190,12 @@ impl Objection {
 }
 
 /// What stands against a new submission.
-fn objection(facts: &Facts, terms: &ReferralTerms, now: Time) -> Option<Objection> {
+fn objection(
+    facts: &Facts,
+    directory: &Directory,
+    terms: &ReferralTerms,
+    now: Time,
+) -> Option<Objection> {
     let rows = &facts.referrals.by_key;
     if rows.contains_key(&(terms.referral, terms.sender)) {
         let refusal = Refusal::state("the referral's id was used for another one");
@@ -205,8 +221,9 @@ fn objection(facts: &Facts, terms: &ReferralTerms, now: Time) -> Option<Objectio
             return Some(Objection::new(refusal, "the previous one is open"));
         }
     }
-    let grants = facts.consents.grants((terms.sender, terms.case));
-    let withheld: Vec<_> = amanat_policy::without_consent(terms, grants, now)
+    let of = (terms.sender, terms.case);
+    let grants = facts.consents.counting(of, directory);
+    let withheld: Vec<_> = amanat_policy::without_consent(terms, &grants, now)
         .iter()
         .map(|w| WithheldField {
             path: w.field.field().path.to_owned(),
@@ -240,6 +257,7 @@ pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionRefe
     let Some(row) = key.and_then(|key| facts.referrals.by_key.get_mut(&key)) else {
         return refuse_with(Refusal::access(), "absent or no party");
     };
+    let row = Arc::make_mut(row);
     let actor = if agency == row.terms.recipient {
         Actor::Recipient
     } else {
@@ -341,7 +359,7 @@ fn linkage(case: CaseId, referral: ReferralId, statement: &Stored) -> Linkage {
 }
 
 impl ReferralFacts {
-    fn keep(&mut self, rows: Vec<ReferralRow>) {
+    fn keep(&mut self, rows: impl IntoIterator<Item = Arc<ReferralRow>>) {
         self.by_key
             .extend(rows.into_iter().map(|row| (row.key(), row)));
     }
@@ -350,6 +368,7 @@ impl ReferralFacts {
     fn named(&self, id: ReferralId, party: AgencyId) -> impl Iterator<Item = &ReferralRow> {
         self.by_key
             .values()
+            .map(Arc::as_ref)
             .filter(move |row| row.terms.referral == id && row.is_party(party))
     }
 
@@ -363,6 +382,7 @@ impl ReferralFacts {
     ) -> Option<&ReferralRow> {
         self.by_key
             .values()
+            .map(Arc::as_ref)
             .filter(|row| {
                 let terms = &row.terms;
                 terms.case == case && terms.sender == source && terms.recipient == reader
@@ -384,6 +404,7 @@ impl ReferralFacts {
                 && (terms.recipient, terms.purpose) == (withdrawn.recipient, withdrawn.purpose)
         });
         for row in rows {
+            let row = Arc::make_mut(row);
             let sealed = row
                 .terms
                 .paths
@@ -424,6 +445,6 @@ impl ReferralFacts {
             respond_by: now + amanat_policy::respond_within(call.terms.urgency),
         };
         self.submitted.push(row.key());
-        self.by_key.insert(row.key(), row);
+        self.by_key.insert(row.key(), Arc::new(row));
     }
 }

@@ -1,37 +1,51 @@
 //! Ciphertext at rest. The only way out is against a release that covers it.
 
 use amanat_policy::Release;
-use amanat_schema::{catalogue::FieldId, record::SealedFields};
-use prost::Message as _;
+use amanat_schema::{
+    catalogue::FieldId,
+    record::{SealedFields, SealedSlot},
+};
+use prost::{Message as _, bytes::Bytes};
 
-/// The encoded slots of one record version.
+/// The encoded slots of one record version, as they are stored.
 #[derive(Clone)]
 pub(crate) struct Sealed(Vec<u8>);
+
+/// The same taken apart, to be handed out slot by slot.
+pub(super) struct Slots(Vec<(FieldId, SealedSlot)>);
 
 impl Sealed {
     pub(crate) fn new(fields: &SealedFields) -> Self {
         Self(fields.encode_to_vec())
     }
 
-    /// From its row.
-    pub(crate) fn stored(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-
     /// For its row.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
+}
 
-    /// The slots that the release covers.
+impl Slots {
+    /// From its row.
     ///
     /// # Errors
     /// If the stored bytes are damaged.
-    pub(crate) fn open_to(&self, release: &Release) -> Result<SealedFields, prost::DecodeError> {
-        let mut fields = SealedFields::decode(self.0.as_slice())?;
-        fields
-            .slots
-            .retain(|slot| FieldId::parse(slot.field).is_some_and(|field| release.covers(field)));
-        Ok(fields)
+    pub(super) fn stored(bytes: Vec<u8>) -> Result<Self, prost::DecodeError> {
+        // Decoded from shared bytes, the slots are views of them.
+        let fields = SealedFields::decode(Bytes::from(bytes))?;
+        let slots = fields.slots.into_iter();
+        Ok(Self(
+            slots
+                .filter_map(|slot| Some((FieldId::parse(slot.field)?, slot)))
+                .collect(),
+        ))
+    }
+
+    /// The slots that the release covers.
+    pub(super) fn open_to(&self, release: &Release) -> SealedFields {
+        let covered = self.0.iter().filter(|(field, _)| release.covers(*field));
+        SealedFields {
+            slots: covered.map(|(_, slot)| slot.clone()).collect(),
+        }
     }
 }

@@ -63,6 +63,7 @@ impl Gateway {
         let config = amanat_journal::Config {
             database: folder.path().join("gateway.db"),
             checkpoint_file: folder.path().join("checkpoint"),
+            waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
             migrations: MIGRATIONS,
         };
         amanat_journal::init(&config).await.unwrap();
@@ -84,6 +85,7 @@ impl Gateway {
                     peppers: Arc::new(Peppers::from_keys(vec![[1; 32].into()]).unwrap()),
                     pseudonyms: PseudonymKey::from_bytes(&[2; 32]).unwrap(),
                 },
+                memory: Memory::default(),
             },
             connection: SqliteConnection::connect_with(&options).await.unwrap(),
             signed: 0,

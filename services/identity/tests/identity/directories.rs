@@ -81,7 +81,7 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
             .unwrap()
             .to_timestamp()
     };
-    let spoils: [(&str, Spoil); 17] = [
+    let spoils: [(&str, Spoil); 22] = [
         ("valid_until_time", |d| d.valid_until_time = None),
         ("valid_until_time", |d| {
             d.valid_until_time = d.not_before_time
@@ -96,7 +96,7 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
         ("services", |d| {
             d.agencies[0].services = vec![Need::Unspecified.into()]
         }),
-        ("issuing_ca", |d| d.agencies[0].issuing_ca.truncate(40)),
+        ("issuing_cas", |d| d.agencies[0].issuing_cas[0].truncate(40)),
         ("statement_keys", |d| d.agencies[0].statement_keys.clear()),
         ("statement_keys", |d| {
             d.agencies[0].statement_keys[0].truncate(31)
@@ -109,6 +109,25 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
             d.custodian.as_mut().unwrap().log_origin.push('x')
         }),
         ("table_sha256", |d| d.table_sha256.clear()),
+        ("issuing_cas", |d| d.agencies[0].issuing_cas.clear()),
+        ("issuing_cas", |d| {
+            let three = [0, 1, 2].map(|at| d.agencies[at].issuing_cas[0].clone());
+            d.agencies[0].issuing_cas = three.to_vec();
+        }),
+        ("retired_statement_keys", |d| {
+            let short = vec![7; 31];
+            d.agencies[0].retired_statement_keys = vec![retired(short)];
+        }),
+        ("retired_statement_keys", |d| {
+            let timeless = directory::RetiredKey {
+                retired_time: None,
+                ..retired(vec![7; 32])
+            };
+            d.agencies[0].retired_statement_keys = vec![timeless];
+        }),
+        ("gateway", |d| {
+            d.gateway.as_mut().unwrap().statement_keys.clear()
+        }),
     ];
     let exchange = Exchange::new();
     let refused = |wire: &directory::Directory| {
@@ -130,23 +149,43 @@ fn a_well_signed_directory_with_a_bad_field_is_refused_by_that_field() {
     assert!(refused(&wire).contains("valid_until_time"), "over 30 days");
 }
 
+fn retired(public_key: Vec<u8>) -> directory::RetiredKey {
+    directory::RetiredKey {
+        public_key,
+        retired_time: Some(now().to_timestamp()),
+        compromised_since_time: None,
+    }
+}
+
 #[test]
 fn no_authority_or_statement_key_stands_for_two_parties() {
     type Spoil = fn(&mut directory::Directory);
-    let spoils: [(&str, Spoil); 4] = [
-        ("agencies.issuing_ca", |d| {
-            d.agencies[1].issuing_ca = d.agencies[0].issuing_ca.clone()
+    let spoils: [(&str, Spoil); 7] = [
+        ("issuing_cas of agency", |d| {
+            d.agencies[1].issuing_cas = d.agencies[0].issuing_cas.clone()
         }),
-        ("agencies.statement_keys", |d| {
+        ("issuing_cas of agency", |d| {
+            let authority = d.agencies[0].issuing_cas[0].clone();
+            d.agencies[0].issuing_cas.push(authority);
+        }),
+        ("statement_keys of agency", |d| {
             let key = d.agencies[0].statement_keys[0].clone();
             d.agencies[1].statement_keys.push(key);
         }),
-        ("custodian.issuing_ca", |d| {
-            d.custodian.as_mut().unwrap().issuing_ca =
-                d.gateway.as_ref().unwrap().issuing_ca.clone();
+        ("statement_keys of agency", |d| {
+            let key = d.agencies[0].statement_keys[0].clone();
+            d.agencies[0].retired_statement_keys = vec![retired(key)];
         }),
-        ("gateway.statement_key", |d| {
-            d.gateway.as_mut().unwrap().statement_key = d.agencies[0].statement_keys[0].clone();
+        ("statement_keys of agency", |d| {
+            let key = d.agencies[0].statement_keys[0].clone();
+            d.agencies[1].retired_statement_keys = vec![retired(key)];
+        }),
+        ("issuing_cas of the custodian", |d| {
+            d.custodian.as_mut().unwrap().issuing_cas =
+                d.gateway.as_ref().unwrap().issuing_cas.clone();
+        }),
+        ("statement_keys of the gateway", |d| {
+            d.gateway.as_mut().unwrap().statement_keys = d.agencies[0].statement_keys.clone();
         }),
     ];
     let exchange = Exchange::new();

@@ -8,7 +8,9 @@
 )]
 
 mod directories;
+mod looks;
 mod revocations;
+mod rotations;
 mod statements;
 #[path = "../support/mod.rs"]
 mod support;

@@ -64,13 +64,7 @@ impl Lists {
         let shelter = &self.exchange.shelter.client;
         let directory = self.exchange.directory();
         let list = RevocationFolder::new(self.folder.path()).of_gateway();
-        let config = client_config(
-            shelter.chain(),
-            shelter.key(),
-            directory.gateway(),
-            &list,
-            &clock(),
-        );
+        let config = client_config(shelter.own(), directory.gateway(), &list, &clock());
         let config = match config {
             Ok(config) => Arc::new(config),
             Err(TlsError::Revocation(error)) => return Some(error),
@@ -228,8 +222,7 @@ fn a_client_refuses_a_revoked_server() {
     fs::write(lists.path("gateway"), revoked).unwrap();
     let list = RevocationFolder::new(lists.folder.path()).of_gateway();
     let directory = lists.exchange.directory();
-    let (chain, key) = (shelter.chain(), shelter.key());
-    let config = client_config(chain, key, directory.gateway(), &list, &clock()).unwrap();
+    let config = client_config(shelter.own(), directory.gateway(), &list, &clock()).unwrap();
     let server = server_with(&lists.exchange, lists.trusted());
     let error = shake(&Arc::new(config), &server).err().unwrap();
     assert_eq!(error, Error::InvalidCertificate(CertificateError::Revoked));

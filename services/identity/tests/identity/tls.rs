@@ -23,7 +23,7 @@ fn server(exchange: &Exchange) -> Arc<ServerConfig> {
 
 pub(crate) fn server_with(exchange: &Exchange, trusted: Trusted) -> Arc<ServerConfig> {
     let leaf = &exchange.gateway.leaf;
-    Arc::new(tls::server_config(leaf.chain(), leaf.key(), trusted, &clock()).unwrap())
+    Arc::new(tls::server_config(leaf.shown(), trusted, &clock()).unwrap())
 }
 
 fn trusting(

@@ -6,7 +6,8 @@
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use amanat_identity::{
-    Directory, Officer, Registrars, RevocationFolder, TokenIssuer, Trust, Trusted,
+    Directory, Officer, OwnCertificate, Registrars, RevocationFolder, ShownCertificate,
+    TokenIssuer, Trust, Trusted,
 };
 use amanat_ledger::LogSigner;
 use amanat_schema::{
@@ -122,6 +123,14 @@ impl Authority {
 }
 
 impl Leaf {
+    pub fn own(&self) -> OwnCertificate {
+        OwnCertificate::new(self.chain(), self.key()).unwrap()
+    }
+
+    pub fn shown(&self) -> ShownCertificate {
+        self.own().into()
+    }
+
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.clone()).into()
     }
@@ -211,8 +220,9 @@ impl Agency {
             province: Province::Punjab.into(),
             display_name: String::new(),
             services: Vec::new(),
-            issuing_ca: self.authority.certificate().to_vec(),
+            issuing_cas: vec![self.authority.certificate().to_vec()],
             statement_keys: vec![self.statement_key.public_key().to_vec()],
+            retired_statement_keys: Vec::new(),
             token_issuers: vec![directory::TokenIssuer {
                 issuer: self.issuer_name(),
                 key_id: "key-1".to_owned(),
@@ -252,10 +262,10 @@ impl Server {
         let log = self.log_signer();
         directory::Service {
             server_name: self.name.to_owned(),
-            issuing_ca: self.authority.certificate().to_vec(),
+            issuing_cas: vec![self.authority.certificate().to_vec()],
             log_origin: log.origin().to_owned(),
             log_verifier_key: log.verifier_key(),
-            statement_key: self.statement_key.public_key().to_vec(),
+            statement_keys: vec![self.statement_key.public_key().to_vec()],
         }
     }
 }

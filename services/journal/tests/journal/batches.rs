@@ -2,8 +2,11 @@
 
 use amanat_journal::JournalError;
 use amanat_ledger::{commitment, receipt::verify};
+use amanat_schema::AgencyId;
 
-use crate::toy::{Answer, Entry, Lab, batch, close, error, look, mark, receipt, together};
+use crate::toy::{
+    Answer, Call, Entry, Lab, SHARE, batch, close, error, look, mark, receipt, together,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_callers_get_one_log_without_holes_and_a_receipt_each() {
@@ -131,6 +134,28 @@ async fn when_too_many_wait_the_next_is_told_to_come_back() {
     assert!(opened.journal.call(look(1)).await.is_ok());
     close(opened).await;
     assert_eq!(lab.verify().await, 1025);
+}
+
+#[tokio::test]
+async fn one_agency_fills_its_share_of_the_queue_and_no_more_even_if_it_does_not_wait() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    let of = |agency| Call {
+        agency: Some(AgencyId::new([agency; 16])),
+        ..mark(1)
+    };
+    for _ in 0..SHARE.get() {
+        drop(opened.journal.submit(of(1)).unwrap());
+    }
+    assert!(matches!(
+        error(opened.journal.submit(of(1))),
+        JournalError::Crowded
+    ));
+    let other = opened.journal.submit(of(2)).unwrap();
+    other.await.unwrap().unwrap();
+    opened.journal.call(of(1)).await.unwrap();
+    close(opened).await;
+    assert_eq!(lab.verify().await, 258);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 
 pub(crate) const AGENCY: AgencyId = AgencyId::new([0xa9; 16]);
 pub(crate) const ORIGIN: &str = "toy.example/log";
+pub(crate) const SHARE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 const MIGRATIONS: &[(&str, &str)] = &[
     (
         "marks",
@@ -43,6 +45,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) case: CaseId,
+    /// In whose share of the queue it waits.
+    pub(crate) agency: Option<AgencyId>,
     pub(crate) touch: Touch,
     pub(crate) request: Option<RequestKey>,
     pub(crate) write: Write,
@@ -96,6 +100,7 @@ pub(crate) fn case(n: u8) -> CaseId {
 pub(crate) fn look(n: u8) -> Call {
     Call {
         case: case(n),
+        agency: None,
         touch: Touch::Reads,
         request: None,
         write: Write::Good,
@@ -124,6 +129,10 @@ impl Book for Toy {
             touch: call.touch,
             request: call.request.clone(),
         }
+    }
+
+    fn agency(&self, call: &Call) -> Option<AgencyId> {
+        call.agency
     }
 
     async fn load(
@@ -241,6 +250,7 @@ impl Lab {
             database: self.data().join("toy.db"),
             checkpoint_file: self.checkpoint_file(),
             migrations: MIGRATIONS,
+            waiting_per_agency: SHARE,
         }
     }
 

@@ -139,6 +139,8 @@ fn grant(id: u8, choice: Choice) -> Grant {
             formal_mode: true,
         },
         statement_sha256: [id; 32],
+        signed_by: [0; 32],
+        recorded: at(0),
         reads: 0,
         withdrawn: false,
         superseded: false,

@@ -131,7 +131,7 @@ fn slots_are_exactly_those_of_the_header() {
     let header = sealed.header();
 
     let mut slots = sealed.slots.clone();
-    slots.slots[0].ciphertext = flipped(&slots.slots[0].ciphertext, 40);
+    slots.slots[0].ciphertext = flipped(&slots.slots[0].ciphertext, 40).into();
     slots.slots[5].ciphertext.clear();
     let wrong = paths(header.check_slots(&slots).unwrap_err());
     assert_eq!(wrong, ["slots[0].ciphertext", "slots[5].ciphertext"]);

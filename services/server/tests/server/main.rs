@@ -8,7 +8,9 @@
 )]
 
 mod callers;
+mod health;
 mod live;
+mod quotas;
 mod refusals;
 mod running;
 mod stopping;

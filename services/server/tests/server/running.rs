@@ -22,7 +22,10 @@ use amanat_schema::{
     policy::WithheldReason,
     statement::Envelope,
 };
-use amanat_server::{Guard, Refusal, ServeError, Served, listen, peer, serve};
+use amanat_server::{
+    Guard, Health, HealthAddress, Limits, Operation, Refusal, ServeError, Served, listen, peer,
+    serve,
+};
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
@@ -66,6 +69,7 @@ impl DirectoryService for Teller {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 "at last".to_owned()
             }
+            "endless" => std::future::pending().await,
             other => panic!("{other}"),
         };
         let directory = Some(Envelope {
@@ -81,6 +85,9 @@ pub(crate) struct Running {
     pub(crate) exchange: Exchange,
     pub(crate) guard: Guard,
     pub(crate) address: SocketAddr,
+    pub(crate) health: Health,
+    /// Where it is asked for over HTTP.
+    pub(crate) health_address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<Served, ServeError>>,
     time: Arc<Mutex<Time>>,
@@ -90,6 +97,10 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start() -> Self {
+        Self::start_within(Limits::default()).await
+    }
+
+    pub(crate) async fn start_within(limits: Limits) -> Self {
         let exchange = Exchange::new();
         let lists = TempDir::new().unwrap();
         exchange.put_lists(lists.path());
@@ -100,10 +111,15 @@ impl Running {
             let time = Arc::clone(&time);
             Arc::new(move || *time.lock().unwrap())
         };
-        let tls = server_config(leaf.chain(), leaf.key(), trusted.clone(), &clock).unwrap();
+        let tls = server_config(leaf.shown(), trusted.clone(), &clock).unwrap();
         let guard = Guard::new(trusted, TokenVerifier::new(Audience::Gateway), clock);
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
+        let (health, health_address) = start_health().await;
+        let operation = Operation {
+            health: health.clone(),
+            limits,
+        };
         let (stop, stopped) = oneshot::channel();
         let at_work = guard.clone();
         let served = tokio::spawn(async move {
@@ -111,7 +127,7 @@ impl Running {
             let services = |routes: &mut tonic::service::RoutesBuilder| {
                 routes.add_service(DirectoryServiceServer::new(teller));
             };
-            serve(listener, tls, at_work, services, async {
+            serve(listener, tls, at_work, operation, services, async {
                 stopped.await.unwrap()
             })
             .await
@@ -120,6 +136,8 @@ impl Running {
             exchange,
             guard,
             address,
+            health,
+            health_address,
             stop,
             served,
             time,
@@ -161,6 +179,11 @@ impl Running {
         leaf: Option<&Leaf>,
         trusted: &Authority,
     ) -> Result<Channel, tonic::transport::Error> {
+        self.endpoint(leaf, trusted).connect().await
+    }
+
+    /// How an agency connects.
+    pub(crate) fn endpoint(&self, leaf: Option<&Leaf>, trusted: &Authority) -> Endpoint {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(trusted.pem()))
             .domain_name(GATEWAY);
@@ -172,9 +195,16 @@ impl Running {
             .unwrap()
             .tls_config(tls)
             .unwrap()
-            .connect()
-            .await
     }
+}
+
+/// On a port that was free.
+pub(crate) async fn start_health() -> (Health, SocketAddr) {
+    let free = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let health = Health::start(Some(HealthAddress { listen: address })).await;
+    (health.unwrap(), address)
 }
 
 /// What the service tells.

@@ -1,5 +1,7 @@
 //! The referrals' tables: facts of a batch in, changes out, one statement a table.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use amanat_desk::consent::SourceCase;
 use amanat_journal::id_set;
 use amanat_schema::{
@@ -12,7 +14,7 @@ use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{ListReferrals, ReferralFacts, ReferralRow};
-use crate::store::{Call, record::damaged};
+use crate::store::{Call, Memory, record::damaged};
 
 const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha256, submit_time, \
                        respond_by_time FROM referrals";
@@ -20,6 +22,7 @@ const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha25
 impl ReferralFacts {
     pub(in crate::store) async fn load(
         connection: &mut SqliteConnection,
+        memory: &Memory,
         senders: impl Iterator<Item = SourceCase>,
         calls: &[&Call],
     ) -> Result<Self, sqlx::Error> {
@@ -33,7 +36,7 @@ impl ReferralFacts {
                 Call::Referral(call) => shown.push(call.referral),
                 Call::Referrals(call) => {
                     let rows = page(connection, call).await?;
-                    let listed: Vec<_> = rows.iter().map(ReferralRow::key).collect();
+                    let listed: Vec<_> = rows.iter().map(|row| row.key()).collect();
                     shown.extend(listed.iter().map(|(id, _)| *id));
                     facts
                         .lists
@@ -50,7 +53,17 @@ impl ReferralFacts {
             }
         }
         ids.extend(&shown);
-        let senders: Vec<_> = senders
+        let mut absent = BTreeMap::new();
+        for of in senders {
+            match memory.referrals.get(&of) {
+                Some(rows) => facts.keep(rows.iter().cloned()),
+                None => {
+                    absent.insert(of, Vec::new());
+                }
+            }
+        }
+        let senders: Vec<_> = absent
+            .keys()
             .map(|(sender, case)| (sender.to_string(), case.to_string()))
             .collect();
         if !senders.is_empty() || !ids.is_empty() {
@@ -67,7 +80,16 @@ impl ReferralFacts {
                 .build()
                 .fetch_all(&mut *connection)
                 .await?;
-            facts.keep(rows.iter().map(parse).collect::<Result<_, _>>()?);
+            for row in &rows {
+                let row = Arc::new(parse(row)?);
+                if let Some(rows) = absent.get_mut(&row.source_case()) {
+                    rows.push(Arc::clone(&row));
+                }
+                facts.keep([row]);
+            }
+            for (of, rows) in absent {
+                memory.referrals.keep(of, Arc::new(rows));
+            }
         }
         if !shown.is_empty() {
             let rows = sqlx::query(
@@ -92,7 +114,13 @@ impl ReferralFacts {
     pub(in crate::store) async fn write(
         self,
         connection: &mut SqliteConnection,
+        memory: &Memory,
     ) -> Result<(), sqlx::Error> {
+        // A step moves its referral.
+        let changed = self.submitted.iter().chain(&self.moved);
+        for row in changed.filter_map(|key| self.by_key.get(key)) {
+            memory.referrals.forget(&row.source_case());
+        }
         let submitted: Vec<_> = self
             .submitted
             .iter()
@@ -164,13 +192,13 @@ impl ReferralFacts {
 async fn page(
     connection: &mut SqliteConnection,
     call: &ListReferrals,
-) -> Result<Vec<ReferralRow>, sqlx::Error> {
+) -> Result<Vec<Arc<ReferralRow>>, sqlx::Error> {
     listing(call)
         .build()
         .fetch_all(connection)
         .await?
         .iter()
-        .map(parse)
+        .map(|row| parse(row).map(Arc::new))
         .collect()
 }
 

@@ -138,6 +138,31 @@ async fn referrals_are_listed_by_direction_state_case_and_delay() {
 }
 
 #[tokio::test]
+async fn overdue_referrals_are_counted_whoever_waits() {
+    let mut gateway = Gateway::new().await;
+    gateway.refer(1, &[]).await;
+    gateway.refer(2, &[Step::Acknowledge]).await;
+    gateway.refer(3, &[Step::Acknowledge, Step::Accept]).await;
+    gateway
+        .submit(STRANGER, referral(6), PURPOSE, STATUS)
+        .await
+        .unwrap();
+    let (police, shelter) = (gateway.id(POLICE), gateway.id(SHELTER));
+    let due = now() + std::time::Duration::from_secs(72 * 3600);
+    let late = due + std::time::Duration::from_millis(1);
+    for (agencies, moment, count) in [
+        (vec![police, shelter], due, 0),
+        (vec![police, shelter], late, 3),
+        (vec![shelter], late, 0),
+        (vec![], late, 0),
+    ] {
+        let mut overdue = counts::overdue(agencies, moment);
+        let row = overdue.build().fetch_one(&mut gateway.connection);
+        assert_eq!(row.await.unwrap().get::<i64, _>(0), count);
+    }
+}
+
+#[tokio::test]
 async fn what_changes_between_two_pages_is_on_the_second_as_it_is_then() {
     let mut gateway = Gateway::new().await;
     let mut newest = Vec::new();
@@ -299,6 +324,8 @@ async fn no_list_walks_a_whole_table() {
         };
         statements.push(record::versions::listing(&list).sql().as_str().to_owned());
     }
+    let counted = counts::overdue(vec![gateway.id(POLICE), gateway.id(SHELTER)], now());
+    statements.push(counted.sql().as_str().to_owned());
     for sql in statements {
         let plan = gateway.plan(&sql).await;
         let by_state = plan[0].contains("_and_state (");

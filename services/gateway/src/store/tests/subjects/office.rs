@@ -129,6 +129,7 @@ impl House {
         Config {
             database: self.folder.path().join("gateway.db"),
             checkpoint_file: self.folder.path().join("checkpoint"),
+            waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
             migrations: MIGRATIONS,
         }
     }
@@ -164,6 +165,7 @@ impl House {
                 peppers: Arc::clone(&peppers),
                 pseudonyms: PseudonymKey::from_bytes(&[setting.pseudonym_key; 32]).unwrap(),
             },
+            memory: crate::store::Memory::default(),
         };
         let wrap = || WrapKey::from_bytes(&[7; 32]).unwrap();
         let keys = LogKeys {

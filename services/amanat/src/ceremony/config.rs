@@ -1,17 +1,28 @@
-//! The configuration files, in the shapes that the servers and the connector read.
+//! The configuration files, in the shapes that the servers and the connector read. What lies below the file's
+//! own folder is named from there, so that the folder can be moved.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use amanat_schema::AgencyId;
 use serde::Serialize;
 
-use super::{DevelopmentError, Ground, folder::Folder};
+use super::{CeremonyError, Ground, folder::Folder};
+
+/// In the public folder.
+pub(crate) const DIRECTORY: &str = "directory.bin";
+pub(crate) const TABLE: &str = "decision-table.txt";
+pub(crate) const CRLS: &str = "crls";
+pub(crate) const SUSPENSIONS: &str = "suspensions";
 
 /// `gateway.toml`.
 #[derive(Serialize)]
-pub(super) struct Gateway<'a> {
+pub(super) struct Gateway {
     pub(super) server: Listen,
-    pub(super) directory: ServerDirectory<'a>,
+    pub(super) directory: ServerDirectory,
     pub(super) log: Log,
     pub(super) subjects: Subjects,
     pub(super) telemetry: Telemetry,
@@ -19,9 +30,9 @@ pub(super) struct Gateway<'a> {
 
 /// `custodian.toml`.
 #[derive(Serialize)]
-pub(super) struct Custodian<'a> {
+pub(super) struct Custodian {
     pub(super) server: Listen,
-    pub(super) directory: ServerDirectory<'a>,
+    pub(super) directory: ServerDirectory,
     pub(super) log: Log,
     pub(super) custody: Custody,
     pub(super) oprf: Oprf,
@@ -37,33 +48,33 @@ pub(super) struct Listen {
 
 /// The signed directory and who must have signed it.
 #[derive(Serialize)]
-pub(super) struct Directory<'a> {
-    pub(super) file: &'a PathBuf,
-    pub(super) seen: PathBuf,
+pub(super) struct Directory {
+    file: PathBuf,
+    seen: PathBuf,
     /// Hexadecimal.
-    pub(super) registrars: &'a [String],
-    pub(super) threshold: usize,
-    pub(super) crls: &'a PathBuf,
+    registrars: Vec<String>,
+    threshold: usize,
+    crls: PathBuf,
 }
 
-impl<'a> Directory<'a> {
-    pub(super) fn new(ground: &'a Ground<'_>, seen: PathBuf) -> Self {
+impl Directory {
+    pub(super) fn new(ground: &Ground<'_>, home: &Home<'_>, seen: &Path) -> Self {
         Self {
-            file: &ground.directory,
-            seen,
-            registrars: &ground.registrars,
-            threshold: ground.threshold,
-            crls: &ground.crls,
+            file: home.named(&ground.public.join(DIRECTORY)),
+            seen: home.named(seen),
+            registrars: ground.registrars.keys.iter().map(hex::encode).collect(),
+            threshold: ground.registrars.threshold,
+            crls: home.named(&ground.public.join(CRLS)),
         }
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct ServerDirectory<'a> {
+pub(super) struct ServerDirectory {
     #[serde(flatten)]
-    pub(super) directory: Directory<'a>,
-    pub(super) decision_table: &'a PathBuf,
-    pub(super) suspensions: &'a PathBuf,
+    pub(super) directory: Directory,
+    pub(super) decision_table: PathBuf,
+    pub(super) suspensions: PathBuf,
     pub(super) reload_s: u64,
 }
 
@@ -124,16 +135,16 @@ pub(super) const TELEMETRY: Telemetry = Telemetry {
 pub(super) struct Profile<'a> {
     pub(super) name: &'a str,
     pub(super) agency: AgencyId,
-    pub(super) gateway: String,
-    pub(super) custodian: String,
+    pub(super) gateway: &'a str,
+    pub(super) custodian: &'a str,
     pub(super) outbox: PathBuf,
     pub(super) evidence_key: PathBuf,
-    pub(super) directory: Directory<'a>,
+    pub(super) directory: Directory,
     pub(super) tls: Tls,
     pub(super) statements: Statements,
-    pub(super) tokens: Tokens,
-    pub(super) officers: BTreeMap<&'static str, Officer>,
-    /// Every agency, this one too, by its name.
+    pub(super) tokens: Option<Tokens>,
+    pub(super) officers: BTreeMap<&'a str, Officer<'a>>,
+    /// Those it knows by a name of its own.
     pub(super) agencies: &'a BTreeMap<String, AgencyId>,
 }
 
@@ -152,27 +163,37 @@ pub(super) struct Statements {
 #[derive(Serialize)]
 pub(super) struct Tokens {
     pub(super) issuer: String,
-    pub(super) key_id: &'static str,
+    pub(super) key_id: String,
     pub(super) signing_key: PathBuf,
 }
 
 #[derive(Serialize)]
-pub(super) struct Officer {
+pub(super) struct Officer<'a> {
     pub(super) id: String,
     /// As tokens name them, without `RIGHT_`.
     pub(super) rights: Vec<&'static str>,
-    pub(super) station: String,
+    pub(super) station: &'a str,
 }
 
-/// Writes a configuration file.
-pub(super) fn write(
-    folder: &Folder,
-    name: &str,
-    config: &impl Serialize,
-) -> Result<PathBuf, DevelopmentError> {
-    let text = toml::to_string(config).map_err(|source| DevelopmentError::Config {
-        path: folder.path(name),
-        source,
-    })?;
-    folder.public(name, text.as_bytes())
+/// The folder of a configuration file.
+pub(super) struct Home<'a>(pub(super) &'a Folder);
+
+impl Home<'_> {
+    /// How the file names what lies at a path.
+    pub(super) fn named(&self, path: &Path) -> PathBuf {
+        let below = path.strip_prefix(self.0.as_path());
+        below.unwrap_or(path).to_owned()
+    }
+
+    pub(super) fn write(
+        &self,
+        name: &str,
+        config: &impl Serialize,
+    ) -> Result<PathBuf, CeremonyError> {
+        let text = toml::to_string(config).map_err(|source| CeremonyError::Toml {
+            path: self.0.path(name),
+            source,
+        })?;
+        self.0.public(name, text.as_bytes())
+    }
 }

@@ -1,0 +1,421 @@
+//! Drafts of a directory: the envelope that will be published, while signatures are missing. It is edited until
+//! the first registrar has signed it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use amanat_identity::{Directory, DirectoryError, Registrars};
+use amanat_schema::{
+    AgencyId, Time,
+    directory::{self, card},
+    statement::Envelope,
+};
+use amanat_seal::statement::{SigningKey, verify_threshold};
+use prost::{Message as _, Name as _};
+
+use super::{
+    Card, CeremonyError,
+    changes::{self, Change},
+    error::{CardFault, DraftFault},
+    folder,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A directory or a draft of one, as its file has it.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub(crate) path: PathBuf,
+    pub(crate) envelope: Envelope,
+    pub(crate) content: directory::Directory,
+}
+
+/// The cards that a directory is made from, each with its file.
+pub struct Cards<'a> {
+    pub registrars: &'a [(&'a Path, Card)],
+    pub gateway: (&'a Path, Card),
+    pub custodian: (&'a Path, Card),
+}
+
+/// The first directory of an exchange, with nobody in it but the servers.
+///
+/// # Errors
+/// [`CeremonyError::Card`], [`CeremonyError::Threshold`], [`CeremonyError::Directory`].
+pub fn first(
+    path: &Path,
+    exchange_id: &str,
+    cards: &Cards<'_>,
+    threshold: usize,
+    table: &[u8],
+    now: Time,
+    days: u32,
+) -> Result<Draft, CeremonyError> {
+    super::registrars(cards.registrars, threshold)?;
+    let registrars = cards.registrars.iter();
+    let content = directory::Directory {
+        exchange_id: exchange_id.to_owned(),
+        version: 1,
+        registrars: registrars
+            .filter_map(|(_, card)| card.registrar().ok().cloned())
+            .collect(),
+        // No more than there are cards.
+        threshold: u32::try_from(threshold).unwrap_or(u32::MAX),
+        table_sha256: amanat_seal::sha256(table).to_vec(),
+        ..directory::Directory::default()
+    };
+    let mut draft = Draft::of(path, content);
+    draft.set_time(now, days);
+    draft.set_server(cards.gateway.0, &cards.gateway.1)?;
+    draft.set_server(cards.custodian.0, &cards.custodian.1)?;
+    draft.settle()?;
+    folder::write_new(path, &draft.bytes())?;
+    Ok(draft)
+}
+
+/// The next after a directory: the same, one version on and with a time of its own, with what is given changed.
+///
+/// # Errors
+/// [`CeremonyError::Draft`] unless its registrars signed it; [`CeremonyError::Card`].
+pub fn next(
+    path: &Path,
+    from: &Draft,
+    table: Option<&[u8]>,
+    servers: &[(&Path, Card)],
+    now: Time,
+    days: u32,
+) -> Result<Draft, CeremonyError> {
+    from.is_signed_by(&from.registrars())?;
+    let mut draft = Draft::of(path, from.content.clone());
+    draft.content.version += 1;
+    draft.set_time(now, days);
+    if let Some(table) = table {
+        draft.content.table_sha256 = amanat_seal::sha256(table).to_vec();
+    }
+    for (path, card) in servers {
+        draft.set_server(path, card)?;
+    }
+    draft.settle()?;
+    folder::write_new(path, &draft.bytes())?;
+    Ok(draft)
+}
+
+impl Draft {
+    fn of(path: &Path, content: directory::Directory) -> Self {
+        Self {
+            path: path.to_owned(),
+            envelope: Envelope::default(),
+            content,
+        }
+    }
+
+    /// Reads a directory or a draft of one. Nothing is checked but its form.
+    ///
+    /// # Errors
+    /// [`DraftFault::Malformed`].
+    pub fn read(path: &Path) -> Result<Self, CeremonyError> {
+        let malformed = || CeremonyError::Draft {
+            path: path.to_owned(),
+            fault: DraftFault::Malformed,
+        };
+        let bytes = folder::read(path)?;
+        let envelope = Envelope::decode(bytes.as_slice()).map_err(|_| malformed())?;
+        let content = directory::Directory::decode(envelope.payload.as_slice());
+        let content = content.map_err(|_| malformed())?;
+        if envelope.payload_type != directory::Directory::full_name() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            envelope,
+            content,
+        })
+    }
+
+    /// What it says.
+    pub fn content(&self) -> &directory::Directory {
+        &self.content
+    }
+
+    pub fn version(&self) -> u64 {
+        self.content.version
+    }
+
+    /// Of the bytes that are signed, hexadecimal.
+    pub fn digest(&self) -> String {
+        hex::encode(amanat_seal::sha256(&self.envelope.payload))
+    }
+
+    /// What will be signed is what it says now.
+    fn settle(&mut self) -> Result<(), CeremonyError> {
+        Directory::check_fields(&self.content)?;
+        self.envelope = Envelope {
+            payload_type: directory::Directory::full_name(),
+            payload: self.content.encode_to_vec(),
+            signatures: Vec::new(),
+        };
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.envelope.encode_to_vec()
+    }
+
+    pub(crate) fn registrars(&self) -> Registrars {
+        let keys = self.content.registrars.iter();
+        Registrars {
+            keys: keys
+                .filter_map(|registrar| registrar.public_key.as_slice().try_into().ok())
+                .collect(),
+            threshold: usize::try_from(self.content.threshold).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn set_time(&mut self, now: Time, days: u32) {
+        self.content.not_before_time = Some(now.to_timestamp());
+        self.content.valid_until_time = Some((now + DAY * days).to_timestamp());
+    }
+
+    fn set_server(&mut self, path: &Path, card: &Card) -> Result<(), CeremonyError> {
+        self.is_of_exchange(path, card)?;
+        match card.party() {
+            card::Party::Gateway(service) => self.content.gateway = Some(service.clone()),
+            card::Party::Custodian(service) => {
+                self.content.custodian = Some(service.clone());
+                self.content.oprf_keys.clone_from(&card.content().oprf_keys);
+            }
+            card::Party::Agency(_) | card::Party::Registrar(_) => {
+                return Err(CeremonyError::Card {
+                    path: path.to_owned(),
+                    fault: CardFault::Party {
+                        expected: "a server",
+                    },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists an agency as its card says, or anew if it is listed: that is how its keys change. A statement key
+    /// that the card names no more is retired at `now`; what it signed until then still verifies, unless it is
+    /// given as compromised since an earlier time. `keys_lost` takes a card that no listed key signed.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Card`], [`CeremonyError::Draft`], [`CeremonyError::Directory`].
+    pub fn enrol(
+        &mut self,
+        path: &Path,
+        card: &Card,
+        now: Time,
+        compromised_since: Option<Time>,
+        keys_lost: bool,
+    ) -> Result<Vec<Change>, CeremonyError> {
+        let refused = |fault| CeremonyError::Card {
+            path: path.to_owned(),
+            fault,
+        };
+        self.is_of_exchange(path, card)?;
+        let mut agency = card.agency().map_err(refused)?.clone();
+        let id = agency.agency_id.clone();
+        let listed = self.content.agencies.iter().find(|a| a.agency_id == id);
+        if let Some(listed) = listed {
+            let mut keys = agency.statement_keys.iter();
+            if !keys_lost && !keys.any(|key| listed.statement_keys.contains(key)) {
+                return Err(refused(CardFault::Discontinuous));
+            }
+            agency.retired_statement_keys = retired(listed, &agency, now, compromised_since);
+        }
+        self.edit(|next| {
+            match next.agencies.iter_mut().find(|a| a.agency_id == id) {
+                Some(listed) => *listed = agency,
+                None => next.agencies.push(agency),
+            }
+            Ok(())
+        })
+    }
+
+    /// Lists an agency no more.
+    ///
+    /// # Errors
+    /// [`DraftFault::UnknownAgency`], [`DraftFault::IsSigned`].
+    pub fn remove(&mut self, id: AgencyId) -> Result<Vec<Change>, CeremonyError> {
+        self.edit(|next| {
+            let before = next.agencies.len();
+            next.agencies.retain(|a| a.agency_id != id.as_bytes());
+            let is_gone = next.agencies.len() < before;
+            is_gone.then_some(()).ok_or(DraftFault::UnknownAgency(id))
+        })
+    }
+
+    fn edit(
+        &mut self,
+        change: impl FnOnce(&mut directory::Directory) -> Result<(), DraftFault>,
+    ) -> Result<Vec<Change>, CeremonyError> {
+        if !self.envelope.signatures.is_empty() {
+            return Err(self.refused(DraftFault::IsSigned));
+        }
+        let mut next = self.clone();
+        change(&mut next.content).map_err(|fault| self.refused(fault))?;
+        next.settle()?;
+        let changes = changes::between(Some(&self.content), &next.content);
+        folder::replace(&self.path, &next.bytes())?;
+        *self = next;
+        Ok(changes)
+    }
+
+    /// What a registrar changes by signing it: against the directory in use, or all of it for the first.
+    ///
+    /// A directory that the registrar did not sign could have been made up to hide a change that stands in the
+    /// draft too; then all of it is shown as well.
+    ///
+    /// # Errors
+    /// [`CeremonyError::Draft`] if it does not follow, is not in time, or bears a signature that does not hold;
+    /// [`CeremonyError::Directory`] if a field is not valid.
+    pub fn examine(
+        &self,
+        in_use: Option<&Self>,
+        registrar: &[u8; 32],
+        now: Time,
+    ) -> Result<Vec<Change>, CeremonyError> {
+        Directory::check_fields(&self.content)?;
+        match in_use {
+            Some(in_use) => {
+                in_use.is_signed_by(&in_use.registrars())?;
+                self.follows(in_use)?;
+                if self.content.version != in_use.content.version + 1 {
+                    return Err(self.refused(DraftFault::Version {
+                        in_use: in_use.content.version,
+                        found: self.content.version,
+                    }));
+                }
+            }
+            None if self.content.version != 1 => {
+                return Err(self.refused(DraftFault::InUseMissing(self.content.version)));
+            }
+            None => {}
+        }
+        let ends = Time::parse(self.content.valid_until_time.as_ref()).ok();
+        if let Some(ends) = ends.filter(|ends| *ends <= now) {
+            return Err(self.refused(DraftFault::Expired(ends)));
+        }
+        let registrars = self.registrars();
+        if !self.envelope.signatures.is_empty() {
+            verify_threshold::<directory::Directory>(&self.envelope, &registrars.keys, 1)
+                .map_err(|_| self.refused(DraftFault::Signatures))?;
+        }
+        let known = in_use.filter(|in_use| in_use.bears(registrar));
+        Ok(changes::between(
+            known.map(|known| &known.content),
+            &self.content,
+        ))
+    }
+
+    /// Adds a registrar's signature to a draft that [`Draft::examine`] found in order.
+    ///
+    /// # Errors
+    /// [`DraftFault::UnknownRegistrar`], [`DraftFault::SignedAlready`].
+    pub fn sign(&mut self, key: &SigningKey) -> Result<(), CeremonyError> {
+        if !self.registrars().keys.contains(&key.public_key()) {
+            return Err(self.refused(DraftFault::UnknownRegistrar));
+        }
+        let mut signatures = self.envelope.signatures.iter();
+        if signatures.any(|signature| signature.key_id == key.key_id()) {
+            return Err(self.refused(DraftFault::SignedAlready));
+        }
+        key.cosign(&mut self.envelope);
+        folder::replace(&self.path, &self.bytes())
+    }
+
+    /// The registrars who have signed it, by the names that it lists.
+    pub fn signers(&self) -> Vec<&str> {
+        let registrars = self.content.registrars.iter();
+        let signed = registrars.filter(|registrar| {
+            let key = registrar.public_key.as_slice().try_into().ok();
+            key.is_some_and(|key| self.bears(key))
+        });
+        signed.map(|registrar| registrar.name.as_str()).collect()
+    }
+
+    /// Whether this key has signed it.
+    fn bears(&self, key: &[u8; 32]) -> bool {
+        let mut alone = self.envelope.clone();
+        let id = amanat_seal::statement::key_id(key);
+        alone.signatures.retain(|signature| signature.key_id == id);
+        verify_threshold::<directory::Directory>(&alone, &[*key], 1).is_ok()
+    }
+
+    /// Whether it may take the place of a directory.
+    pub(crate) fn follows(&self, in_use: &Self) -> Result<(), CeremonyError> {
+        if self.content.exchange_id != in_use.content.exchange_id {
+            return Err(self.refused(DraftFault::Exchange {
+                expected: in_use.content.exchange_id.clone(),
+                found: self.content.exchange_id.clone(),
+            }));
+        }
+        // Every party pins the registrars in its own configuration: a directory cannot change them.
+        if self.content.registrars != in_use.content.registrars
+            || self.content.threshold != in_use.content.threshold
+        {
+            return Err(self.refused(DraftFault::Registrars));
+        }
+        Ok(())
+    }
+
+    /// Whether enough of these registrars have signed it, and nobody else.
+    pub(crate) fn is_signed_by(&self, registrars: &Registrars) -> Result<Directory, CeremonyError> {
+        if self.envelope.signatures.len() < registrars.threshold {
+            return Err(self.refused(DraftFault::Unsigned {
+                threshold: self.content.threshold,
+            }));
+        }
+        Directory::verify(&self.envelope, registrars).map_err(|error| {
+            if matches!(error, DirectoryError::Signatures { .. }) {
+                self.refused(DraftFault::Signatures)
+            } else {
+                error.into()
+            }
+        })
+    }
+
+    fn is_of_exchange(&self, path: &Path, card: &Card) -> Result<(), CeremonyError> {
+        if card.exchange_id() == self.content.exchange_id {
+            return Ok(());
+        }
+        Err(CeremonyError::Card {
+            path: path.to_owned(),
+            fault: CardFault::Exchange {
+                expected: self.content.exchange_id.clone(),
+                found: card.exchange_id().to_owned(),
+            },
+        })
+    }
+
+    pub(crate) fn refused(&self, fault: DraftFault) -> CeremonyError {
+        CeremonyError::Draft {
+            path: self.path.clone(),
+            fault,
+        }
+    }
+}
+
+/// Those retired before, and those that the agency's new card leaves out; a key that comes back is in force.
+fn retired(
+    listed: &directory::Agency,
+    next: &directory::Agency,
+    now: Time,
+    compromised_since: Option<Time>,
+) -> Vec<directory::RetiredKey> {
+    let dropped = listed
+        .statement_keys
+        .iter()
+        .map(|key| directory::RetiredKey {
+            public_key: key.clone(),
+            retired_time: Some(now.to_timestamp()),
+            compromised_since_time: compromised_since.map(Time::to_timestamp),
+        });
+    let earlier = listed.retired_statement_keys.iter().cloned();
+    let all = earlier.chain(dropped);
+    all.filter(|key| !next.statement_keys.contains(&key.public_key))
+        .collect()
+}

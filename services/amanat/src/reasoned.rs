@@ -1,0 +1,174 @@
+//! The reason of every error that a server or the quickstart can end with: one that has none does not compile.
+
+use amanat_config::{ConfigError, FileError};
+use amanat_connector::{Reason, of_directory};
+use amanat_custodian::{CustodianError, FollowError};
+use amanat_desk::setup::SetupError;
+use amanat_gateway::GatewayError;
+use amanat_identity::tls::TlsError;
+use amanat_journal::JournalError;
+use amanat_server::ServeError;
+
+use crate::{
+    ceremony::CeremonyError, error::of_output, quickstart::QuickstartError, serve::ServerError,
+};
+
+/// An error that the catalogue knows.
+pub(crate) trait Reasoned {
+    fn reason(&self) -> Reason;
+
+    /// The configuration that is not valid, if that is what it is.
+    fn config(&self) -> Option<&ConfigError> {
+        None
+    }
+}
+
+impl Reasoned for ServerError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Config(_) | Self::Telemetry(_) => Reason::ConfigInvalid,
+            Self::Gateway(error) => error.reason(),
+            Self::Custodian(error) => error.reason(),
+            Self::Listen(error) => error.reason(),
+            Self::Made { .. } => Reason::DatabaseExists,
+            Self::NotMade { .. } => Reason::DatabaseMissing,
+            Self::Address(_) => Reason::AddressUnavailable,
+            Self::Signals(_) => Reason::SystemRefused,
+            Self::Output(error) => of_output(error),
+        }
+    }
+
+    fn config(&self) -> Option<&ConfigError> {
+        if let Self::Config(error) = self {
+            Some(error)
+        } else {
+            None
+        }
+    }
+}
+
+impl Reasoned for GatewayError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Setup(error) => error.reason(),
+            Self::File(error) => error.reason(),
+            Self::NoPepper => Reason::ConfigInvalid,
+            Self::Key { .. } | Self::Pepper(_) => Reason::KeyInvalid,
+            Self::Journal(error) => error.reason(),
+            Self::Serve(error) => error.reason(),
+        }
+    }
+}
+
+impl Reasoned for CustodianError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Setup(error) => error.reason(),
+            Self::File(error) => error.reason(),
+            Self::Key { .. }
+            | Self::OtherStatementKey
+            | Self::OtherOprfKey { .. }
+            | Self::NoOprfKey { .. } => Reason::KeyInvalid,
+            Self::Follow(FollowError::Address) => Reason::ConfigInvalid,
+            Self::Follow(FollowError::Contradicted) => Reason::LogFrozen,
+            Self::Follow(FollowError::Journal(error)) | Self::Journal(error) => error.reason(),
+            Self::Serve(error) => error.reason(),
+        }
+    }
+}
+
+impl Reasoned for SetupError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::File(error) => error.reason(),
+            Self::Directory(error) => of_directory(error),
+            Self::Tls(TlsError::Authority(_)) | Self::OtherExchange | Self::Unfit(_) => {
+                Reason::DirectoryInvalid
+            }
+            Self::Tls(TlsError::Version(_)) => Reason::SystemRefused,
+            Self::Tls(TlsError::Revocation(_)) => Reason::RevocationUnknown,
+            Self::Suspension(_) => Reason::SuspensionInvalid,
+            Self::Table { .. } | Self::OtherTable { .. } => Reason::DecisionTableInvalid,
+            Self::Certificate { .. }
+            | Self::OwnCertificate { .. }
+            | Self::Unlisted(_)
+            | Self::SigningKey { .. }
+            | Self::OtherLogKey => Reason::KeyInvalid,
+        }
+    }
+}
+
+impl Reasoned for FileError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Io { source, .. } => Reason::of_io(source),
+            Self::Open { .. } | Self::OpenFolder { .. } | Self::NoKey { .. } => Reason::KeyInvalid,
+        }
+    }
+}
+
+impl Reasoned for JournalError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Frozen(_) => Reason::LogFrozen,
+            Self::Full => Reason::DiskFull,
+            Self::Unwritable(_) | Self::Busy | Self::Crowded => Reason::LogUnwritable,
+            Self::RequestIdReused => Reason::RequestIdReused,
+            Self::Database(_) => Reason::DatabaseInvalid,
+            Self::Log(_) => Reason::LogInconsistent,
+            Self::File { .. } => Reason::FileUnusable,
+        }
+    }
+}
+
+impl Reasoned for ServeError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Listen { .. } => Reason::AddressUnavailable,
+            Self::Transport(_) => Reason::SystemRefused,
+        }
+    }
+}
+
+impl Reasoned for CeremonyError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NotEmpty { .. } | Self::Threshold { .. } | Self::Suspension(_) => {
+                Reason::InputInvalid
+            }
+            Self::Io { source, .. } | Self::Confirmation(source) => Reason::of_io(source),
+            Self::File(error) => error.reason(),
+            Self::Config(_) => Reason::ConfigInvalid,
+            Self::Directory(error) => of_directory(error),
+            Self::Changed { .. } => Reason::FileUnusable,
+            Self::Certificate(_) | Self::Key(_) | Self::Oprf(_) | Self::Log(_) => {
+                Reason::KeyInvalid
+            }
+            Self::Toml { .. } => Reason::SystemRefused,
+            Self::Card { .. } => Reason::CardInvalid,
+            Self::Draft { .. } => Reason::DraftRefused,
+            Self::Rotation { .. } => Reason::RotationRefused,
+        }
+    }
+
+    fn config(&self) -> Option<&ConfigError> {
+        if let Self::Config(error) = self {
+            Some(error)
+        } else {
+            None
+        }
+    }
+}
+
+impl Reasoned for QuickstartError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Development(_) => Reason::ExchangeNotMade,
+            Self::File { source, .. } => Reason::of_io(source),
+            Self::Start { .. } => Reason::ServerNotStarted,
+            Self::Signals(_) => Reason::SystemRefused,
+            Self::Stopped => Reason::Interrupted,
+            Self::CaseFile | Self::Surprise { .. } => Reason::PlayFailed,
+        }
+    }
+}

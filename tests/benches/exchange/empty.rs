@@ -1,0 +1,220 @@
+//! The empty call: everything that a real one passes, and nothing behind it. It always carries an officer's token in
+//! its metadata, as all but a put do.
+
+use std::{
+    convert::Infallible,
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use amanat_desk::setup::Setup;
+use amanat_gateway::Config;
+use amanat_identity::token::Audience;
+use amanat_server::{Guard, LARGEST_MESSAGE, Operation, Reporting};
+use bytes::Bytes;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    codegen::{BoxFuture, Service, http},
+    server::{NamedService, UnaryService},
+    transport::Channel,
+};
+use tonic_prost::ProstCodec;
+
+use crate::{
+    load::{self, Failure},
+    stage::Stage,
+};
+
+const METHOD: &str = "/amanat.bench.Empty/Call";
+/// Any answer is a piece of it. Not zeros, in case anything below treats them specially.
+static ANSWER: [u8; 1 << 20] = [0xa5; 1 << 20];
+
+/// How long the messages of an operation are, as they are encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payload {
+    pub(crate) request: usize,
+    pub(crate) answer: usize,
+}
+
+/// As in `5 calls, 29822→15301 B`.
+pub(crate) fn described(payloads: &[Payload]) -> String {
+    let request: usize = payloads.iter().map(|payload| payload.request).sum();
+    let answer: usize = payloads.iter().map(|payload| payload.answer).sum();
+    match payloads {
+        [_] => format!("{request}→{answer} B"),
+        calls => format!("{} calls, {request}→{answer} B", calls.len()),
+    }
+}
+
+/// The process that answers empty calls.
+pub(crate) struct EmptyServer {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl EmptyServer {
+    /// This program again, with the gateway's certificate, directory and log filter.
+    pub(crate) fn start(config: &Path, log: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("--serve-empty")
+            .arg(config)
+            // It ends when this is closed, however this program ends.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line.trim().parse();
+        Self {
+            child,
+            address: address.expect("the empty server did not start"),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for EmptyServer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Serves empty calls on a free port, and prints where.
+pub(crate) async fn serve(config: &Path) {
+    let config = Config::load(config).unwrap();
+    let reporting = Reporting::start("amanat-empty", &config.telemetry).unwrap();
+    let setup = Setup::load(
+        &config.server,
+        &config.directory,
+        Audience::Gateway,
+        amanat::system_clock(),
+    );
+    let Setup { guard, tls, .. } = setup.unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = amanat_server::listen(address).await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    let empty = Empty(Arc::new(guard.clone()));
+    let stop = async {
+        let closed = || std::io::stdin().read_to_end(&mut Vec::new());
+        tokio::task::spawn_blocking(closed).await.ok();
+    };
+    let add = |routes: &mut tonic::service::RoutesBuilder| {
+        routes.add_service(empty);
+    };
+    let operation = Operation {
+        limits: config.limits,
+        ..Operation::default()
+    };
+    amanat_server::serve(listener, tls, guard, operation, add, stop)
+        .await
+        .unwrap();
+    reporting.end().await;
+}
+
+/// Its messages are bytes and nothing else, so that they cost as little as messages of that size can.
+#[derive(Clone)]
+struct Empty(Arc<Guard>);
+
+impl NamedService for Empty {
+    const NAME: &'static str = "amanat.bench.Empty";
+}
+
+impl Service<http::Request<Body>> for Empty {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let empty = self.clone();
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Bytes, Bytes>::default())
+                .apply_max_message_size_config(Some(LARGEST_MESSAGE), None);
+            Ok(grpc.unary(empty, request).await)
+        })
+    }
+}
+
+impl UnaryService<Bytes> for Empty {
+    type Response = Bytes;
+    type Future = BoxFuture<Response<Bytes>, Status>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let guard = Arc::clone(&self.0);
+        Box::pin(async move {
+            guard.caller(&request)?;
+            let wanted = wanted(request.get_ref());
+            Ok(Response::new(Bytes::from_static(&ANSWER[..wanted])))
+        })
+    }
+}
+
+/// A request says in its first bytes how long an answer it wants.
+fn wanted(request: &Bytes) -> usize {
+    let wanted = u32::from_be_bytes(request[..4].try_into().unwrap());
+    usize::try_from(wanted).unwrap()
+}
+
+/// Empty calls of these payloads, one after the other.
+pub(crate) struct EmptyCall {
+    channels: Vec<Channel>,
+    token: tonic::metadata::AsciiMetadataValue,
+    requests: Vec<Bytes>,
+}
+
+impl EmptyCall {
+    pub(crate) fn new(stage: &Stage, payloads: Vec<Payload>) -> Self {
+        let request = |payload: Payload| {
+            let wanted = u32::try_from(payload.answer).unwrap().to_be_bytes();
+            let mut request = vec![0xa5; payload.request.max(wanted.len())];
+            request[..4].copy_from_slice(&wanted);
+            Bytes::from(request)
+        };
+        Self {
+            channels: stage.reader.empty.clone(),
+            token: stage.reader.bearer.clone(),
+            requests: payloads.into_iter().map(request).collect(),
+        }
+    }
+}
+
+impl load::Operation for EmptyCall {
+    type Request = ();
+
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<()> {
+        vec![(); count]
+    }
+
+    async fn call(&self, worker: usize, (): ()) -> Result<(), Failure> {
+        for bytes in &self.requests {
+            let mut request = Request::new(bytes.clone());
+            let token = self.token.clone();
+            request.metadata_mut().insert("authorization", token);
+            let channel = self.channels[worker % self.channels.len()].clone();
+            let mut grpc = tonic::client::Grpc::new(channel);
+            grpc.ready().await?;
+            let path = http::uri::PathAndQuery::from_static(METHOD);
+            let codec = ProstCodec::<Bytes, Bytes>::default();
+            let answer: Response<Bytes> = grpc.unary(request, path, codec).await?;
+            assert_eq!(answer.get_ref().len(), wanted(bytes));
+        }
+        Ok(())
+    }
+}

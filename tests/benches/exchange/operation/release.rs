@@ -1,0 +1,108 @@
+//! A release at the custodian, alone and after its read.
+
+use std::sync::Arc;
+
+use amanat_schema::{
+    key::{ReleaseKeysRequest, ReleaseKeysResponse, key_service_client::KeyServiceClient},
+    record::{ReadRecordRequest, ReadRecordResponse},
+};
+use amanat_tests::party::{honest_ask, id};
+use prost::Message as _;
+
+use crate::{
+    empty::Payload,
+    load::{Failure, Operation, together},
+    operation::read::Read,
+    stage::{Stage, of},
+};
+
+/// The keys of what a read released: the receipt and the log behind it checked, decided again, a durable entry, the
+/// keys derived. The receipts are fetched right before, for each lasts a minute.
+pub(crate) struct Release {
+    stage: Arc<Stage>,
+    read: Read,
+}
+
+impl Release {
+    pub(crate) fn new(stage: Arc<Stage>) -> Self {
+        let read = Read::new(Arc::clone(&stage));
+        Self { stage, read }
+    }
+
+    async fn allowed(self: Arc<Self>, number: usize) -> ReleaseKeysRequest {
+        let request = self.read.request(number);
+        request_of(&self.read.ask(number, request).await.unwrap())
+    }
+
+    async fn ask(
+        &self,
+        worker: usize,
+        request: ReleaseKeysRequest,
+    ) -> Result<ReleaseKeysResponse, Failure> {
+        let reader = &self.stage.reader;
+        let channel = of(&reader.custodian, worker);
+        let answer = KeyServiceClient::new(channel)
+            .release_keys(reader.asked(request))
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    pub(crate) async fn payload(self: &Arc<Self>) -> Payload {
+        let request = Arc::clone(self).allowed(0).await;
+        let length = request.encoded_len();
+        let answer = self.ask(0, request).await.unwrap();
+        Payload {
+            request: length,
+            answer: answer.encoded_len(),
+        }
+    }
+}
+
+/// For exactly the sealed paths that the read released.
+fn request_of(answer: &ReadRecordResponse) -> ReleaseKeysRequest {
+    ReleaseKeysRequest {
+        request_id: id(),
+        ..honest_ask(answer)
+    }
+}
+
+impl Operation for Release {
+    type Request = ReleaseKeysRequest;
+
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<ReleaseKeysRequest> {
+        together(count, |number| Arc::clone(self).allowed(number)).await
+    }
+
+    async fn call(&self, worker: usize, request: ReleaseKeysRequest) -> Result<(), Failure> {
+        let answer = self.ask(worker, request).await?;
+        assert!(!answer.keys.is_empty(), "a release without keys");
+        Ok(())
+    }
+}
+
+/// A read, and its release when it is answered.
+pub(crate) struct ReadAndRelease {
+    release: Release,
+}
+
+impl ReadAndRelease {
+    pub(crate) fn new(stage: Arc<Stage>) -> Self {
+        Self {
+            release: Release::new(stage),
+        }
+    }
+}
+
+impl Operation for ReadAndRelease {
+    type Request = ReadRecordRequest;
+
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<ReadRecordRequest> {
+        let request = |number| self.release.read.request(number);
+        (0..count).map(request).collect()
+    }
+
+    async fn call(&self, worker: usize, request: ReadRecordRequest) -> Result<(), Failure> {
+        let read = self.release.read.ask(worker, request).await?;
+        self.release.call(worker, request_of(&read)).await
+    }
+}

@@ -1,0 +1,81 @@
+//! A put of a record that is sealed, signed and deposited before: signatures checked, stored, with its durable entry.
+
+use std::sync::Arc;
+
+use amanat_schema::{
+    CaseId, RecordId,
+    key::{DepositKeyResponse, key_service_client::KeyServiceClient},
+    record::{PutRecordRequest, PutRecordResponse, record_service_client::RecordServiceClient},
+};
+use amanat_tests::story::Sealed;
+use prost::Message as _;
+
+use crate::{
+    empty::Payload,
+    load::{Failure, Operation, together},
+    stage::{Stage, of},
+};
+
+pub(crate) struct Submit {
+    stage: Arc<Stage>,
+}
+
+impl Submit {
+    pub(crate) fn new(stage: Arc<Stage>) -> Self {
+        Self { stage }
+    }
+
+    /// Seals a record, in a case of its own, and deposits its key.
+    pub(crate) async fn deposit(self: Arc<Self>, number: usize) -> (Sealed, DepositKeyResponse) {
+        let source = &self.stage.source;
+        let case = CaseId::new(amanat_seal::random().unwrap());
+        let record = RecordId::new(amanat_seal::random().unwrap());
+        let sealed = Sealed::under(&source.token, &source.party, case, record, None);
+        let deposited = KeyServiceClient::new(of(&source.custodian, number))
+            .deposit_key(sealed.deposit())
+            .await;
+        (sealed, deposited.unwrap().into_inner())
+    }
+
+    async fn deposited(self: Arc<Self>, number: usize) -> PutRecordRequest {
+        let (sealed, deposited) = self.deposit(number).await;
+        sealed.put_request(deposited.deposit_receipt)
+    }
+
+    /// The officer's token stands in the signed header's statement, and nowhere else.
+    pub(crate) async fn ask(
+        &self,
+        worker: usize,
+        request: PutRecordRequest,
+    ) -> Result<PutRecordResponse, Failure> {
+        let channel = of(&self.stage.source.gateway, worker);
+        let answer = RecordServiceClient::new(channel)
+            .put_record(request)
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    pub(crate) async fn payload(self: &Arc<Self>) -> Payload {
+        let request = Arc::clone(self).deposited(0).await;
+        let length = request.encoded_len();
+        let answer = self.ask(0, request).await.unwrap();
+        Payload {
+            request: length,
+            answer: answer.encoded_len(),
+        }
+    }
+}
+
+impl Operation for Submit {
+    type Request = PutRecordRequest;
+
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<PutRecordRequest> {
+        together(count, |number| Arc::clone(self).deposited(number)).await
+    }
+
+    async fn call(&self, worker: usize, request: PutRecordRequest) -> Result<(), Failure> {
+        let answer = self.ask(worker, request).await?;
+        assert!(answer.receipt.is_some(), "a put without its receipt");
+        Ok(())
+    }
+}
