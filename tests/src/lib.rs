@@ -10,6 +10,7 @@
 )]
 
 pub mod attack;
+pub mod ceremony;
 pub mod cli;
 pub mod collector;
 pub mod forge;

@@ -84,7 +84,6 @@ async fn until_both_say(running: &Running, text: &str, times: usize) {
 
 /// Publishes the next directory; returns when both servers go by it.
 async fn publish(running: &Running, change: impl FnOnce(&mut directory::Directory)) {
-    // From before now, so that a second's fraction does not matter.
     running.exchange.publish(now() - HOUR, change).unwrap();
     let version = running.exchange.published().unwrap().version;
     until_both_say(running, &format!("version={version}"), 1).await;
@@ -148,13 +147,12 @@ async fn server_certificates_are_renewed(running: &Running, load: &Load) {
     for server in SERVERS {
         assert!(is_served(&live, server).await);
     }
-    for of in [Certifier::Gateway, Certifier::Custodian] {
+    for (of, process) in [
+        (Certifier::Gateway, &running.gateway),
+        (Certifier::Custodian, &running.custodian),
+    ] {
         let authority = Authority::first(&running.exchange, of);
         let serial = authority.renew(&running.exchange, of);
-        let process = match of {
-            Certifier::Gateway => &running.gateway,
-            _ => &running.custodian,
-        };
         until(SHOWN, async || said(process, SHOWN) == 1).await;
         put_lists(running, of, &[authority.list(&[serial])]);
     }
@@ -293,30 +291,24 @@ async fn server_authorities_take_over(running: &Running, load: &Load) {
         put_lists(running, *of, &[first.list(&[]), new.list(&[])]);
     }
     let [of_gateway, of_custodian] = new.each_ref().map(Authority::der);
-    let of = |next: &mut directory::Directory, change: &dyn Fn(&mut Vec<Vec<u8>>, &Vec<u8>)| {
-        change(&mut next.gateway.as_mut().unwrap().issuing_cas, &of_gateway);
-        let custodian = next.custodian.as_mut().unwrap();
-        change(&mut custodian.issuing_cas, &of_custodian);
+    let authorities = |next: &mut directory::Directory, old: usize| {
+        let (gateway, custodian) = (next.gateway.as_mut(), next.custodian.as_mut());
+        for (service, new) in [(gateway, &of_gateway), (custodian, &of_custodian)] {
+            let listed = &mut service.unwrap().issuing_cas;
+            listed.truncate(old);
+            listed.push(new.clone());
+        }
     };
-    publish(running, |next| {
-        of(next, &|listed, new| listed.push(new.clone()))
-    })
-    .await;
-    for (of, new) in parties.iter().zip(&new) {
+    publish(running, |next| authorities(next, 1)).await;
+    let servers = [&running.exchange.gateway, &running.exchange.custodian];
+    for ((of, new), server) in parties.iter().zip(&new).zip(servers) {
         new.renew(&running.exchange, *of);
         // The black-box client goes by this file.
-        let folder = match of {
-            Certifier::Gateway => &running.exchange.gateway.folder,
-            _ => &running.exchange.custodian.folder,
-        };
-        put(&folder.join("keys/ca.pem"), new.pem.as_bytes());
+        put(&server.folder.join("keys/ca.pem"), new.pem.as_bytes());
     }
     until_both_say(running, SHOWN, 2).await;
     load.turns().await;
-    publish(running, |next| {
-        of(next, &|listed, new| *listed = vec![new.clone()])
-    })
-    .await;
+    publish(running, |next| authorities(next, 0)).await;
     for (of, new) in parties.iter().zip(&new) {
         put_lists(running, *of, &[new.list(&[])]);
     }
@@ -419,8 +411,7 @@ async fn a_servers_certificate_that_does_not_count_is_refused_and_the_old_one_st
     assert!(serves().await);
 
     fs::remove_file(&shown.certificate).unwrap();
-    let gone = "server.pem";
-    until(gone, async || said(&running.gateway, gone) > 0).await;
+    until("gone", async || said(&running.gateway, "server.pem") > 0).await;
     assert!(serves().await);
 
     put(&shown.certificate, &good);

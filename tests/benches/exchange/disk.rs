@@ -52,7 +52,7 @@ async fn commits(folder: &Path, rows: usize, longest: Duration) -> Row {
         latencies.push(from.elapsed());
     }
     let measured = Measured::new(begin.elapsed(), latencies, Used::now(&[]).since(before));
-    let name = format!("SQLite alone, {rows} rows a commit: commits");
+    let name = format!("SQLite alone, commits of {rows}");
     Row::new(&name, 1, &measured, None)
 }
 

@@ -4,7 +4,8 @@
 //! Beside each operation stands an **empty call**: the same listener, TLS, guard and layers, a real officer's token
 //! that is verified, requests and answers of the operation's own size, and a service that decides and stores
 //! nothing. It runs as a process of its own, so client and server share the cores as they do with the real ones.
-//! Only calls that were allowed are counted: the first that fails ends the run.
+//! Only calls that were allowed are counted: the first that fails ends the run. After the last, an auditor verifies
+//! both logs from their first entry.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,6 +48,17 @@ How to read it:
 
 Ratios are what to trust: client and servers share this machine's cores.";
 
+/// In the order in which they are measured.
+const OPERATIONS: [&str; 7] = [
+    "read",
+    "submit",
+    "release",
+    "read and release",
+    "evaluate",
+    "intake",
+    "disk",
+];
+
 /// Measures the exchange on this machine
 #[derive(Debug, Parser)]
 #[command(after_help = READING)]
@@ -60,8 +72,8 @@ struct Arguments {
     /// How many TLS connections to each server share them
     #[arg(long, default_value_t = 8, value_name = "N")]
     connections: usize,
-    /// Measures only these operations: read, submit, release, read and release, evaluate, intake, disk
-    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    /// Measures only these operations
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = OPERATIONS)]
     only: Vec<String>,
     /// Writes the table, with what is known of the machine, as JSON
     #[arg(long, value_name = "FILE")]
@@ -97,6 +109,8 @@ async fn run(arguments: &Arguments) {
         report: Report::new(machine::facts(stage.running.folder()), arguments),
     };
     bench.run().await;
+    eprintln!("verifying that both logs hold what was answered");
+    stage.running.verify().await;
     let report = bench.report;
     println!("{report}");
     if let Some(before) = before {

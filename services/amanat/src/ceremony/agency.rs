@@ -103,7 +103,7 @@ pub fn agency(
     let home = Home(&folder);
     let authority = Authority::make(&keys, name, 1, ground.now)?;
     let statement = KeyFile::make(&keys, "statement.key")?;
-    let (token_issuer, tokens) = token_issuer(ground.exchange_id, joining, &keys, &home)?;
+    let (token_issuer, tokens) = token_issuer(joining, &keys, &home)?;
     let profile = config::Profile {
         name,
         agency: id,
@@ -151,7 +151,6 @@ pub fn agency(
 
 /// How the directory lists the issuer, and how the profile names it if it is the agency's own.
 fn token_issuer(
-    exchange_id: &str,
     joining: &Joining<'_>,
     keys: &Folder,
     home: &Home<'_>,
@@ -161,7 +160,7 @@ fn token_issuer(
     }
     let key = KeyFile::make(keys, ISSUER_KEY)?;
     let own = config::Tokens {
-        issuer: format!("urn:amanat:{exchange_id}:{}", joining.name),
+        issuer: format!("urn:amanat:agency:{}", joining.id),
         key_id: ISSUER_KEY_ID.to_owned(),
         signing_key: home.named(&key.path),
     };

@@ -387,11 +387,8 @@ fn bringing_referral(
         // Nothing shows when it was signed, or it was signed too late.
         Some(Err(SignedError::Retired | SignedError::Compromised)) => {
             let expected = "one by a key that counts: ask its sender to submit the referral again";
-            let truth = "the referral is signed with a key that was retired";
-            return Err(Objection::quiet(
-                Refusal::field("referral", expected),
-                truth,
-            ));
+            let refusal = Refusal::field("referral", expected);
+            return Err(Objection::quiet(refusal, "signed with a retired key"));
         }
         Some(Err(why)) => {
             let objection = Objection::alarm(Refusal::access(), "the referral is not signed");
