@@ -63,10 +63,10 @@ const OPERATIONS: [&str; 7] = [
 #[derive(Debug, Parser)]
 #[command(after_help = READING)]
 struct Arguments {
-    /// How long each cell is measured, in seconds
+    /// How long each row is measured, in seconds
     #[arg(long, default_value_t = 3.0, value_name = "N")]
     seconds: f64,
-    /// How many calls are in flight, one column of cells each
+    /// How many calls are in flight; each operation is measured with each
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64], value_name = "N")]
     in_flight: Vec<usize>,
     /// How many TLS connections to each server share them

@@ -57,6 +57,10 @@ impl Row {
             to_empty,
         }
     }
+
+    fn is_disturbed(&self) -> bool {
+        self.others_percent > DISTURBED_PERCENT
+    }
 }
 
 impl Report {
@@ -94,11 +98,16 @@ impl Report {
             };
             let to_empty = row.to_empty.zip(old.to_empty).map(|(new, old)| new / old);
             table += &format!(
-                "{:44} {:>9} {:>12.2} {:>12}\n",
+                "{:44} {:>9} {:>12.2} {:>12}{}\n",
                 name(&row.operation),
                 row.in_flight,
                 row.rate / old.rate,
                 ratio(to_empty),
+                if row.is_disturbed() || old.is_disturbed() {
+                    " !"
+                } else {
+                    ""
+                }
             );
         }
         table
@@ -106,10 +115,11 @@ impl Report {
 }
 
 /// Without the sizes, which may differ between two versions.
-fn name(operation: &str) -> &str {
-    operation
-        .split_once(':')
-        .map_or(operation, |(name, _)| name)
+fn name(operation: &str) -> String {
+    match operation.split_once(':') {
+        Some((name, _)) => format!("{name})"),
+        None => operation.to_owned(),
+    }
 }
 
 fn ratio(of: Option<f64>) -> String {
@@ -142,8 +152,7 @@ impl fmt::Display for Report {
         )?;
         let mut disturbed = false;
         for row in &self.rows {
-            let mark = row.others_percent > DISTURBED_PERCENT;
-            disturbed |= mark;
+            disturbed |= row.is_disturbed();
             writeln!(
                 f,
                 "{:44} {:>9} {:>9.0} {:>9.2} {:>9.2} {:>10} {:>10.0} {:>8} {:>5.0} %{}",
@@ -157,7 +166,7 @@ impl fmt::Display for Report {
                 row.client_cpu_us,
                 ratio(row.to_empty),
                 row.others_percent,
-                if mark { " !" } else { "" }
+                if row.is_disturbed() { " !" } else { "" }
             )?;
         }
         if disturbed {
