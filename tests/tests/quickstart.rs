@@ -184,7 +184,12 @@ fn are_in_order(lines: &[Value], verified: &Value) {
         assert_eq!(hex::decode(root).unwrap().len(), 32);
         // Some acts are recorded at one server only.
         let recorded = lines.iter().filter(|line| !line[key].is_null());
-        let indexes: Vec<_> = recorded.map(|line| line[key].as_u64().unwrap()).collect();
+        // The canary's alarm is written off the answers' path: on a slow machine in the middle of the walk.
+        let told_later = |line: &&Value| line["action"] == "LIST_CANARY_HITS";
+        let indexes: Vec<_> = recorded
+            .filter(|line| !told_later(line))
+            .map(|line| line[key].as_u64().unwrap())
+            .collect();
         assert!(indexes.is_sorted_by(|before, after| before < after));
         assert!(indexes.last().unwrap() < &log["entries"].as_u64().unwrap());
     }
