@@ -38,6 +38,7 @@ impl Ceremony {
     pub fn drafted(program: &'static str) -> Self {
         let folder = TempDir::new().unwrap();
         let ceremony = Self { folder, program };
+        fs::create_dir(ceremony.path("public")).unwrap();
         for name in ["one", "two", "stranger"] {
             ceremony.does(&["keys", "init", "registrar", "--name", name, "--out", name]);
         }

@@ -34,8 +34,8 @@ pub struct Shown {
 impl Authority {
     /// The one that the party was made with.
     pub fn first(exchange: &Exchange, of: Certifier<'_>) -> Self {
-        let keys = folder(exchange, of).join("keys");
-        let read = |name: &str| fs::read_to_string(keys.join(name)).unwrap();
+        let folder = folder(exchange, of).join("ca");
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         let (pem, key) = (read("ca.pem"), KeyPair::from_pem(&read("ca.key")).unwrap());
         let issuer = Issuer::from_ca_cert_pem(&pem, key).unwrap();
         Self { pem, issuer }

@@ -285,7 +285,7 @@ pub fn private_key_der(path: &Path) -> PrivateKeyDer<'static> {
 
 /// A server of the exchange, called with any client certificate or none of an agency's.
 pub fn channel(name: &str, server: &Made, identity: Identity) -> Channel {
-    let authority = fs::read(server.folder.join("keys/ca.pem")).unwrap();
+    let authority = fs::read(server.folder.join("ca/ca.pem")).unwrap();
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(authority))
         .identity(identity)
@@ -301,8 +301,8 @@ pub fn channel(name: &str, server: &Made, identity: Identity) -> Channel {
 pub fn certified_by(running: &Running, issuer: &str, subject: &str) -> Profile {
     let agencies = &running.exchange.agencies;
     let mut profile = Profile::load(&agencies[subject].folder).unwrap();
-    let keys = agencies[issuer].folder.join("keys");
-    let read = |name: &str| fs::read_to_string(keys.join(name)).unwrap();
+    let folder = agencies[issuer].folder.join("ca");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let authority_key = KeyPair::from_pem(&read("ca.key")).unwrap();
     let authority = Issuer::from_ca_cert_pem(&read("ca.pem"), authority_key).unwrap();
     let mut params = CertificateParams::default();

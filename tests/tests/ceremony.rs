@@ -52,7 +52,11 @@ fn two_registrars_make_a_directory_that_every_party_accepts() {
     let shown = ceremony
         .run(&["directory", "show", "public/directory.bin"])
         .out;
-    assert!(shown.contains("signed by: one, two"), "{shown}");
+    let (_, signed) = shown.split_once("signed by").unwrap();
+    let keys = ceremony.in_use().registrars.into_iter();
+    let lines =
+        keys.map(|listed| format!("\n  {} {:?}", hex::encode(listed.public_key), listed.name));
+    assert_eq!(signed.trim_end(), lines.collect::<String>());
     assert!(shown.contains("PROVINCIAL_POLICE"), "{shown}");
 }
 
@@ -89,8 +93,12 @@ fn nothing_that_is_there_is_overwritten() {
     let ceremony = Ceremony::drafted(PROGRAM);
     let key = ceremony.text("one/registrar.key");
     let again = ["keys", "init", "registrar", "--name", "one", "--out", "one"];
-    ceremony.refuses(3, "INPUT_INVALID", "is not empty", &again);
+    ceremony.refuses(3, "INPUT_INVALID", "holds a party's keys already", &again);
     assert_eq!(ceremony.text("one/registrar.key"), key);
+    let told = ceremony.founds("police", "PROVINCIAL_POLICE", &[]);
+    assert_eq!(told.code, 3, "{}", told.out);
+    assert!(told.err.contains("keys already"), "{}", told.err);
+    assert!(!told.err.contains("remove"), "{}", told.err);
     let draft = fs::read(ceremony.path(FIRST)).unwrap();
     let again = [
         &["directory", "draft"][..],
@@ -101,8 +109,10 @@ fn nothing_that_is_there_is_overwritten() {
         &["--table", TABLE, "--out", FIRST],
     ]
     .concat();
-    ceremony.refuses(3, "FILE_UNUSABLE", FIRST, &again);
+    ceremony.refuses(3, "INPUT_INVALID", "1.draft already; name another", &again);
     assert_eq!(fs::read(ceremony.path(FIRST)).unwrap(), draft);
+    let onto_a_file = ["keys", "init", "registrar", "--name", "one", "--out", FIRST];
+    ceremony.refuses(3, "INPUT_INVALID", "name another", &onto_a_file);
 }
 
 #[test]
@@ -172,6 +182,64 @@ fn a_card_of_another_party_or_exchange_is_refused() {
     assert_eq!(told.code, 0, "{}", told.err);
     let enrol = ["agency", "enrol", "far/agency.card.toml", "--draft", FIRST];
     ceremony.refuses(3, "CARD_INVALID", "other.amanat.example", &enrol);
+}
+
+#[test]
+fn a_registrar_named_twice_is_not_two() {
+    let ceremony = Ceremony::drafted(PROGRAM);
+    let one = &REGISTRARS[..2];
+    for registrars in [one.to_vec(), [one, one].concat()] {
+        let init = [
+            &[
+                "keys",
+                "init",
+                "gateway",
+                "--server-name",
+                "gateway.example",
+            ][..],
+            &[
+                "--listen",
+                "127.0.0.1:8443",
+                "--public",
+                "public",
+                "--out",
+                "new",
+            ],
+            &EXCHANGE,
+            &registrars,
+        ]
+        .concat();
+        ceremony.refuses(3, "INPUT_INVALID", "two different registrars' cards", &init);
+    }
+    let told = ceremony.founds("new", "HEALTH", &["--threshold", "3"]);
+    assert!(told.err.contains("let 2 to 2 of them sign"), "{}", told.err);
+}
+
+#[test]
+fn a_public_folder_that_is_not_there_is_refused_before_anything_is_made() {
+    let ceremony = Ceremony::drafted(PROGRAM);
+    let init = [
+        &[
+            "keys",
+            "init",
+            "gateway",
+            "--server-name",
+            "gateway.example",
+        ][..],
+        &[
+            "--listen",
+            "127.0.0.1:8443",
+            "--public",
+            "pubilc",
+            "--out",
+            "new",
+        ],
+        &EXCHANGE,
+        &REGISTRARS,
+    ]
+    .concat();
+    ceremony.refuses(3, "INPUT_INVALID", "pubilc; make it", &init);
+    assert!(!ceremony.path("new").exists());
 }
 
 #[test]

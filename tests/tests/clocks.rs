@@ -8,7 +8,15 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::{fs, sync::Arc, thread, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use amanat::development::{self, Blueprint, Exchange};
 use amanat_connector::{Acting, Connector, ConnectorError, Profile, ReadRequest};
@@ -197,6 +205,26 @@ async fn clocks_that_differ_by_some_seconds_are_told_and_stop_nothing() {
     let told = block_in_place(|| custodian.until_warned("and the gateway's differ by"));
     assert_eq!(told["ready"], true, "{told}");
     shifted.stop().await;
+}
+
+#[tokio::test]
+async fn a_connector_that_outlives_its_directory_does_nothing_until_there_is_a_newer_one() {
+    let folder = TempDir::new().unwrap();
+    let exchange = development::make(folder.path(), &clock(0), &Blueprint::pilot()).unwrap();
+    let profile = Profile::load(&exchange.agencies[POLICE].folder).unwrap();
+    let days = Arc::new(AtomicI64::new(0));
+    let passing: Clock = {
+        let days = Arc::clone(&days);
+        Arc::new(move || clock(days.load(Ordering::Relaxed) * 24 * HOUR_S)())
+    };
+    let officer = Acting::Officer("default".to_owned());
+    let police = Connector::open(profile, officer, passing).await.unwrap();
+    police.token().unwrap();
+    days.store(31, Ordering::Relaxed);
+    let refused = police.token().unwrap_err();
+    assert_eq!(refused.reason(), "DIRECTORY_INVALID", "{refused}");
+    days.store(0, Ordering::Relaxed);
+    police.token().unwrap();
 }
 
 /// What each command says while the custodian is made silent; then what waited is delivered.

@@ -28,6 +28,47 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 const CNIC: &str = "0000012345678";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_says_what_to_do_about_it() {
+    let mut running = Running::start(PROGRAM, "info");
+    let case = submit(&running, &case_file());
+    let terms = json!({
+        "recipient": SHELTER, "purpose": "SHELTER", "mode": "WRITTEN",
+        "paths": ["needs.needs"], "valid_days": 30,
+    });
+    let consent = running.write(&terms);
+
+    // Not the shelter's to give: it stands in the outbox, and how to be rid of it is said.
+    let grant = ["consent", "grant", &consent, "--case", &case];
+    let told = running.tell(SHELTER, &grant);
+    assert_ne!(told.code, 0, "{}", told.shown());
+    let refused = &running.tell_json(SHELTER, &["outbox", "list"])[0];
+    assert!(refused["refused"].is_string(), "{refused}");
+    let drop = format!("`amanat outbox drop {}` forgets it", refused["job"]);
+    assert!(told.err.contains(&drop), "{}", told.err);
+    running.tell_json(SHELTER, &["outbox", "drop", &refused["job"].to_string()]);
+
+    let told = running.tell(POLICE, &["case", "submit", &consent]);
+    assert_eq!(told.code, 3, "{}", told.shown());
+    assert!(told.err.contains("looks like a consent file"), "{}", told.err);
+    assert!(told.err.contains("next: `amanat consent grant FILE"), "{}", told.err);
+
+    let told = running.tell(POLICE, &["case", "list", "--source", "nobody"]);
+    assert!(told.err.contains("next: take one of these names"), "{}", told.err);
+    let broken = running.path("broken.json");
+    fs::write(&broken, "{ \"case\": ").unwrap();
+    let told = running.tell(POLICE, &["case", "submit", broken.to_str().unwrap()]);
+    assert!(told.err.contains("next: mend the file at that place"), "{}", told.err);
+
+    running.gateway.stop();
+    running.custodian.stop();
+    let told = running.tell(POLICE, &grant);
+    assert_eq!(told.code, 4, "{}", told.shown());
+    for words in ["kept in the outbox as job ", "`amanat outbox deliver` sends it"] {
+        assert!(told.err.contains(words), "{}", told.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_list_is_a_json_array_whatever_its_length() {
     let running = Running::start(PROGRAM, "info");
     let lists = [

@@ -64,11 +64,25 @@ fn arguments_that_are_not_understood_end_in_2_and_repeat_no_value() {
         &["case"],
     ] {
         let told = amanat(arguments);
-        assert_eq!(told.code, 2, "{}", told.shown());
+        says(&told, 2, "USAGE_INVALID");
+        assert!(!told.shown().contains(CNIC), "{}", told.shown());
+        assert!(told.err.contains("Usage: amanat case "), "{}", told.err);
+        assert!(told.err.contains("next: see `amanat case"), "{}", told.err);
         let said = failed(&amanat(&[&["--json"], arguments].concat()), 2);
         assert_eq!(said["error"], "USAGE_INVALID");
         assert!(!said.to_string().contains(CNIC), "{said}");
     }
+    // What can be nobody's is shown.
+    for arguments in [
+        &["keys", "init", "gateway", "--listen", "nowhere"][..],
+        &["config", "check", "--kind", "nowhere", "a.toml"],
+    ] {
+        let told = amanat(arguments);
+        says(&told, 2, "USAGE_INVALID");
+        assert!(told.err.contains("'nowhere'"), "{}", told.err);
+    }
+    let told = amanat(&["case", "lst"]);
+    assert!(told.err.contains("'list'"), "the hint stays: {}", told.err);
     for asked in ["--help", "--version"] {
         assert_eq!(amanat(&[asked, "--json"]).code, 0, "{asked}");
     }
@@ -160,8 +174,11 @@ async fn a_denial_ends_in_1_and_a_server_that_cannot_be_reached_in_4() {
     assert_eq!(told.code, 0, "{}", told.err);
 
     running.gateway.stop();
-    let told = running.tell(POLICE, &["case", "list"]);
-    says(&told, 4, "UNREACHABLE");
+    for read in [&["case", "list"][..], &["audit", "verify"]] {
+        let told = running.tell(POLICE, read);
+        says(&told, 4, "UNREACHABLE");
+        assert!(!told.err.contains("outbox"), "{}", told.err);
+    }
     let said = failed(&running.tell(POLICE, &["--json", "case", "list"]), 4);
     assert_eq!(said["error"], "UNREACHABLE");
     running.gateway.start();

@@ -156,4 +156,11 @@ fn a_folder_that_cannot_be_made_is_named() {
         told.err
     );
     assert!(told.err.contains(below.to_str().unwrap()), "{}", told.err);
+    let told = Told::by(Command::new(PROGRAM).arg("man").arg(&file));
+    assert_eq!(told.code, 3, "{}", told.shown());
+    assert!(
+        told.err.contains("is a file; name a folder"),
+        "{}",
+        told.err
+    );
 }

@@ -78,7 +78,8 @@ fn the_operators_page_runs_as_it_is_written() {
     assert!(status.success(), "{out}\n{err}");
     for said in [
         "fingerprint of the card: ",
-        "signed by: registrar-a, registrar-b",
+        " \"registrar-a\"\n",
+        " \"registrar-b\"\n",
         "SAFEHOUSE",
         "the gateway log holds: ",
         "the custodian log holds: ",

@@ -8,7 +8,12 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
 use amanat_schema::directory;
 use amanat_seal::statement::SigningKey;
@@ -25,6 +30,35 @@ fn a_shelter_is_never_shown_by_name() {
     assert_eq!(told.code, 3, "{}", told.out);
     assert!(told.err.contains("shelter"), "{}", told.err);
     assert!(!ceremony.path("home").exists());
+}
+
+#[test]
+fn no_server_is_given_the_keys_of_its_authority() {
+    let ceremony = Ceremony::drafted(PROGRAM);
+    for party in ["gateway", "custodian", "police"] {
+        let names = |folder: &str| {
+            let files = fs::read_dir(ceremony.path(party).join(folder)).unwrap();
+            let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+            names.collect::<BTreeSet<_>>()
+        };
+        assert_eq!(names("ca"), ["ca.key", "ca.pem"].map(str::to_owned).into());
+        assert!(names("keys").is_disjoint(&names("ca")));
+    }
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let compose = fs::read_to_string(deploy.join("containers/compose.yaml")).unwrap();
+    for server in ["gateway", "custodian"] {
+        let unit = deploy.join(format!("systemd/amanat-{server}.service"));
+        let hidden = format!("\nInaccessiblePaths=-/etc/amanat/{server}/ca\n");
+        assert!(fs::read_to_string(unit).unwrap().contains(&hidden));
+        let source = format!("source: ./{server}");
+        let sources = compose.lines().map(str::trim);
+        let mounted = sources.filter_map(|line| line.strip_prefix(&source));
+        let config = format!("/{server}.toml");
+        assert_eq!(
+            mounted.collect::<Vec<_>>(),
+            [config.as_str(), "/keys", "/tls"]
+        );
+    }
 }
 
 #[test]
@@ -64,6 +98,55 @@ fn a_renewed_certificate_fits_its_key_and_a_revocation_keeps_the_earlier_ones() 
 }
 
 #[test]
+fn the_certificate_in_use_is_revoked_only_when_it_is_said() {
+    let ceremony = Ceremony::published(PROGRAM);
+    let list = |party: &str| {
+        let lists = fs::read_dir(ceremony.path(party)).unwrap();
+        let mut lists = lists.map(|entry| entry.unwrap().path());
+        let list = lists.find(|file| file.extension().is_some_and(|e| e == "crl"));
+        fs::read(list.unwrap()).unwrap()
+    };
+    for (party, certificate) in [
+        ("police", "police/keys/connector.pem"),
+        ("gateway", "gateway/tls/1/server.pem"),
+    ] {
+        let before = list(party);
+        let revoke = ["keys", "revoke", party, "--certificate", certificate];
+        ceremony.refuses(1, "ROTATION_REFUSED", "renew first", &revoke);
+        let renewed = ceremony.tells(&["keys", "renew", party]);
+        let old = renewed["old_serial"].as_str().unwrap();
+        let renewed = ceremony.tells(&["keys", "renew", party]);
+        let in_between = renewed["old_serial"].as_str().unwrap();
+        let current = ceremony.path(party).join(match party {
+            "police" => "keys/connector.pem",
+            _ => "keys/server.pem",
+        });
+        let current = CertificateDer::from_pem_file(current).unwrap();
+        let current = webpki::EndEntityCert::try_from(&current).unwrap();
+        let by_serial = hex::encode(current.serial());
+        let revoke = ["keys", "revoke", party, "--serial", &by_serial];
+        ceremony.refuses(1, "ROTATION_REFUSED", "renew first", &revoke);
+        assert_eq!(list(party), before);
+        for serial in [old, in_between] {
+            ceremony.does(&["keys", "revoke", party, "--serial", serial]);
+        }
+        ceremony.does(&[&revoke[..], &["--in-use"]].concat());
+        assert_ne!(list(party), before);
+    }
+}
+
+#[test]
+fn a_profile_remembers_the_directory_apart_from_what_is_backed_up() {
+    let ceremony = Ceremony::drafted(PROGRAM);
+    let profile = ceremony.text("police/profile.toml");
+    assert!(
+        profile.contains("seen = \"state/directory.seen\""),
+        "{profile}"
+    );
+    assert!(ceremony.path("police/state").is_dir());
+}
+
+#[test]
 fn a_statement_key_is_replaced_with_an_overlap_and_the_old_one_is_retired() {
     let ceremony = Ceremony::published(PROGRAM);
     let rotate = ["keys", "rotate", "statements", "police"];
@@ -75,9 +158,11 @@ fn a_statement_key_is_replaced_with_an_overlap_and_the_old_one_is_retired() {
 
     ceremony.drafts("2.draft");
     let enrolled = ceremony.enrols("police", "2.draft");
-    let changes = enrolled["changes"].as_array().unwrap();
-    assert_eq!(changes.len(), 1, "{enrolled}");
-    assert_eq!(changes[0]["what"], "statement key");
+    let changes = enrolled["changes"].as_array().unwrap().iter();
+    let what: Vec<_> = changes
+        .map(|change| change["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(what, ["card made", "card made", "statement key"]);
     ceremony.publishes("2.draft");
     let both = ceremony.in_use().agencies.remove(0).statement_keys;
     assert_eq!(both.len(), 2);
@@ -100,6 +185,8 @@ fn a_token_key_is_replaced_with_an_overlap_in_the_profile_too() {
     let ceremony = Ceremony::published(PROGRAM);
     let profile = "police/profile.toml";
     ceremony.changes(profile, "[tokens]", "# Kept.\n[tokens]");
+    let path = ceremony.path(profile);
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     ceremony.does(&["keys", "rotate", "tokens", "police"]);
     ceremony.drafts("2.draft");
     ceremony.enrols("police", "2.draft");
@@ -115,6 +202,8 @@ fn a_token_key_is_replaced_with_an_overlap_in_the_profile_too() {
         text.contains("signing_key = \"keys/issuer-2.key\""),
         "{text}"
     );
+    let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "whom its owner shut out stays out");
     ceremony.drafts("3.draft");
     ceremony.enrols("police", "3.draft");
     ceremony.publishes("3.draft");
@@ -147,7 +236,7 @@ fn an_authority_is_replaced_with_an_overlap_and_lists_of_both() {
     ceremony.does(&[&draft[..], &["3.draft"]].concat());
     ceremony.publishes("3.draft");
     let listed = ceremony.in_use().gateway.unwrap().issuing_cas;
-    let new = CertificateDer::from_pem_file(ceremony.path("gateway/keys/ca-2.pem")).unwrap();
+    let new = CertificateDer::from_pem_file(ceremony.path("gateway/ca/ca-2.pem")).unwrap();
     assert_eq!(listed, [new.to_vec()]);
 }
 
@@ -223,8 +312,22 @@ fn one_registrar_suspends_whom_the_directory_lists_and_nobody_else() {
         assert_eq!(run(suspend(id, key)).code, 3);
     }
     assert_eq!(run(suspend(&id, "one/registrar.key")).code, 0);
-    let files = fs::read_dir(ceremony.path("public/suspensions")).unwrap();
-    assert_eq!(files.count(), 1);
+    let count = || {
+        fs::read_dir(ceremony.path("public/suspensions"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(count(), 1);
+
+    let by_card = |card: &'static str| {
+        let mut arguments = suspend("--card", "one/registrar.key");
+        arguments.insert(3, card.to_owned());
+        run(arguments).code
+    };
+    assert_eq!(by_card("shelter/agency.card.toml"), 3, "not listed");
+    assert_eq!(by_card("gateway/gateway.card.toml"), 3, "no agency");
+    assert_eq!(by_card("police/agency.card.toml"), 0);
+    assert_eq!(count(), 2);
 }
 
 #[test]
@@ -232,7 +335,8 @@ fn an_agency_leaves_with_the_next_directory_and_the_difference_says_so() {
     let ceremony = Ceremony::published(PROGRAM);
     let id = hex::encode(&ceremony.in_use().agencies[0].agency_id);
     ceremony.drafts("2.draft");
-    ceremony.does(&["agency", "revoke", &id, "--draft", "2.draft"]);
+    let by_card = ["agency", "revoke", "--card", "police/agency.card.toml"];
+    ceremony.does(&[&by_card[..], &["--draft", "2.draft"]].concat());
     let again = ["agency", "revoke", &id, "--draft", "2.draft"];
     ceremony.refuses(1, "DRAFT_REFUSED", "not listed", &again);
     let shown = ceremony.tells(&["directory", "diff", "public/directory.bin", "2.draft"]);

@@ -269,8 +269,24 @@ async fn one_registrar_suspends_an_agency_and_then_one_of_its_keys() {
         .unwrap();
     until_told(&police, Told::Refused).await;
     is_served(&shelter).await;
+    // The operator hears why, though not each time.
+    let anew = Party::open(&running, POLICE);
+    for server in SERVERS {
+        for _ in 0..10 {
+            assert_eq!(call(&anew, server).await, Told::Unheard, "in the handshake");
+        }
+    }
+    let why = format!("agency={} reason=\"the agency is suspended\"", police.agency);
+    until_logged(&running, &why).await;
+    until_logged(&running, &format!("suspended=\"agency {} until ", police.agency)).await;
+    for process in [&running.gateway, &running.custodian] {
+        let times = log(process).matches(&why).count();
+        assert!(times <= 2, "{times}: {}", log(process));
+    }
     // A file that is gone lifts nothing; a directory that two registrars signed does.
     fs::remove_file(whole).unwrap();
+    until_logged(&running, "a suspension without its file stays in force").await;
+    until_logged(&running, &format!("without_file=\"agency {} ", police.agency)).await;
     exchange
         .publish_list(Certifier::Agency(SHELTER), &[], now(), now() - HOUR)
         .unwrap();

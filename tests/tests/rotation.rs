@@ -304,7 +304,7 @@ async fn server_authorities_take_over(running: &Running, load: &Load) {
     for ((of, new), server) in parties.iter().zip(&new).zip(servers) {
         new.renew(&running.exchange, *of);
         // The black-box client goes by this file.
-        put(&server.folder.join("keys/ca.pem"), new.pem.as_bytes());
+        put(&server.folder.join("ca/ca.pem"), new.pem.as_bytes());
     }
     until_both_say(running, SHOWN, 2).await;
     load.turns().await;
@@ -486,6 +486,13 @@ async fn of_a_compromised_key_only_what_was_recorded_before_opens() {
     let refused = police.read_case(&own(&after)).await.err().unwrap();
     assert_eq!(refused.reason(), "ANSWER_UNTRUSTWORTHY", "{refused}");
     assert!(refused.to_string().contains("somebody else may have used"));
+    // A directory that forgets the key brings nothing back.
+    let forget = |next: &mut directory::Directory| listed(next, id).retired_statement_keys.clear();
+    publish(&running, forget).await;
+    for story in [&before, &after] {
+        let refused = party.read(story.ask(&PERMITTED)).await.unwrap_err();
+        assert_eq!(refused.reason(), "NOTHING_RELEASABLE");
+    }
     let oversight = running.connector(OVERSIGHT).await;
     assert!(alarms(&oversight).await.is_empty());
     running.verify().await;

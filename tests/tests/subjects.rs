@@ -426,7 +426,7 @@ async fn a_search_for_nobody_or_for_a_crowd_is_not_made() {
         .collect();
     for given in [&crowd[..0], &crowd[..]] {
         let refused = police.find_subject(given, None).await;
-        assert!(matches!(refused, Err(ConnectorError::Input(_))));
+        assert!(matches!(refused, Err(ConnectorError::Input { .. })));
     }
     police.find_subject(&crowd[..16], None).await.unwrap();
 }

@@ -17,7 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_connector::{Acting, Connector, ConnectorError, Delivery, IdentifierFile, Profile};
+use amanat_connector::{
+    Acting, Connector, ConnectorError, Delivery, IdentifierFile, PROFILE_FILE, Profile,
+};
 use amanat_schema::CaseId;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -27,8 +29,9 @@ pub(crate) use codes::{purpose_name, withheld_name};
 
 use crate::{CommandError, clock::system_clock, output::Report};
 
-/// Who acts.
+/// Who acts. Every command takes it, and most are an agency's: it has a heading of its own in the help of others.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Who acts, for an agency")]
 pub(crate) struct As {
     /// The agency's profile: the folder that holds profile.toml
     #[arg(long, global = true, value_name = "DIR")]
@@ -96,7 +99,7 @@ pub(crate) async fn run(verb: Verb, acting: As) -> Result<Report, CommandError> 
 
 async fn open(acting: As) -> Result<Connector, CommandError> {
     let folder = acting.profile.ok_or(CommandError::NoProfile)?;
-    let profile = Profile::load(&folder).map_err(ConnectorError::from)?;
+    let profile = Profile::load(folder_of(&folder)).map_err(ConnectorError::from)?;
     let officer = match acting.token_file {
         None => Acting::Officer(acting.officer),
         Some(file) => Acting::Token(
@@ -107,6 +110,12 @@ async fn open(acting: As) -> Result<Connector, CommandError> {
         ),
     };
     Ok(Connector::open(profile, officer, system_clock()).await?)
+}
+
+/// Of a profile.toml that was named itself, its folder.
+fn folder_of(profile: &Path) -> &Path {
+    let is_file = profile.is_file() && profile.ends_with(PROFILE_FILE);
+    profile.parent().filter(|_| is_file).unwrap_or(profile)
 }
 
 /// The entries that a delivery made, as every report shows them.

@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! registrar   registrar.key  registrar.card.toml
-//! gateway     gateway.toml   gateway.card.toml   gateway.crl    keys/ tls/ data/ state/
-//! custodian   custodian.toml custodian.card.toml custodian.crl  keys/ tls/ data/ state/
-//! agency      profile.toml   agency.card.toml    ID.crl         keys/ tls/ outbox/
+//! gateway     gateway.toml   gateway.card.toml   gateway.crl    ca/ keys/ tls/ data/ state/
+//! custodian   custodian.toml custodian.card.toml custodian.crl  ca/ keys/ tls/ data/ state/
+//! agency      profile.toml   agency.card.toml    ID.crl         ca/ keys/ tls/ outbox/ state/
 //! public      directory.bin  decision-table.txt  crls/ suspensions/
 //! ```
 
@@ -16,6 +16,7 @@ mod card;
 mod changes;
 mod config;
 mod draft;
+mod enrolment;
 mod error;
 mod folder;
 mod keys;
@@ -38,14 +39,16 @@ pub use agency::{Joining, Officer, Tokens, agency, registrar};
 pub use card::Card;
 pub use changes::{Change, Direction, Fact};
 pub use draft::{Cards, Draft, first, next};
+pub use enrolment::{Compromised, Known};
 pub use error::{CardFault, CeremonyError, DraftFault, RotationFault, SuspensionRefusal};
 pub use party::Party;
 pub use publish::publish;
-pub use renew::{Renewed, Revocation, renew, revoke, revoke_until};
+pub use renew::{InUse, Renewed, Revocation, renew, revoke, revoke_until};
 pub use rotate::{Rotated, Step, authority, statements, tokens};
 pub use server::{Host, custodian, gateway};
 pub use suspend::suspend;
 
+pub(crate) use card::is_card;
 pub(crate) use config::{CRLS, DIRECTORY, SUSPENSIONS};
 pub(crate) use folder::{Folder, read, replace};
 pub(crate) use keys::KeyFile;
@@ -64,7 +67,7 @@ pub struct Ground<'a> {
 /// The registrars whom cards name, to be pinned.
 ///
 /// # Errors
-/// [`CeremonyError::Card`], [`CeremonyError::Threshold`].
+/// [`CeremonyError::Card`], [`CeremonyError::TooFewRegistrars`], [`CeremonyError::Threshold`].
 pub fn registrars(cards: &[(&Path, Card)], threshold: usize) -> Result<Registrars, CeremonyError> {
     let mut keys = Vec::new();
     for (path, card) in cards {
@@ -76,9 +79,12 @@ pub fn registrars(cards: &[(&Path, Card)], threshold: usize) -> Result<Registrar
     }
     keys.sort_unstable();
     keys.dedup();
-    if keys.len() != cards.len() || !(2..=keys.len()).contains(&threshold) {
+    if keys.len() < 2 || keys.len() != cards.len() {
+        return Err(CeremonyError::TooFewRegistrars);
+    }
+    if !(2..=keys.len()).contains(&threshold) {
         return Err(CeremonyError::Threshold {
-            registrars: cards.len(),
+            registrars: keys.len(),
         });
     }
     Ok(Registrars { keys, threshold })

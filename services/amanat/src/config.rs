@@ -2,18 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use amanat_config::{ConfigError, Inspection, Remark, Settings, outline};
+use amanat_config::{ConfigError, Inspection, Remark, Settings, check_form, outline};
 use amanat_connector::{PROFILE_FILE, Profile, Reason};
 use amanat_schema::Time;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::{clock::system_clock, error::CommandError, output::Report};
+use crate::{ceremony::is_card, clock::system_clock, error::CommandError, output::Report};
 
 const EXAMPLES: &str = "\
 Examples:
   amanat config check /etc/amanat/gateway/gateway.toml
-  amanat config check gateway.toml custodian.toml agencies/police-lahore";
+  amanat config check gateway custodian agencies/police-lahore";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -29,7 +29,7 @@ pub(crate) enum Verb {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// A configuration, TOML; of a folder, the profile in it
+    /// A configuration, TOML; of a folder, the gateway.toml, custodian.toml or profile.toml in it
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// What the files configure, where their content does not tell
@@ -46,6 +46,8 @@ enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 3] = [Self::Gateway, Self::Custodian, Self::Profile];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
@@ -54,19 +56,28 @@ impl Kind {
         }
     }
 
-    /// By the names that one kind of file alone has.
-    fn of(file: &Path) -> Result<Option<Self>, ConfigError> {
-        let names = outline(file)?;
+    /// As its file is called in the folder of its party.
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway.toml",
+            Self::Custodian => "custodian.toml",
+            Self::Profile => PROFILE_FILE,
+        }
+    }
+
+    /// By the names that one kind of file alone has, or else by what the file is called.
+    fn of(file: &Path, names: &[String]) -> Option<Self> {
         let has = |any: &[&str]| names.iter().any(|name| any.contains(&name.as_str()));
-        Ok(if has(&["subjects"]) {
+        if has(&["subjects"]) {
             Some(Self::Gateway)
         } else if has(&["custody", "oprf"]) {
             Some(Self::Custodian)
         } else if has(&["agency", "outbox", "tls", "statements"]) {
             Some(Self::Profile)
         } else {
-            None
-        })
+            let called = file.file_name()?;
+            Self::ALL.into_iter().find(|kind| called == kind.file())
+        }
     }
 }
 
@@ -77,6 +88,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Report, CommandError> {
     let now = system_clock()();
     let looks: Vec<_> = files
         .iter()
+        .flat_map(|path| configurations(path))
         .map(|file| Look::at(file, *kind, now))
         .collect();
     if looks.iter().all(|look| look.faults.is_empty()) {
@@ -86,10 +98,26 @@ pub(crate) fn run(verb: &Verb) -> Result<Report, CommandError> {
     }
 }
 
+/// The file itself; of a folder, those in it that are called as configurations are.
+fn configurations(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let named = Kind::ALL.map(|kind| path.join(kind.file()));
+    let found: Vec<_> = named.into_iter().filter(|file| file.exists()).collect();
+    if found.is_empty() {
+        vec![path.to_owned()]
+    } else {
+        found
+    }
+}
+
 /// What was found in a file, and in those that it names.
 struct Look {
     file: PathBuf,
     kind: Option<Kind>,
+    /// Whether its settings could be read, so that the files which they name were looked at too.
+    is_read: bool,
     faults: Vec<Fault>,
     in_order: Vec<Remark>,
 }
@@ -102,29 +130,39 @@ struct Fault {
 }
 
 impl Look {
-    fn at(path: &Path, kind: Option<Kind>, now: Time) -> Self {
-        let file = if path.is_dir() {
-            path.join(PROFILE_FILE)
-        } else {
-            path.to_owned()
-        };
-        let kind = kind.map_or_else(|| Kind::of(&file), |kind| Ok(Some(kind)));
+    fn at(file: PathBuf, kind: Option<Kind>, now: Time) -> Self {
         let mut look = Self {
             file,
             kind: None,
+            is_read: false,
             faults: Vec::new(),
             in_order: Vec::new(),
         };
-        match kind {
-            Ok(Some(kind)) => look.inspect(kind, now),
-            Ok(None) => look.faults.push(Fault {
-                line: None,
-                setting: String::new(),
-                why: "it does not tell what it configures; say it with --kind".to_owned(),
-            }),
+        if look.file.is_dir() {
+            look.fault("it is a folder without a gateway.toml, custodian.toml or profile.toml");
+            return look;
+        }
+        // Before its kind: of a file that is not TOML nothing else can be told.
+        match check_form(&look.file).and_then(|()| outline(&look.file)) {
+            Ok(names) if is_card(&names) => {
+                look.fault("this is a card, not a configuration; `amanat directory show` shows it");
+            }
+            Ok(names) => match kind.or_else(|| Kind::of(&look.file, &names)) {
+                Some(kind) => look.inspect(kind, now),
+                None => look.fault("it does not tell what it configures; say it with --kind"),
+            },
             Err(error) => look.refuse(error),
         }
         look
+    }
+
+    /// Of the file as a whole.
+    fn fault(&mut self, why: impl Into<String>) {
+        self.faults.push(Fault {
+            line: None,
+            setting: String::new(),
+            why: why.into(),
+        });
     }
 
     fn inspect(&mut self, kind: Kind, now: Time) {
@@ -145,6 +183,7 @@ impl Look {
     }
 
     fn take(&mut self, found: Inspection, settings: &Settings) {
+        self.is_read = true;
         let faults = found.faults.into_iter().map(|fault| Fault {
             line: settings.line(&fault.setting),
             setting: fault.setting,
@@ -157,11 +196,7 @@ impl Look {
 
     fn refuse(&mut self, error: ConfigError) {
         match error {
-            ConfigError::File { source, .. } => self.faults.push(Fault {
-                line: None,
-                setting: String::new(),
-                why: format!("it cannot be read: {source}"),
-            }),
+            ConfigError::File { source, .. } => self.fault(format!("it cannot be read: {source}")),
             ConfigError::Invalid { violations, .. } => {
                 let faults = violations.into_iter().map(|violation| Fault {
                     line: Some(violation.line),
@@ -206,10 +241,13 @@ fn faults(looks: &[Look]) -> Report {
         }
     }
     let reason = Reason::ConfigInvalid;
-    let message = match violations.len() {
+    let mut message = match violations.len() {
         1 => "there is a fault".to_owned(),
         count => format!("there are {count} faults"),
     };
+    if looks.iter().any(|look| !look.is_read) {
+        message.push_str("; the files that a configuration names are looked at once its own settings are right");
+    }
     let next = reason.next_step();
     Report::new(
         format!("amanat: {reason}: {message}{lines}\n  next: {next}"),

@@ -9,9 +9,9 @@
 //! ```text
 //! registrars/     one/ two/, each with its key and card; the drafts
 //! public/         directory.bin decision-table.txt crls/ suspensions/
-//! gateway/        gateway.toml    keys/ tls/ data/ state/
-//! custodian/      custodian.toml  keys/ tls/ data/ state/
-//! agencies/NAME/  profile.toml    keys/ tls/ outbox/
+//! gateway/        gateway.toml    ca/ keys/ tls/ data/ state/
+//! custodian/      custodian.toml  ca/ keys/ tls/ data/ state/
+//! agencies/NAME/  profile.toml    ca/ keys/ tls/ outbox/ state/
 //! ```
 //!
 //! It is made as one is made in earnest, by the [`ceremony`](crate::ceremony); only here one process plays every
@@ -76,6 +76,8 @@ pub struct Member {
 /// Why no exchange was made. What was made until then is left in the folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DevelopmentError {
+    #[error("{path} is not empty; choose another folder, or remove it to start afresh")]
+    NotEmpty { path: PathBuf },
     #[error(transparent)]
     Ceremony(#[from] CeremonyError),
     #[error("no agency of the exchange is called {0}")]
@@ -94,7 +96,14 @@ pub fn make(
     clock: &Clock,
     blueprint: &Blueprint,
 ) -> Result<Exchange, DevelopmentError> {
-    let root = Folder::outermost(folder)?;
+    let root = Folder::outermost(folder).map_err(|error| {
+        // What was tried out may go; a party's own keys may not.
+        if let CeremonyError::NotEmpty { path } = error {
+            DevelopmentError::NotEmpty { path }
+        } else {
+            error.into()
+        }
+    })?;
     let offices = root.folder("registrars")?;
     let cards = [Registrar::One, Registrar::Two]
         .map(|registrar| ceremony::registrar(&offices.path(registrar.name()), registrar.name()));
@@ -248,8 +257,9 @@ impl Exchange {
             ground.now,
             DIRECTORY_DAYS,
         )?;
+        let known = ceremony::Known::default();
         for agency in agencies {
-            draft.enrol(&agency.card_file(), &agency.card, ground.now, None, false)?;
+            draft.enrol(&agency.card_file(), &agency.card, &known, ground.now)?;
         }
         for registrar in [Registrar::One, Registrar::Two] {
             let KeyFile { key, .. } = self.registrar(registrar)?;

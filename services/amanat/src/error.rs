@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use amanat_config::ConfigError;
 use amanat_connector::{ConnectorError, ProfileError, Reason};
+use clap::error::ErrorKind;
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,10 +25,14 @@ pub(crate) enum CommandError {
     NoProfile,
     #[error("cannot read or write {path}: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("{path} is a file; name a folder")]
+    NotFolder { path: PathBuf },
     #[error("the file is not JSON (line {line}, column {column})")]
     Json { line: usize, column: usize },
     #[error("the file is not in the form expected: {message}")]
     Form { message: String },
+    #[error("this looks like a consent file, not a case file")]
+    ConsentFile,
     #[error("there is no reason of that name")]
     UnknownReason,
     #[error(transparent)]
@@ -50,19 +55,34 @@ impl CommandError {
     /// The exit code, and the failure in full.
     pub(crate) fn told(&self) -> (Exit, Report) {
         match self {
-            Self::Usage(error) => plain(Reason::UsageInvalid, &usage(error)),
+            Self::Usage(error) => (Exit::of(Reason::UsageInvalid), usage(error)),
             Self::Runtime(_) => plain(Reason::SystemRefused, self),
             Self::Output(error) => plain(of_output(error), self),
             Self::NoProfile => plain(Reason::ProfileMissing, self),
             Self::File { source, .. } => plain(Reason::of_io(source), self),
-            Self::Json { .. } | Self::Form { .. } => plain(Reason::InputInvalid, self),
+            Self::NotFolder { .. } => told(Reason::InputInvalid, self, "name a folder, or a new one"),
+            Self::Json { .. } => told(
+                Reason::InputInvalid,
+                self,
+                "mend the file at that place; it must be one JSON object, as the command's --help shows",
+            ),
+            Self::Form { .. } => told(
+                Reason::InputInvalid,
+                self,
+                "mend the file; the command's --help shows its form",
+            ),
+            Self::ConsentFile => told(
+                Reason::InputInvalid,
+                self,
+                "`amanat consent grant FILE --case CASE` records a consent; give the case file here",
+            ),
             Self::UnknownReason => told(
                 Reason::InputInvalid,
                 self,
                 "`amanat errors` lists them all; a newer server may have more",
             ),
             Self::Server(error) => {
-                let (exit, report) = plain(error.reason(), error);
+                let (exit, report) = told(error.reason(), error, error.next_step());
                 (
                     exit,
                     report.with_values("violations", settings(error.config())),
@@ -73,7 +93,7 @@ impl CommandError {
             Self::Unfit(report) => (Exit::of(Reason::ConfigInvalid), report.as_ref().clone()),
             Self::Quickstart(error) => plain(error.reason(), error),
             Self::Ceremony(error) => {
-                let (exit, report) = plain(error.reason(), error);
+                let (exit, report) = told(error.reason(), error, error.next_step());
                 (
                     exit,
                     report.with_values("violations", settings(error.config())),
@@ -83,12 +103,44 @@ impl CommandError {
     }
 }
 
-/// Clap's first paragraph; the rest is how the command is used.
-fn usage(error: &clap::Error) -> String {
+/// What clap says: the mistake, then its hint and how the command is used, or all of its help where most of it
+/// is missing.
+fn usage(error: &clap::Error) -> Report {
     let text = error.render().to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<_> = first.split_whitespace().collect();
-    words.join(" ").replacen("error: ", "", 1)
+    let command = command_of(&text);
+    let (message, hint) = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let message = format!("`{command}` alone is not enough");
+        (message, vec![text.trim_end()])
+    } else {
+        let mut paragraphs = text.trim_end().split("\n\n");
+        let first = paragraphs.next().unwrap_or_default();
+        let words: Vec<_> = first.split_whitespace().collect();
+        let message = words.join(" ").replacen("error: ", "", 1);
+        let is_hint = |paragraph: &&str| !paragraph.starts_with("For more information");
+        (message, paragraphs.filter(is_hint).collect())
+    };
+    let (reason, next) = (Reason::UsageInvalid, format!("see `{command} --help`"));
+    let told = [
+        &[format!("amanat: {reason}: {message}").as_str()],
+        hint.as_slice(),
+    ]
+    .concat()
+    .join("\n\n");
+    Report::new(
+        format!("{told}\n\n  next: {next}"),
+        json!({ "error": reason.name(), "message": message, "next": next }),
+    )
+}
+
+/// The command that was meant, by the line that tells its usage.
+fn command_of(help: &str) -> String {
+    let mut lines = help.lines();
+    let usage = lines.find_map(|line| line.strip_prefix("Usage: "));
+    let words = usage.unwrap_or("amanat").split(' ');
+    let words: Vec<_> = words
+        .take_while(|word| !word.starts_with(['-', '[', '<']))
+        .collect();
+    words.join(" ")
 }
 
 /// Why standard output could not be written.
@@ -201,6 +253,14 @@ fn connector(error: &ConnectorError) -> Report {
         add("verified", json!(false));
         add("log", json!(bad.server.name()));
         add("first_bad_index", json!(bad.index));
+    }
+    if let ConnectorError::Undelivered { job, cause } = error {
+        text.push_str(&if cause.is_refused_for_good() {
+            format!("\n  kept in the outbox as refused: `amanat outbox drop {job}` forgets it")
+        } else {
+            format!("\n  kept in the outbox as job {job}")
+        });
+        add("job", json!(job));
     }
     text.push_str(&format!("\n  next: {next}"));
     Report::new(text, json)

@@ -32,16 +32,17 @@ use output::{Printer, Report};
 
 const EXAMPLES: &str = "\
 Examples:
-  amanat quickstart                                a whole exchange on this machine, played through
+  amanat quickstart                                play a whole exchange here
   amanat gateway serve --config gateway.toml       serve the exchange
   amanat custodian serve --config custodian.toml   serve the keys
   amanat --profile DIR case submit case.json       seal a record and submit it
   amanat --profile DIR audit verify                verify both logs
 
-Exit codes: 0 done, 1 denied or a verification failed, 2 the arguments are not understood,
-3 bad input (a file, a field, a configuration, a profile), 4 unreachable or not now: the same
-command works later, 5 a log is frozen or what was signed contradicts itself. Standard error
-says the reason; `amanat errors REASON` explains it.";
+Exit codes: 0 done, 1 denied or a verification failed, 2 the arguments are not
+understood, 3 bad input (a file, a field, a configuration, a profile), 4
+unreachable or not now: the same command works later, 5 a log is frozen or
+what was signed contradicts itself. Standard error says the reason; `amanat
+errors REASON` explains it.";
 
 /// Shares sealed case records of trafficking survivors between agencies, by consent and on the record
 #[derive(Debug, Parser)]
@@ -114,28 +115,57 @@ fn fail(printer: Printer, error: &CommandError) -> ExitCode {
 /// Asked-for help and version are no failure. A program that wants JSON gets it of this failure too.
 fn not_understood(error: clap::Error) -> ExitCode {
     let wants_json = env::args_os().any(|argument| argument == "--json");
+    let printer = if wants_json {
+        Printer::Json
+    } else {
+        Printer::Human
+    };
+    if error.use_stderr() {
+        return fail(printer, &CommandError::Usage(error));
+    }
     if wants_json && error.kind() == ErrorKind::DisplayVersion {
-        return match Printer::Json.print(&version::report()) {
+        return match printer.print(&version::report()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(Printer::Json, &CommandError::Output(error)),
+            Err(error) => fail(printer, &CommandError::Output(error)),
         };
     }
-    if !(wants_json && error.use_stderr()) {
-        error.exit();
-    }
-    fail(Printer::Json, &CommandError::Usage(error))
+    error.exit()
 }
+
+/// Options whose values are nobody's: a wrong one is shown.
+const IMPERSONAL: [&str; 9] = [
+    "--at",
+    "--days",
+    "--kind",
+    "--limit",
+    "--listen",
+    "--province",
+    "--purpose",
+    "--scenario",
+    "--threshold",
+];
 
 /// A value on the command line can be anybody's number or pseudonym: what is wrong with it is said without it.
 fn without_values(mut error: clap::Error) -> clap::Error {
     let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    let is_impersonal = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(argument))
+            if argument.split(' ').next().is_some_and(|option| IMPERSONAL.contains(&option))
+    );
     let mut hide = |kind, is_value: fn(&str) -> bool| {
         if matches!(error.get(kind), Some(ContextValue::String(text)) if is_value(text)) {
             error.insert(kind, ContextValue::String("(not shown)".to_owned()));
         }
     };
     // An empty one is told as such.
-    hide(ContextKind::InvalidValue, |text| !text.is_empty());
+    if !is_impersonal {
+        hide(ContextKind::InvalidValue, |text| !text.is_empty());
+    }
+    // No command has a digit in its name.
+    hide(ContextKind::InvalidSubcommand, |text| {
+        text.contains(|character: char| character.is_ascii_digit())
+    });
     // What stands where no argument was expected is a value too, unless it is a flag.
     if is_unknown {
         hide(ContextKind::InvalidArg, |text| !text.starts_with('-'));
@@ -175,5 +205,23 @@ mod tests {
     fn the_arguments_are_well_formed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    /// Wider ones would be wrapped where a terminal is narrow, and what was wrapped cannot be pasted.
+    #[test]
+    fn every_example_of_the_help_fits_a_terminal() {
+        use clap::CommandFactory as _;
+        const COLUMNS: usize = 78;
+        let mut commands = vec![Cli::command()];
+        let mut wide = Vec::new();
+        while let Some(command) = commands.pop() {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                let lines = text.lines().filter(|line| line.chars().count() > COLUMNS);
+                wide.extend(lines.map(|line| format!("{}: {line}", command.get_name())));
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+        assert!(wide.is_empty(), "{}", wide.join("\n"));
     }
 }

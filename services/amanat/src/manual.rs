@@ -10,7 +10,7 @@ use crate::{Cli, CommandError, output::Report};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  amanat man /usr/local/share/man/man1\n\nPages of an older version are written over. `man amanat-case-submit` shows one."
+    after_help = "Example:\n  amanat man /usr/local/share/man/man1\n\nPages of an older version are written over. One is shown by\n`man amanat-case-submit`."
 )]
 pub(crate) struct Man {
     /// The folder for the pages; made if it is not there
@@ -30,6 +30,9 @@ pub(crate) struct Completions {
 /// A page for the program and one for each of its commands.
 pub(crate) fn man(args: Man) -> Result<Report, CommandError> {
     let Man { folder } = args;
+    if folder.is_file() {
+        return Err(CommandError::NotFolder { path: folder });
+    }
     let written = fs::create_dir_all(&folder)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder));
     written.map_err(|source| CommandError::File {

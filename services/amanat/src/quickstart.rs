@@ -22,10 +22,10 @@ use stage::Stage;
 
 const EXAMPLES: &str = "\
 Examples:
-  amanat quickstart                      play it, then keep the services up to try things
-  amanat quickstart --exit               play it and stop; the exit code tells whether it held
-  amanat quickstart --scenario all       play every scenario there is, one after the other
-  amanat quickstart --dir /tmp/amanat    keep keys, configurations, databases and logs there";
+  amanat quickstart                    play it, then leave the servers running
+  amanat quickstart --exit             play it and stop; 0 if every step held
+  amanat quickstart --scenario all     play the scenarios, one after the other
+  amanat quickstart --dir /tmp/amanat  keep keys, databases and logs there";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -17,6 +17,11 @@ use crate::{
 pub(crate) trait Reasoned {
     fn reason(&self) -> Reason;
 
+    /// What to do next.
+    fn next_step(&self) -> &'static str {
+        self.reason().next_step()
+    }
+
     /// The configuration that is not valid, if that is what it is.
     fn config(&self) -> Option<&ConfigError> {
         None
@@ -31,10 +36,19 @@ impl Reasoned for ServerError {
             Self::Custodian(error) => error.reason(),
             Self::Listen(error) => error.reason(),
             Self::Made { .. } => Reason::DatabaseExists,
-            Self::NotMade { .. } => Reason::DatabaseMissing,
+            Self::NotMade { .. } | Self::RanBefore { .. } => Reason::DatabaseMissing,
             Self::Address(_) => Reason::AddressUnavailable,
             Self::Signals(_) => Reason::SystemRefused,
             Self::Output(error) => of_output(error),
+        }
+    }
+
+    fn next_step(&self) -> &'static str {
+        if let Self::RanBefore { .. } = self {
+            "restore the newest backup of the database; if all are lost, call the duty contact: its log cannot \
+             begin anew under the same key"
+        } else {
+            self.reason().next_step()
         }
     }
 
@@ -133,9 +147,13 @@ impl Reasoned for ServeError {
 impl Reasoned for CeremonyError {
     fn reason(&self) -> Reason {
         match self {
-            Self::NotEmpty { .. } | Self::Threshold { .. } | Self::Suspension(_) => {
-                Reason::InputInvalid
-            }
+            Self::NotEmpty { .. }
+            | Self::HoldsKeys { .. }
+            | Self::FileThere { .. }
+            | Self::NoFolder { .. }
+            | Self::TooFewRegistrars
+            | Self::Threshold { .. }
+            | Self::Suspension(_) => Reason::InputInvalid,
             Self::Io { source, .. } | Self::Confirmation(source) => Reason::of_io(source),
             Self::File(error) => error.reason(),
             Self::Config(_) => Reason::ConfigInvalid,
@@ -145,14 +163,22 @@ impl Reasoned for CeremonyError {
                 Reason::KeyInvalid
             }
             Self::Toml { .. } => Reason::SystemRefused,
-            Self::Card { .. } => Reason::CardInvalid,
+            Self::Card { .. } | Self::CardForm(_) => Reason::CardInvalid,
             Self::Draft { .. } => Reason::DraftRefused,
             Self::Rotation { .. } => Reason::RotationRefused,
         }
     }
 
+    fn next_step(&self) -> &'static str {
+        if let Self::Suspension(_) = self {
+            "`amanat directory show FILE` lists the agencies of a directory, and their keys"
+        } else {
+            self.reason().next_step()
+        }
+    }
+
     fn config(&self) -> Option<&ConfigError> {
-        if let Self::Config(error) = self {
+        if let Self::Config(error) | Self::CardForm(error) = self {
             Some(error)
         } else {
             None

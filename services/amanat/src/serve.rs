@@ -8,6 +8,7 @@ use std::{
 };
 
 use amanat_config::ConfigError;
+use amanat_desk::settings::Log;
 use amanat_server::{ExportError, Reporting, Served, Telemetry};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -26,16 +27,17 @@ Examples:
   amanat gateway init --config gateway.toml
   amanat custodian init --config custodian.toml
 
-A database that is there already is left as it is.";
+A database that is there already is left as it is. A server that has run
+before gets no new one: its log goes on or is restored.";
 
 const SERVE: &str = "\
 Examples:
   amanat gateway serve --config gateway.toml
   amanat custodian serve --config custodian.toml
 
-Exit codes: 0 stopped, 3 the configuration or a file that it names is not valid, 4 the address
-is taken or the log cannot be written now, 5 the log was frozen, also when a frozen server is
-stopped: only 4 is worth another start.";
+Exit codes: 0 stopped, 3 the configuration or a file that it names is not
+valid, 4 the address is taken or the log cannot be written now, 5 the log was
+frozen, also when a frozen server is stopped: only 4 is worth another start.";
 
 /// What a server can be told to do.
 #[derive(Debug, Subcommand)]
@@ -76,6 +78,10 @@ pub(crate) enum ServerError {
     Made { database: PathBuf },
     #[error("there is no database at {database}")]
     NotMade { database: PathBuf },
+    #[error(
+        "{file} says that this server has signed before; restore its database to {database}"
+    )]
+    RanBefore { file: PathBuf, database: PathBuf },
     #[error("the bound address cannot be read: {0}")]
     Address(io::Error),
     #[error("signals cannot be handled: {0}")]
@@ -89,7 +95,7 @@ pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerEr
     match verb {
         Verb::Init(Configured { config }) => {
             let config = amanat_gateway::Config::load(&config)?;
-            not_made(&config.log.database)?;
+            not_made(&config.log)?;
             amanat_gateway::init(&config).await?;
             printer
                 .print(&made(&config.log.database))
@@ -118,7 +124,7 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
     match verb {
         Verb::Init(Configured { config }) => {
             let config = amanat_custodian::Config::load(&config)?;
-            not_made(&config.log.database)?;
+            not_made(&config.log)?;
             amanat_custodian::init(&config).await?;
             printer
                 .print(&made(&config.log.database))
@@ -142,12 +148,16 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
     }
 }
 
-/// `init` makes a database and never touches one.
-fn not_made(database: &Path) -> Result<(), ServerError> {
+/// `init` makes a database and never touches one, nor begins a log anew that others have seen.
+fn not_made(log: &Log) -> Result<(), ServerError> {
+    let database = log.database.clone();
     if database.exists() {
-        return Err(ServerError::Made {
-            database: database.to_owned(),
-        });
+        return Err(ServerError::Made { database });
+    }
+    // The first start writes it: with another database beside it the server would be frozen.
+    let file = log.checkpoint_file.clone();
+    if file.exists() {
+        return Err(ServerError::RanBefore { file, database });
     }
     Ok(())
 }
@@ -178,6 +188,7 @@ async fn start(
             database: database.to_owned(),
         });
     }
+    // Before the log is opened: a second server on the same files ends here, and leaves the log to the first.
     let listener = amanat_server::listen(listen).await?;
     let listening = listener.local_addr().map_err(ServerError::Address)?;
     Ok((listener, hangups, stop(listening, signals)))

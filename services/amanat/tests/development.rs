@@ -9,7 +9,6 @@ use std::{
 };
 
 use amanat::{
-    ceremony::CeremonyError,
     development::{Blueprint, DevelopmentError, Exchange, make},
     system_clock,
 };
@@ -253,7 +252,7 @@ fn a_folder_that_holds_anything_is_left_as_it_is() {
     let refused = make(folder.path(), &system_clock(), &Blueprint::pilot());
     assert!(matches!(
         refused,
-        Err(DevelopmentError::Ceremony(CeremonyError::NotEmpty { .. }))
+        Err(DevelopmentError::NotEmpty { .. })
     ));
     assert_eq!(files(folder.path()), [folder.path().join("kept")]);
 }

@@ -123,6 +123,30 @@ fn a_database_is_made_once() {
 }
 
 #[test]
+fn a_server_that_has_run_before_gets_no_new_database() {
+    let folder = TempDir::new().unwrap();
+    let exchange = exchange(&folder);
+    for (name, server) in [
+        ("gateway", &exchange.gateway),
+        ("custodian", &exchange.custodian),
+    ] {
+        serves_and_stops(name, server);
+        let data = server.folder.join("data");
+        std::fs::rename(&data, server.folder.join("moved")).unwrap();
+        std::fs::create_dir(&data).unwrap();
+        let refused = run(&[name, "init"], &server.config);
+        assert_eq!(refused.status.code(), Some(3));
+        let error = standard_error(&refused);
+        assert!(error.starts_with("amanat: DATABASE_MISSING: "), "{error}");
+        for words in ["has signed before; restore its database", "state/checkpoint"] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(!error.contains("run `init`"), "{error}");
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_named() {
     let refused = run(
         &["custodian", "serve"],

@@ -1,14 +1,17 @@
 //! Reading keys and writing private files; errors name the path and what to do.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
+
+/// No file that is read here as a whole is longer: one that never ends must not take the memory.
+const LONGEST: u64 = 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -22,12 +25,28 @@ pub enum FileError {
     NoKey { path: String },
 }
 
-/// A file's bytes.
+/// A file's bytes, 1 MiB at most.
 ///
 /// # Errors
 /// [`FileError::Io`] with the path.
 pub fn read_file(path: &Path) -> Result<Vec<u8>, FileError> {
-    fs::read(path).map_err(|source| io_error(path, source))
+    bounded(path).map_err(|source| io_error(path, source))
+}
+
+/// The same, without the path in the error.
+pub(crate) fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len().min(LONGEST);
+    // In one piece: of a key that had to move while it was read a copy would stay behind.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is longer than 1 MiB",
+        ));
+    }
+    Ok(bytes)
 }
 
 /// A private key in PEM form, from a file that nobody else can read.

@@ -10,7 +10,7 @@ mod section;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -119,11 +119,53 @@ pub fn outline(path: &Path) -> Result<Vec<String>, ConfigError> {
         .collect())
 }
 
+/// Whether a file is TOML, whatever it configures, and holds anything.
+///
+/// # Errors
+/// [`ConfigError`] with all that is not TOML.
+pub fn check_form(path: &Path) -> Result<(), ConfigError> {
+    let text = text(path)?;
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let file = section::File::new(path, &text);
+    let is_empty = errors.is_empty() && table.get_ref().is_empty();
+    refuse_all(&file, errors);
+    if is_empty {
+        file.refuse(0, String::new(), "the file is empty".to_owned());
+    }
+    if file.is_valid() {
+        Ok(())
+    } else {
+        Err(invalid(path, file))
+    }
+}
+
 fn text(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::File {
+    let text = files::bounded(path).and_then(|bytes| {
+        String::from_utf8(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+    });
+    text.map_err(|source| ConfigError::File {
         path: path.to_owned(),
         source,
     })
+}
+
+fn refuse_all(file: &section::File<'_>, errors: Vec<toml::de::Error>) {
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        // The library's words are of TOML alone, and quote nothing of the file.
+        let expected = format!("this is not TOML: {}", error.message());
+        file.refuse(at, String::new(), expected);
+    }
+}
+
+fn invalid(path: &Path, file: section::File<'_>) -> ConfigError {
+    let mut violations = file.into_violations();
+    violations.sort_by_key(|violation| violation.line);
+    ConfigError::Invalid {
+        path: path.to_owned(),
+        violations,
+    }
 }
 
 fn parse<T>(
@@ -133,26 +175,15 @@ fn parse<T>(
 ) -> Result<(T, Settings), ConfigError> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let file = section::File::new(path, text);
-    for error in errors {
-        let at = error.span().map_or(0, |span| span.start);
-        // The library's words are of TOML alone, and quote nothing of the file.
-        let expected = format!("this is not TOML: {}", error.message());
-        file.refuse(at, String::new(), expected);
-    }
+    refuse_all(&file, errors);
     // A file that is half understood would be told of keys that are there.
     let config = if file.is_valid() {
         Section::whole(&file, table.into_inner(), of)
     } else {
         None
     };
-    let settings = file.settings();
-    let mut violations = file.into_violations();
-    violations.sort_by_key(|violation| violation.line);
     match config {
-        Some(config) if violations.is_empty() => Ok((config, settings)),
-        _ => Err(ConfigError::Invalid {
-            path: path.to_owned(),
-            violations,
-        }),
+        Some(config) if file.is_valid() => Ok((config, file.settings())),
+        _ => Err(invalid(path, file)),
     }
 }

@@ -10,7 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_config::{ConfigError, Section, Settings, outline, read, read_with_settings};
+use amanat_config::{
+    ConfigError, Section, Settings, check_form, outline, read, read_with_settings,
+};
 use tempfile::TempDir;
 
 #[derive(Debug)]
@@ -327,6 +329,46 @@ fn an_outline_is_had_even_of_a_file_with_mistakes() {
     let path = folder.path().join("office.toml");
     fs::write(&path, "desks = = 4\n[door]\nlisten = \n[keys]\n").unwrap();
     assert_eq!(outline(&path).unwrap(), ["desks", "door", "keys"]);
+}
+
+#[test]
+fn a_file_that_is_empty_or_no_toml_is_told_with_its_line() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("office.toml");
+    let faults = |text: &str| {
+        fs::write(&path, text).unwrap();
+        match check_form(&path) {
+            Ok(()) => Vec::new(),
+            Err(ConfigError::Invalid { violations, .. }) => violations
+                .into_iter()
+                .map(|violation| (violation.line, violation.expected))
+                .collect(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(faults("anything = 1\n"), []);
+    for empty in ["", "\n\n", "# nothing but words\n"] {
+        assert_eq!(faults(empty), [(1, "the file is empty".to_owned())]);
+    }
+    let told = faults("desks = 4\nthis is a letter\n");
+    assert_eq!(told[0].0, 2);
+    assert!(told[0].1.starts_with("this is not TOML: "), "{told:?}");
+}
+
+#[test]
+fn a_file_that_never_ends_is_refused_before_it_takes_the_memory() {
+    let endless = Path::new("/dev/zero");
+    let refused = read(endless, office).unwrap_err().to_string();
+    assert!(refused.contains("longer than 1 MiB"), "{refused}");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("office.toml");
+    fs::write(&path, " ".repeat(1024 * 1024 + 1)).unwrap();
+    assert!(matches!(
+        check_form(&path),
+        Err(ConfigError::File { .. })
+    ));
+    fs::write(&path, format!("a = 1{}", " ".repeat(1024 * 1024 - 5))).unwrap();
+    assert!(check_form(&path).is_ok());
 }
 
 #[test]

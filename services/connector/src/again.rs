@@ -48,7 +48,7 @@ impl Attempts {
         }
         if !self.is_renewed && error.known_reason() == Some(Reason::CredentialInvalid) {
             self.is_renewed = true;
-            if !Arc::ptr_eq(session, &connector.session()) {
+            if !Arc::ptr_eq(session, &connector.session()?) {
                 return Ok(());
             }
         }

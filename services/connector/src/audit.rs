@@ -131,7 +131,7 @@ impl Connector {
         request: ListEntriesRequest,
     ) -> Result<ListEntriesResponse, ConnectorError> {
         let asked = Asked::of(server, Action::ListEntries, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session
             .servers
@@ -154,7 +154,7 @@ impl Connector {
     ) -> Result<(SeenEntry, Receipt), ConnectorError> {
         let request = GetEntryRequest { index };
         let asked = Asked::of(server, Action::GetEntry, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session
             .servers
@@ -165,7 +165,7 @@ impl Connector {
         self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
         let entry = answer.entry.unwrap_or_default();
         let receipt = answer.entry_receipt.unwrap_or_default();
-        let proven = amanat_ledger::receipt::verify(&receipt, &self.log(server))
+        let proven = amanat_ledger::receipt::verify(&receipt, &self.log(server)?)
             .map_err(|error| unproven(server, Some(index), error))?;
         if proven.index != index || entry.index != index || entry.body != receipt.body {
             return Err(unproven(
@@ -217,7 +217,7 @@ impl Connector {
         server: Server,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<LogReport, ConnectorError> {
-        let log = &self.log(server);
+        let log = &self.log(server)?;
         let mut anchors = Vec::new();
         let mut compared = Vec::new();
         if let Some(note) = self.keep.last_checkpoint(log.origin()).await? {
@@ -239,7 +239,7 @@ impl Connector {
             anchors.push((observed, "the head that the custodian observed"));
         }
         let text = self
-            .session()
+            .session()?
             .servers
             .audit(server)
             .get_checkpoint(GetCheckpointRequest {})
@@ -289,13 +289,13 @@ impl Connector {
     /// The custodian's signed word on the gateway's log.
     async fn observed_head(&self) -> Result<Head, ConnectorError> {
         let answer = self
-            .session()
+            .session()?
             .servers
             .keys()
             .get_observed_head(GetObservedHeadRequest {})
             .await?;
         let envelope = answer.into_inner().observed_head.unwrap_or_default();
-        let directory = Arc::clone(&self.session().directory);
+        let directory = Arc::clone(&self.session()?.directory);
         let keys = &directory.custodian().statement_keys;
         let bad = |what: &str| unproven(Server::Custodian, None, what);
         let observed = amanat_seal::statement::verify::<ObservedHead>(&envelope, keys)
@@ -308,7 +308,7 @@ impl Connector {
             return Ok(Head::EMPTY);
         }
         let checkpoint = self
-            .log(Server::Gateway)
+            .log(Server::Gateway)?
             .open(&observed.checkpoint)
             .map_err(|_| bad("its observed head is not a checkpoint of the gateway's log"))?;
         let same = checkpoint.head.size == observed.size
@@ -341,7 +341,7 @@ impl Connector {
                 count: BUNDLE,
             };
             let bundle = self
-                .session()
+                .session()?
                 .servers
                 .audit(server)
                 .get_entry_bundle(request)
@@ -393,7 +393,7 @@ impl Connector {
         entries: &[LogEntry],
     ) -> Result<usize, ConnectorError> {
         let mut compared = 0;
-        for (index, receipt) in self.keep.receipted(self.log(server).origin()).await? {
+        for (index, receipt) in self.keep.receipted(self.log(server)?.origin()).await? {
             // What came since the entries were fetched is for the next time.
             let Some(public) = usize::try_from(index).ok().and_then(|at| entries.get(at)) else {
                 continue;
@@ -423,7 +423,7 @@ impl Connector {
                 size: checkpoint.head.size,
             };
             let proof = self
-                .session()
+                .session()?
                 .servers
                 .audit(server)
                 .get_inclusion_proof(request)

@@ -28,11 +28,13 @@ use crate::{
     again::Attempts,
     client::with_token,
     jobs::Asked,
+    keep::VersionRow,
     pages::{self, Pages},
     session::Session,
     trace,
 };
 
+pub(crate) use submit::version_of;
 pub use submit::{SamePerson, Submitted, Undelivered};
 
 /// How often and how long a release waits for the custodian to catch up.
@@ -109,7 +111,7 @@ impl Connector {
     pub async fn read_case(&self, read: &ReadRequest) -> Result<Read, ConnectorError> {
         let mut attempts = Attempts::begin();
         loop {
-            let session = self.session();
+            let session = self.session()?;
             match trace::one(self.read(&session, read)).await {
                 Err(error) => attempts.go_on(self, &session, error).await?,
                 Ok(read) => return Ok(read),
@@ -209,7 +211,7 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListVersions, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session
                 .servers
@@ -239,7 +241,7 @@ impl Connector {
         let envelope = answer.header.as_ref();
         let envelope =
             envelope.ok_or_else(|| ConnectorError::untrustworthy(GATEWAY, "there is no header"))?;
-        let directory = Arc::clone(&self.session().directory);
+        let directory = Arc::clone(&self.session()?.directory);
         let signed = match Signed::<RecordHeader>::verify_envelope(envelope, &directory) {
             // It counts if it was put before. The custodian, which releases its keys, goes by its own time.
             Err(SignedError::Compromised) => {
@@ -265,9 +267,13 @@ impl Connector {
                 return Err(ConnectorError::untrustworthy(GATEWAY, what));
             }
         }
-        self.keep
-            .saw_version(read.source, read.record, binding.version, sha256)
-            .await?;
+        let seen = VersionRow {
+            source: read.source,
+            record: read.record,
+            version: binding.version,
+            header_sha256: *sha256,
+        };
+        self.keep.saw_version(&seen).await?;
         Ok(header)
     }
 

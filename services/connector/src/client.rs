@@ -110,7 +110,10 @@ impl Servers {
 }
 
 fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
-    let invalid = || ConnectorError::Input("gateway and custodian are https:// addresses".into());
+    let invalid = || ConnectorError::Input {
+        what: "gateway and custodian are https:// addresses".to_owned(),
+        next: "mend profile.toml; `amanat config check` tells what is wrong with it",
+    };
     let address = url.strip_prefix("https://").ok_or_else(invalid)?;
     // The transport brings its own TLS, so that gRPC sees a plain connection of an https origin.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
@@ -139,7 +142,10 @@ fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
 pub(crate) fn with_token<T>(message: T, token: &str) -> Result<Request<T>, ConnectorError> {
     let mut request = Request::new(message);
     let value = MetadataValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| ConnectorError::Input("the token is not one line of text".into()))?;
+        .map_err(|_| ConnectorError::Input {
+            what: "the token is not one line of text".to_owned(),
+            next: "have your identity provider issue a token, and give its file as it is",
+        })?;
     request.metadata_mut().insert("authorization", value);
     Ok(request)
 }

@@ -146,11 +146,14 @@ impl Connector {
         let now = self.now();
         let expires = now + DAY * days;
         let evidence = serde_json::to_vec(&(&file.mode, &file.evidence))
-            .map_err(|_| ConnectorError::Input("the evidence part is not JSON".into()))?;
+            .map_err(|_| ConnectorError::Input {
+                what: "the evidence part is not JSON".to_owned(),
+                next: "mend the consent file, and grant it again",
+            })?;
         let sealed_evidence = self
             .local
             .wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;
-        let statement = self.session().signer.sign(case, None, |head| Consent {
+        let statement = self.session()?.signer.sign(case, None, |head| Consent {
             head: Some(head),
             consent_id: consent.to_vec(),
             decision: decision.into(),
@@ -201,7 +204,7 @@ impl Connector {
     /// what could not be delivered stays in the outbox.
     pub async fn withdraw_consent(&self, consent: ConsentId) -> Result<Delivery, ConnectorError> {
         let case = self.case_of_consent(consent).await?;
-        let withdrawal = self.session().signer.sign(case, None, |head| Withdrawal {
+        let withdrawal = self.session()?.signer.sign(case, None, |head| Withdrawal {
             head: Some(head),
             consent_id: consent.to_vec(),
         })?;
@@ -277,7 +280,7 @@ impl Connector {
                 purpose: query.purpose.unwrap_or_default().into(),
             };
             let asked = Asked::of(server, Action::ListConsents, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session
                 .servers

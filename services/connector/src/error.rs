@@ -11,7 +11,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
-    ProfileError, Reason, Server, VerifyError, client::CallError, skew, transport::ConnectError,
+    ProfileError, Reason, Server, VerifyError, client::CallError, jobs::is_final, skew,
+    transport::ConnectError,
 };
 
 /// Of SQLite's result codes.
@@ -39,8 +40,9 @@ pub enum ConnectorError {
     KeepFull,
     #[error(transparent)]
     Token(#[from] TokenError),
-    #[error("{0}")]
-    Input(String),
+    /// An argument or a file that does not fit, and what would.
+    #[error("{what}")]
+    Input { what: String, next: &'static str },
     /// What was asked for is well said, and cannot be done as things stand.
     #[error("{what}")]
     Unfit { what: String, next: &'static str },
@@ -52,13 +54,19 @@ pub enum ConnectorError {
     /// Why it is not known whether a correction is of the same person.
     #[error("{}; so whose record it is could not be checked, and nothing was handed in", .0.message())]
     PersonUnchecked(Box<Self>),
+    /// Of a delivery, which stands in the outbox under its number: it waits there, or was refused.
+    #[error("{}", .cause.message())]
+    Undelivered { job: i64, cause: Box<Self> },
     /// A file of the officer's, with every violation.
     #[error("{} fields are not valid", .0.len())]
     Invalid(Vec<Violation>),
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
     /// The TLS handshake was refused: no request reached a service.
-    #[error("the server refused this agency's certificate, or is not the server of the directory")]
+    #[error(
+        "the server refused this agency's certificate, or this agency is suspended, or whoever answers is not \
+         the server of the directory"
+    )]
     Credential,
     /// It is not known which of the server's certificates are revoked.
     #[error(transparent)]
@@ -108,18 +116,32 @@ impl ConnectorError {
 
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
-        if let Self::PersonUnchecked(cause) = self {
+        if let Some(cause) = self.cause() {
             return cause.is_retryable();
         }
         matches!(self, Self::Unreachable(_)) || self.refusal().is_some_and(|refusal| refusal.retry)
     }
 
+    /// Whether a server said no to a delivery once and for all: it waits no more.
+    pub fn is_refused_for_good(&self) -> bool {
+        is_final(self.cause().unwrap_or(self))
+    }
+
     /// The server's refusal that it is, or comes of.
     pub fn refusal(&self) -> Option<&Refusal> {
-        if let Self::PersonUnchecked(cause) = self {
+        if let Some(cause) = self.cause() {
             cause.refusal()
         } else if let Self::Refused(refusal) = self {
             Some(refusal)
+        } else {
+            None
+        }
+    }
+
+    /// What it comes of, whose reason it has.
+    fn cause(&self) -> Option<&Self> {
+        if let Self::PersonUnchecked(cause) | Self::Undelivered { cause, .. } = self {
+            Some(cause)
         } else {
             None
         }
@@ -156,10 +178,10 @@ impl ConnectorError {
             Self::KeepBusy => Reason::OutboxBusy,
             Self::KeepFull => Reason::DiskFull,
             Self::Token(_) | Self::Credential => Reason::CredentialInvalid,
-            Self::Input(_) => Reason::InputInvalid,
+            Self::Input { .. } => Reason::InputInvalid,
             Self::Unfit { .. } => Reason::StateConflict,
             Self::AnotherPerson { .. } => Reason::AnotherPerson,
-            Self::PersonUnchecked(cause) => return cause.kind(),
+            Self::PersonUnchecked(cause) | Self::Undelivered { cause, .. } => return cause.kind(),
             Self::Invalid(_) => Reason::FieldInvalid,
             Self::Refused(refusal) => return refusal.known_reason().ok_or(&refusal.reason),
             Self::Revocation(_) => Reason::RevocationUnknown,
@@ -172,9 +194,17 @@ impl ConnectorError {
 
     /// What to do next.
     pub fn next_step(&self) -> &'static str {
-        if let Self::Unfit { next, .. } = self {
+        if let Self::Unfit { next, .. } | Self::Input { next, .. } = self {
             return next;
         }
+        if let Self::Unreachable(_) = self {
+            return "nothing was handed in: run the command again later";
+        }
+        self.next_step_of_kept()
+    }
+
+    /// The same of what was handed in, and is kept in the outbox.
+    pub fn next_step_of_kept(&self) -> &'static str {
         if let Self::PersonUnchecked(cause) = self
             && cause.is_retryable()
         {
@@ -343,7 +373,10 @@ impl From<(&'static str, ReceiptError)> for ConnectorError {
 impl From<sqlx::Error> for ConnectorError {
     /// Driver errors can quote values; only their kind is kept.
     fn from(error: sqlx::Error) -> Self {
-        Self::Keep(if let sqlx::Error::Database(error) = &error {
+        Self::Keep(if let sqlx::Error::PoolTimedOut = error {
+            // What this process has to write waits for whoever else writes.
+            return Self::KeepBusy;
+        } else if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
             // The extended codes hold the plain ones in their lowest byte.
             if code == SQLITE_IOERR_SHMSIZE {

@@ -1,30 +1,25 @@
 //! Deliveries: what an officer hands in is durable, as the very bytes that will be sent, before the first
 //! call is made. A repeat sends the same bytes under the same request ids, so it is done once.
 
+mod asked;
+mod call;
 mod listed;
 
-use amanat_ledger::{LogVerifier, Proven};
-use amanat_schema::{
-    audit::{Action, Receipt},
-    consent::{RecordConsentRequest, WithdrawConsentRequest},
-    key::{ActivateKeyRequest, DepositKeyRequest, DepositKeyResponse},
-    policy::Decision,
-    record::{PutRecordRequest, PutRecordResponse},
-    referral::{SubmitReferralRequest, TransitionReferralRequest},
-};
-use prost::{Message, Name};
+use prost::Message;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    Connector, ConnectorError, Fault, Reason, Server, VerifyError,
-    again::Attempts,
-    client::with_token,
-    keep::{JobRow, SealedJob},
+    Connector, ConnectorError, Reason, Server,
+    keep::{JobRow, SealedJob, StepRow},
     referral::Move,
     trace,
 };
 
+pub(crate) use asked::Asked;
+pub(crate) use call::{Answered, stored};
 pub use listed::{PendingJob, RefusedJob};
+
+use call::Step;
 
 /// What a delivery came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,42 +50,11 @@ pub(crate) enum Kind {
     Move(Move),
 }
 
-/// One call.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    FindSubject,
-    DepositKey,
-    PutRecord,
-    ActivateKey,
-    RecordConsent(Server),
-    WithdrawConsent(Server),
-    SubmitReferral,
-    MoveReferral(Move),
-}
-
 /// A job's requests, one a step, as they are stored under the local key.
 #[derive(Clone, PartialEq, Message)]
 struct Requests {
     #[prost(bytes = "vec", repeated, tag = "1")]
     steps: Vec<Vec<u8>>,
-}
-
-/// What was asked of a server: the entry that its receipt proves must be the one of this very request, so
-/// that no answer can be spliced to another question.
-pub(crate) struct Asked {
-    pub(crate) server: Server,
-    action: Action,
-    request_sha256: [u8; 32],
-}
-
-impl Asked {
-    pub(crate) fn of<T: Message + Name>(server: Server, action: Action, request: &T) -> Self {
-        Self {
-            server,
-            action,
-            request_sha256: amanat_identity::request_sha256(request),
-        }
-    }
 }
 
 /// The reasons that no later delivery changes. Everything else waits: a withdrawal must not be lost
@@ -214,17 +178,19 @@ impl Connector {
         };
         let mut delivery = Delivery::default();
         for seq in self.hand_in(vec![job]).await? {
-            delivery
-                .entries
-                .extend(self.deliver_job(seq).await?.entries);
+            let delivered = self.deliver_job(seq).await;
+            let delivered = delivered.map_err(|cause| ConnectorError::Undelivered {
+                job: seq,
+                cause: Box::new(cause),
+            })?;
+            delivery.entries.extend(delivered.entries);
         }
         Ok(delivery)
     }
 
     /// Delivers one that was handed in.
     pub(crate) async fn deliver_job(&self, seq: i64) -> Result<Delivery, ConnectorError> {
-        let jobs = self.keep.open_jobs().await?;
-        match jobs.into_iter().find(|job| job.seq == seq) {
+        match self.keep.open_job(seq).await? {
             Some(job) => trace::one(self.deliver(&job)).await,
             // Another process of this profile delivered it meanwhile.
             None => Ok(Delivery::default()),
@@ -239,24 +205,9 @@ impl Connector {
         &self,
     ) -> Result<Vec<(PendingJob, Result<Delivery, ConnectorError>)>, ConnectorError> {
         let mut outcomes = Vec::new();
-        for job in self.keep.open_jobs().await? {
-            let outcome = trace::one(self.deliver(&job)).await;
-            let JobRow {
-                seq,
-                kind,
-                subject,
-                progress,
-                ..
-            } = job;
-            outcomes.push((
-                PendingJob {
-                    seq,
-                    kind,
-                    subject,
-                    progress,
-                },
-                outcome,
-            ));
+        for job in self.pending().await? {
+            let outcome = self.deliver_job(job.seq).await;
+            outcomes.push((job, outcome));
         }
         Ok(outcomes)
     }
@@ -278,13 +229,20 @@ impl Connector {
                 .get_mut(at)
                 .map(std::mem::take)
                 .ok_or_else(damaged)?;
-            match self.call_again(*step, job.seq, &request, &answers).await {
-                Ok((made, answer)) => {
-                    // What was answered is not kept for the next step: a deposit holds the record key.
-                    let rest = self.sealed(kind, &job.subject, &requests)?;
-                    self.keep.answered(job.seq, at, &answer, &rest).await?;
-                    answers.push(answer);
-                    entries.extend(made);
+            match self.call_again(*step, &request, &answers).await {
+                Ok(answered) => {
+                    let row = StepRow {
+                        seq: job.seq,
+                        step: at,
+                        evidence: &answered.evidence,
+                        answer: &answered.answer,
+                        // What was answered is not kept for the next step: a deposit holds the record key.
+                        rest: &self.sealed(kind, &job.subject, &requests)?,
+                        learnt: &answered.learnt,
+                    };
+                    self.keep.answered(&row).await?;
+                    answers.push(answered.answer);
+                    entries.extend(answered.entries);
                 }
                 Err(error) => {
                     if is_final(&error) {
@@ -296,160 +254,6 @@ impl Connector {
         }
         Ok(Delivery { entries })
     }
-
-    /// One step, once more if its certificate was renewed meanwhile: its request id makes it one.
-    async fn call_again(
-        &self,
-        step: Step,
-        seq: i64,
-        request: &[u8],
-        answers: &[Vec<u8>],
-    ) -> Result<(Vec<(Server, u64)>, Vec<u8>), ConnectorError> {
-        let mut attempts = Attempts::begin();
-        loop {
-            let session = self.session();
-            match self.call(step, seq, request, answers).await {
-                Err(error) => attempts.go_on(self, &session, error).await?,
-                Ok(answered) => return Ok(answered),
-            }
-        }
-    }
-
-    /// One step: the stored request, completed with what the steps before answered. The entries that it made,
-    /// and what it was answered.
-    async fn call(
-        &self,
-        step: Step,
-        seq: i64,
-        request: &[u8],
-        answers: &[Vec<u8>],
-    ) -> Result<(Vec<(Server, u64)>, Vec<u8>), ConnectorError> {
-        let (asked, receipt, answer) = match step {
-            Step::FindSubject => return self.deliver_subject(seq, request).await,
-            Step::DepositKey => {
-                let request = stored::<DepositKeyRequest>(request)?;
-                let asked = Asked::of(Server::Custodian, Action::DepositKey, &request);
-                let answer = self
-                    .session()
-                    .servers
-                    .keys()
-                    .deposit_key(request)
-                    .await?
-                    .into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::PutRecord => {
-                let deposit = before::<DepositKeyResponse>(answers, 0)?;
-                let mut request = stored::<PutRecordRequest>(request)?;
-                request.deposit_receipt = deposit.deposit_receipt;
-                let asked = Asked::of(Server::Gateway, Action::PutRecord, &request);
-                let answer = self
-                    .session()
-                    .servers
-                    .records()
-                    .put_record(request)
-                    .await?
-                    .into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::ActivateKey => {
-                let put = before::<PutRecordResponse>(answers, 1)?;
-                let mut request = stored::<ActivateKeyRequest>(request)?;
-                request.put_receipt = put.receipt;
-                let asked = Asked::of(Server::Custodian, Action::ActivateKey, &request);
-                let session = self.session();
-                let request = with_token(request, &session.signer.token()?)?;
-                let answer = session
-                    .servers
-                    .keys()
-                    .activate_key(request)
-                    .await?
-                    .into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::RecordConsent(server) => {
-                let request = stored::<RecordConsentRequest>(request)?;
-                let asked = Asked::of(server, Action::RecordConsent, &request);
-                let mut client = self.session().servers.consents(server);
-                let answer = client.record_consent(request).await?.into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::WithdrawConsent(server) => {
-                let request = stored::<WithdrawConsentRequest>(request)?;
-                let asked = Asked::of(server, Action::WithdrawConsent, &request);
-                let mut client = self.session().servers.consents(server);
-                let answer = client.withdraw_consent(request).await?.into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::SubmitReferral => {
-                let request = stored::<SubmitReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, Action::SubmitReferral, &request);
-                let answer = self
-                    .session()
-                    .servers
-                    .referrals()
-                    .submit_referral(request)
-                    .await?
-                    .into_inner();
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-            Step::MoveReferral(step) => {
-                let request = stored::<TransitionReferralRequest>(request)?;
-                let asked = Asked::of(Server::Gateway, step.action(), &request);
-                let answer = self.move_referral(step, request).await?;
-                (asked, answer.receipt.clone(), answer.encode_to_vec())
-            }
-        };
-        let proven = self.keep_receipt(&asked, receipt.as_ref()).await?;
-        if matches!(step, Step::PutRecord) {
-            self.saw_put(&stored::<PutRecordRequest>(request)?).await?;
-        }
-        Ok((vec![(asked.server, proven.index)], answer))
-    }
-
-    /// Verifies a receipt, as evidence that what was asked is on the log, allowed, and keeps it.
-    pub(crate) async fn keep_receipt(
-        &self,
-        asked: &Asked,
-        receipt: Option<&Receipt>,
-    ) -> Result<Proven, ConnectorError> {
-        let server = asked.server;
-        let untrustworthy = |what: &str| ConnectorError::untrustworthy(server.name(), what);
-        let receipt = receipt.ok_or_else(|| untrustworthy("there is no receipt"))?;
-        let log = &self.log(server);
-        let proven = amanat_ledger::receipt::verify(receipt, log)
-            .map_err(|error| ConnectorError::from((server.name(), error)))?;
-        let request = proven
-            .linkage
-            .as_ref()
-            .map(|linkage| linkage.request_sha256.as_slice());
-        let is_of_this = proven.body.agency_id == self.profile.agency.as_bytes()
-            && proven.body.action() == asked.action
-            && proven.body.decision() == Decision::Allow
-            && request == Some(asked.request_sha256.as_slice());
-        if !is_of_this {
-            return Err(untrustworthy("the receipt is not of this request's entry"));
-        }
-        if let Some(what) = self.keep.receipt(log, receipt, &proven.checkpoint).await? {
-            let (index, what) = (Some(proven.index), what.to_owned());
-            return Err(VerifyError {
-                server,
-                index,
-                what,
-                fault: Fault::Contradiction,
-            }
-            .into());
-        }
-        Ok(proven)
-    }
-
-    pub(crate) fn log(&self, server: Server) -> LogVerifier {
-        let directory = &self.session().directory;
-        match server {
-            Server::Gateway => directory.gateway().log.clone(),
-            Server::Custodian => directory.custodian().log.clone(),
-        }
-    }
 }
 
 /// Whether an error takes a job out of the queue.
@@ -460,12 +264,4 @@ pub(crate) fn is_final(error: &ConnectorError) -> bool {
     refusal
         .known_reason()
         .is_some_and(|reason| FINAL.contains(&reason))
-}
-
-pub(crate) fn stored<M: Message + Default>(bytes: &[u8]) -> Result<M, ConnectorError> {
-    M::decode(bytes).map_err(|_| ConnectorError::Keep("a stored request cannot be read".into()))
-}
-
-fn before<M: Message + Default>(answers: &[Vec<u8>], step: usize) -> Result<M, ConnectorError> {
-    stored(answers.get(step).map_or(&[], Vec::as_slice))
 }

@@ -101,7 +101,7 @@ impl Connector {
     /// # Errors
     /// [`ConnectorError::Token`].
     pub fn token(&self) -> Result<String, ConnectorError> {
-        self.session().signer.token()
+        self.session()?.signer.token()
     }
 
     fn now(&self) -> Time {

@@ -189,10 +189,13 @@ impl Profile {
             .or_else(|| name.parse().ok());
         known.ok_or_else(|| {
             let names: Vec<_> = self.agencies.keys().map(String::as_str).collect();
-            ConnectorError::Input(format!(
-                "no agency is called that here; known names: {}",
-                names.join(", ")
-            ))
+            ConnectorError::Input {
+                what: format!(
+                    "no agency is called that here; known names: {}",
+                    names.join(", ")
+                ),
+                next: "take one of these names or an agency's id, or name it under [agencies] in profile.toml",
+            }
         })
     }
 
@@ -304,7 +307,10 @@ impl OfficerProfile {
     pub(crate) fn officer(&self) -> Result<amanat_identity::Officer, ConnectorError> {
         let rights = self.rights.iter().map(|name| {
             right(name)
-                .ok_or_else(|| ConnectorError::Input("officers.rights: no such right".into()))
+                .ok_or_else(|| ConnectorError::Input {
+                    what: "officers.rights: no such right".to_owned(),
+                    next: "mend profile.toml; `amanat config check` tells what is wrong with it",
+                })
         });
         Ok(amanat_identity::Officer {
             id: self.id.clone(),

@@ -170,7 +170,7 @@ reasons! {
     InputInvalid = "INPUT_INVALID":
         "An argument or a file that was given does not fit: it is of another form, or names what is not \
          known here.",
-        "see the command's --help";
+        "change what the message names, then run it again; the command's --help shows what it takes";
     FileUnusable = "FILE_UNUSABLE":
         "A file cannot be read or written.",
         "check that it is there, its owner and its permissions";

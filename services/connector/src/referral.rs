@@ -236,7 +236,7 @@ impl Connector {
         let referral = ReferralId::new(amanat_seal::random()?);
         let follows = previous.map(|(_, sha256)| sha256);
         let statement = self
-            .session()
+            .session()?
             .signer
             .sign(new.case, follows, |head| Referral {
                 head: Some(head),
@@ -331,7 +331,7 @@ impl Connector {
             referral_id: id.to_vec(),
         };
         let asked = Asked::of(Server::Gateway, Action::GetReferral, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session
             .servers
@@ -369,7 +369,7 @@ impl Connector {
                 overdue: query.overdue,
             };
             let asked = Asked::of(Server::Gateway, Action::ListReferrals, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session
                 .servers
@@ -403,7 +403,7 @@ impl Connector {
         }
         let newest = Some(seen.newest);
         let statement =
-            self.session()
+            self.session()?
                 .signer
                 .sign(seen.case, newest, |head| ReferralTransition {
                     head: Some(head),
@@ -427,7 +427,7 @@ impl Connector {
         step: Move,
         request: TransitionReferralRequest,
     ) -> Result<TransitionReferralResponse, ConnectorError> {
-        let mut referrals = self.session().servers.referrals();
+        let mut referrals = self.session()?.servers.referrals();
         let answer = match step {
             Move::Acknowledge => referrals.acknowledge_referral(request).await,
             Move::Accept => referrals.accept_referral(request).await,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use amanat_identity::{Directory, OwnCertificate, PeerName};
+use amanat_identity::{Directory, DirectoryError, OwnCertificate, PeerName};
 use amanat_schema::clock::Clock;
 
 use crate::{
@@ -84,8 +84,8 @@ impl Sessions {
     }
 
     /// By the files as they are now. What cannot be used, for it is half written or not listed yet, leaves the
-    /// session in use as it is.
-    fn current(&self, profile: &Profile, clock: &Clock) -> Arc<Session> {
+    /// session in use as it is, for as long as its directory counts.
+    fn current(&self, profile: &Profile, clock: &Clock) -> Result<Arc<Session>, DirectoryError> {
         // A panic elsewhere cannot leave a session half made.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::of(profile);
@@ -105,7 +105,8 @@ impl Sessions {
                 None => last.refused = Some((files, Instant::now())),
             }
         }
-        Arc::clone(&last.session)
+        last.session.directory.counts(clock())?;
+        Ok(Arc::clone(&last.session))
     }
 }
 
@@ -155,7 +156,10 @@ fn mark(path: &Path) -> Option<Mark> {
 
 impl Connector {
     /// What a call begins with.
-    pub(crate) fn session(&self) -> Arc<Session> {
-        self.sessions.current(&self.profile, &self.clock)
+    ///
+    /// # Errors
+    /// [`ConnectorError::Directory`] if the directory has expired and its file holds no newer one.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, ConnectorError> {
+        Ok(self.sessions.current(&self.profile, &self.clock)?)
     }
 }

@@ -49,14 +49,20 @@ impl Signer {
             Acting::Token(token) => TokenSource::Given(token),
             Acting::Officer(name) => {
                 let issuer = profile.token_issuer()?.ok_or_else(|| {
-                    ConnectorError::Input("this profile has no issuer; give a token".into())
+                    ConnectorError::Input {
+                        what: "this profile issues no tokens".to_owned(),
+                        next: "give a token of your identity provider with --token-file FILE",
+                    }
                 })?;
                 let officer = profile.officers.get(&name).ok_or_else(|| {
                     let names: Vec<_> = profile.officers.keys().map(String::as_str).collect();
-                    ConnectorError::Input(format!(
-                        "the profile has no officer `{name}`; known names: {}",
-                        names.join(", ")
-                    ))
+                    ConnectorError::Input {
+                        what: format!(
+                            "the profile has no officer `{name}`; known names: {}",
+                            names.join(", ")
+                        ),
+                        next: "give one of these names with --officer NAME, or a token with --token-file FILE",
+                    }
                 })?;
                 TokenSource::Issued {
                     issuer,

@@ -27,8 +27,8 @@ use crate::{
     Connector, ConnectorError, Delivery, Reason, Server,
     case::request_id,
     client::with_token,
-    jobs::{Asked, stored},
-    keep::SubjectRow,
+    jobs::{Answered, Asked, stored},
+    keep::{Evidence, Learnt, SubjectRow},
     trace,
 };
 
@@ -154,8 +154,10 @@ impl Connector {
         case: Option<CaseId>,
     ) -> Result<Found, ConnectorError> {
         if identifiers.is_empty() || identifiers.len() > MOST {
-            let count = format!("give at least one identifier and at most {MOST}");
-            return Err(ConnectorError::Input(count));
+            return Err(ConnectorError::Input {
+                what: format!("a search is of one identifier at least and of {MOST} at most"),
+                next: "change the file of identifiers, and search again",
+            });
         }
         if let Some(at) = second_document(identifiers) {
             return Err(ConnectorError::Invalid(vec![Violation {
@@ -184,24 +186,20 @@ impl Connector {
             reason: EvaluationReason::Search.into(),
         };
         let (pseudonym, found) = self.find(request).await?;
+        self.keep.evidence(&found).await?;
         Ok(Found {
             pseudonym,
             case,
             own_cases: self.keep.cases_of(pseudonym).await?,
             by_phone_alone: by_phone_alone(identifiers),
             delivery: Delivery {
-                entries: evaluated.entry.into_iter().chain([found]).collect(),
+                entries: evaluated.entry.into_iter().chain([found.entry()]).collect(),
             },
         })
     }
 
-    /// The one step of a subject job. What is answered is the pseudonym; it is kept with its case before the
-    /// job counts as done.
-    pub(crate) async fn deliver_subject(
-        &self,
-        seq: i64,
-        request: &[u8],
-    ) -> Result<(Vec<(Server, u64)>, Vec<u8>), ConnectorError> {
+    /// The one step of a subject job. What is answered is the pseudonym.
+    pub(crate) async fn deliver_subject(&self, request: &[u8]) -> Result<Answered, ConnectorError> {
         let damaged = || ConnectorError::Keep("a kept identifier cannot be read".into());
         let ask = stored::<Ask>(request)?;
         let case = CaseId::parse(&ask.case_id).map_err(|_| damaged())?;
@@ -227,9 +225,12 @@ impl Connector {
             pseudonym,
             found: self.now(),
         };
-        self.keep.found_subject(seq, case, &subject).await?;
-        let entries = evaluated.entry.into_iter().chain([found]).collect();
-        Ok((entries, pseudonym.as_bytes().to_vec()))
+        Ok(Answered {
+            entries: evaluated.entry.into_iter().chain([found.entry()]).collect(),
+            evidence: found,
+            answer: pseudonym.as_bytes().to_vec(),
+            learnt: Learnt::Subject(case, subject),
+        })
     }
 
     /// Tokens of identifiers, under every key that the directory lists for them. Fresh blinds each time.
@@ -260,7 +261,7 @@ impl Connector {
             batches: batches.iter().map(Batch::to_wire).collect(),
         };
         let asked = Asked::of(Server::Custodian, Action::EvaluateIdentifiers, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session.servers.oprf().evaluate_identifiers(request).await?;
         let answer = answer.into_inner();
@@ -305,12 +306,15 @@ impl Connector {
                 continue;
             }
             let listed = batches.len();
-            for (epoch, public_key) in self.session().directory.oprf_keys(domain) {
+            for (epoch, public_key) in self.session()?.directory.oprf_keys(domain) {
                 let inputs = named.iter().map(|named| OprfInput::new(domain, named));
                 let blinding = inputs
                     .collect::<Result<_, _>>()
                     .and_then(Blinding::new)
-                    .map_err(|error| ConnectorError::Input(error.to_string()))?;
+                    .map_err(|error| ConnectorError::Input {
+                        what: error.to_string(),
+                        next: "change the identifier, and search again",
+                    })?;
                 batches.push(Batch {
                     domain,
                     epoch,
@@ -332,7 +336,7 @@ impl Connector {
     async fn find_again(
         &self,
         request: FindSubjectRequest,
-    ) -> Result<(Pseudonym, (Server, u64)), ConnectorError> {
+    ) -> Result<(Pseudonym, Evidence), ConnectorError> {
         let spare = Spare(request.clone());
         match self.find(request).await {
             Err(ConnectorError::Refused(refusal))
@@ -350,18 +354,19 @@ impl Connector {
     async fn find(
         &self,
         request: FindSubjectRequest,
-    ) -> Result<(Pseudonym, (Server, u64)), ConnectorError> {
+    ) -> Result<(Pseudonym, Evidence), ConnectorError> {
         let asked = Asked::of(Server::Gateway, Action::FindSubject, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session.servers.subjects().find_subject(request).await?;
         let answer = answer.into_inner();
-        let proven = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
-        let pseudonym = answer
-            .pseudonym
-            .parse()
-            .map_err(|_| ConnectorError::untrustworthy(GATEWAY, "a malformed pseudonym"))?;
-        Ok((pseudonym, (Server::Gateway, proven.index)))
+        let evidence = self.verified(&asked, answer.receipt.as_ref())?;
+        let Ok(pseudonym) = answer.pseudonym.parse() else {
+            self.keep.evidence(&evidence).await?;
+            let what = "a malformed pseudonym";
+            return Err(ConnectorError::untrustworthy(GATEWAY, what));
+        };
+        Ok((pseudonym, evidence))
     }
 }
 

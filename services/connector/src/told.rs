@@ -54,7 +54,7 @@ impl Connector {
         recorded: Option<Time>,
     ) -> Result<Told<M>, ConnectorError> {
         let untrustworthy = |why: String| ConnectorError::untrustworthy(server.name(), why);
-        let directory = &self.session().directory;
+        let directory = &self.session()?.directory;
         let signed = match recorded {
             Some(recorded) => Signed::<M>::verify_recorded(envelope, directory, recorded),
             None => Signed::<M>::verify_envelope(envelope, directory),

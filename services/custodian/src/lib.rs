@@ -197,6 +197,7 @@ pub async fn serve(
         limits: config.limits,
     };
     let (log_frozen, contradicted) = (desk.journal.freezing(), follower.contradicted());
+    desk.begins();
     let served = amanat_server::serve(
         listener,
         tls,
@@ -325,7 +326,8 @@ async fn each_minute(desk: Desk<store::Custody>) {
     loop {
         ticks.tick().await;
         desk.log_refused().await;
-        if desk.journal.call(store::Call::AlarmMissing).await.is_err() {
+        let looked = desk.journal.call(store::Call::AlarmMissing).await;
+        if looked.is_err_and(|error| !is_frozen(&error)) {
             tracing::error!("consents that never came could not be looked for");
         }
     }
@@ -335,10 +337,16 @@ async fn each_hour(desk: Desk<store::Custody>) {
     let mut ticks = tokio::time::interval(EACH_HOUR);
     loop {
         ticks.tick().await;
-        if desk.journal.call(store::Call::Expire).await.is_err() {
+        let deleted = desk.journal.call(store::Call::Expire).await;
+        if deleted.is_err_and(|error| !is_frozen(&error)) {
             tracing::error!("keys that were never activated could not be deleted");
         }
     }
+}
+
+/// Of that its operator has heard.
+const fn is_frozen(error: &JournalError) -> bool {
+    matches!(error, JournalError::Frozen(_))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use amanat_desk::Remembered;
 use amanat_identity::{Directory, Signed, SignedError};
 use amanat_ledger::{LogVerifier, SignedCheckpoint, receipt};
+use amanat_policy::parse_referral;
 use amanat_schema::{
     Time,
     audit::Receipt,
@@ -14,8 +15,10 @@ use prost::Message as _;
 
 use crate::store::Shown;
 
-/// Of each; a checkpoint is half a kilobyte, a referral some.
-const KEPT: usize = 4096;
+/// Of all together; a checkpoint is half a kilobyte, if nobody adds signature lines that nothing judges.
+const CHECKPOINTS_MIB: usize = 4;
+/// Of all together; a referral is some two kilobytes.
+const REFERRALS_MIB: usize = 32;
 
 /// Signatures that were found good. Those that were not are looked at again.
 pub(crate) struct Proofs {
@@ -28,8 +31,14 @@ pub(crate) struct Proofs {
 impl Default for Proofs {
     fn default() -> Self {
         Self {
-            checkpoints: Remembered::holding(KEPT),
-            referrals: Remembered::holding(KEPT),
+            // As the key and in the value.
+            checkpoints: Remembered::holding(CHECKPOINTS_MIB, |checkpoint| {
+                2 * checkpoint.text.len()
+            }),
+            // As the envelope and as the message, which is larger than what it decodes from.
+            referrals: Remembered::holding(REFERRALS_MIB, |signed| {
+                4 * signed.envelope().encoded_len()
+            }),
         }
     }
 }
@@ -63,7 +72,11 @@ impl Proofs {
             Some(signed) => signed,
             None => {
                 let signed = Arc::new(Signed::verify_envelope(envelope, directory)?);
-                self.referrals.keep(key, Arc::clone(&signed));
+                // Whoever signs may sign a list of a hundred thousand empty paths, which in memory is ten times
+                // what it was on the wire: what is no referral is not worth remembering.
+                if parse_referral(signed.message()).is_ok() {
+                    self.referrals.keep(key, Arc::clone(&signed));
+                }
                 signed
             }
         };

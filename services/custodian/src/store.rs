@@ -47,6 +47,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../migrations/0004_evaluations.sql"),
     ),
     amanat_desk::MIGRATIONS[1],
+    amanat_journal::REQUESTS_BY_KEY,
 ];
 
 /// The custodian's book.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use amanat_identity::{Directory, Officer};
+use amanat_identity::{Directory, InForce, Officer};
 use amanat_journal::{Draft, RequestKey};
 use amanat_policy::DecisionTable;
 use amanat_schema::{
@@ -38,6 +38,43 @@ impl Rules {
             table_sha256: self.table_sha256,
         }
     }
+
+    /// What is suspended now, in a line; `none` if nothing is.
+    pub(crate) fn suspended(&self, now: Time) -> String {
+        joined(self.directory.suspensions().in_force(now))
+    }
+
+    /// Tells the operator that they are in use, and what of them stands in no file any more.
+    pub(crate) fn tell(&self, now: Time) {
+        let (version, suspended) = (self.directory.version(), self.suspended(now));
+        let in_force = self.directory.suspensions().in_force(now);
+        let unfiled: Vec<_> = in_force.filter(|suspended| !suspended.is_filed).collect();
+        if unfiled.is_empty() {
+            tracing::info!(
+                version,
+                suspended,
+                "directory, revocation lists and suspensions are in use as they are in their files"
+            );
+        } else {
+            let without_file = joined(unfiled);
+            tracing::warn!(
+                version,
+                suspended,
+                without_file,
+                "directory and revocation lists are in use as they are in their files; a suspension without its \
+                 file stays in force to its end, unless a newer directory lifts it"
+            );
+        }
+    }
+}
+
+fn joined(suspended: impl IntoIterator<Item = InForce>) -> String {
+    let suspended = suspended.into_iter().map(|suspended| suspended.to_string());
+    let suspended: Vec<_> = suspended.collect();
+    if suspended.is_empty() {
+        return "none".to_owned();
+    }
+    suspended.join("; ")
 }
 
 /// The rules in use now; shared by a server's handlers and its book, and replaced as a whole when a newer

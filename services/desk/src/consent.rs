@@ -7,8 +7,8 @@ mod store;
 use amanat_journal::{Access, ConflictKey, Ruling, Touch};
 use amanat_policy::{ConsentTerms, Grant};
 use amanat_schema::{
-    AgencyId, CaseId, ConsentId, Time, audit, consent::ConsentStatus, policy::Purpose,
-    statement::Envelope,
+    AgencyId, CaseId, ConsentId, Time, audit, catalogue::FieldId, consent::ConsentStatus,
+    policy::Purpose, statement::Envelope,
 };
 use amanat_server::Refusal;
 
@@ -22,6 +22,9 @@ pub type SourceCase = (AgencyId, CaseId);
 
 /// The consents of the cases that were decided on last.
 pub type RememberedConsents = Remembered<SourceCase, Vec<Grant>>;
+
+/// Of all cases together, in memory.
+const REMEMBERED_MIB: usize = 32;
 
 /// The most consents and the most withdrawals that an agency may sign in one case: every decision in the
 /// case looks through them.
@@ -89,6 +92,18 @@ pub(crate) struct ConsentRow {
     pub(crate) grant: Grant,
     pub(crate) envelope: Envelope,
     pub(crate) recorded: Time,
+}
+
+/// For a server's memory.
+pub fn remembered() -> RememberedConsents {
+    Remembered::holding(REMEMBERED_MIB, |grants| {
+        // The nodes of a set are half empty at worst, and have heads.
+        let paths = grants
+            .iter()
+            .map(|grant| grant.terms.paths.len())
+            .sum::<usize>();
+        size_of_val(grants.as_slice()) + paths * 4 * size_of::<FieldId>()
+    })
 }
 
 impl ConsentCall {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use amanat_identity::{Caller, Signed, SignedError, statement::AgencyStatement};
+use amanat_identity::{
+    Caller, Signed, SignedError, inspect::lasts, statement::AgencyStatement,
+};
 use amanat_journal::{Access, Book, Draft, Journal, JournalError, Reader, Ruling};
 use amanat_schema::{
     AgencyId, RequestId, Time,
@@ -66,6 +68,28 @@ pub struct Answered<R> {
     pub receipt: Receipt,
     /// Opens the entry's commitment to the caller's own officer id; `None` on a repeat.
     pub officer: Option<Opening>,
+}
+
+impl<B: Book> Desk<B> {
+    /// Tells its operator what it begins to serve with.
+    pub fn begins(&self) {
+        let now = (self.guard.clock)();
+        let rules = self.rules.current();
+        let directory = &rules.directory;
+        let newest = self.reader.checkpoint();
+        let how = match (self.journal.freezing())() {
+            None => "serving",
+            Some(_) => "serving the log's proofs and nothing else, for it is frozen",
+        };
+        tracing::info!(
+            program = env!("CARGO_PKG_VERSION"),
+            directory = directory.version(),
+            directory_lasts = lasts(directory.valid_until(), now),
+            suspended = rules.suspended(now),
+            log_entries = newest.map_or(0, |newest| newest.head.size),
+            "{how}"
+        );
+    }
 }
 
 impl Refused {

@@ -4,7 +4,7 @@
 use amanat_config::{Inspection, private_key_pem, read_file};
 use amanat_identity::{
     Directory, PeerName, RevocationFolder, Suspensions, Trust,
-    inspect::{directory, lasts},
+    inspect::{directory, lasts, revocation},
     token::Audience,
 };
 use amanat_schema::Time;
@@ -47,8 +47,11 @@ impl Inspected<'_> {
             let sha256 = hex::encode(directory.table_sha256());
             found.in_order("directory.decision_table", format!("SHA-256 {sha256}"));
         }
-        let (_, faults) =
+        let (suspensions, faults) =
             Suspensions::read(&files.suspensions, directory, &files.registrars, self.now);
+        for suspended in suspensions.in_force(self.now) {
+            found.in_order("directory.suspensions", format!("suspended: {suspended}"));
+        }
         for fault in faults {
             found.fault("directory.suspensions", fault);
         }
@@ -89,12 +92,19 @@ impl Inspected<'_> {
             return;
         };
         let own = own::certificate(self.listen, self.audience, directory, self.now);
-        let end = found
-            .take("server.certificate", own)
-            .and_then(|own| own.ends());
-        if let Some(end) = end {
+        let Some(own) = found.take("server.certificate", own) else {
+            return;
+        };
+        if let Some(end) = own.ends() {
             found.in_order("server.certificate", lasts(end, self.now));
         }
+        let folder = RevocationFolder::new(&self.directory.crls);
+        let lists = match self.audience {
+            Audience::Gateway => folder.of_gateway(),
+            Audience::Custodian => folder.of_custodian(),
+        };
+        let authorities = &own::service(self.audience, directory).authorities;
+        revocation("server.certificate", &own, authorities, &lists, found);
     }
 
     fn log(self, directory: Option<&Directory>, found: &mut Inspection) {

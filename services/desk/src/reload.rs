@@ -208,12 +208,10 @@ impl Reload {
             match &refused {
                 Some(why) if is_new || last.refused.as_ref() != Some(why) => tracing::error!(
                     in_use = self.rules.current().directory.version(),
+                    suspended = self.rules.current().suspended(now),
                     "what is in the directory's files is refused, and the directory in use stays: {why}"
                 ),
-                None if is_new || last.refused.is_some() => tracing::info!(
-                    version = self.rules.current().directory.version(),
-                    "directory, revocation lists and suspensions are in use as they are in their files"
-                ),
+                None if is_new || last.refused.is_some() => self.rules.current().tell(now),
                 Some(_) | None => {}
             }
             last.refused = refused;

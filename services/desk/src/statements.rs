@@ -1,7 +1,11 @@
 //! Which statements were accepted: a signer's id counts once, for ever. Another agency's same id is
 //! another statement, so that nobody can take one away.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use amanat_identity::{Signed, statement::AgencyStatement};
 use amanat_journal::{ConflictKey, id_set};
@@ -61,6 +65,29 @@ pub enum Known {
     Other,
 }
 
+/// Of this process. Each is refused with an entry of its own; the operator hears of them together.
+static OTHERS: Others = Others(Mutex::new((0, None)));
+/// Between two words about them: an agency can send as many as it likes.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// How many came again with other bytes that nothing was said of, and when something was.
+struct Others(Mutex<(u64, Option<Instant>)>);
+
+impl Others {
+    /// How many to speak of now; `None` if not yet.
+    fn met(&self, now: Instant) -> Option<u64> {
+        // A panic elsewhere leaves at worst a wrong count.
+        let mut others = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, said) = &mut *others;
+        *count += 1;
+        if said.is_some_and(|at| now.duration_since(at) < REMIND) {
+            return None;
+        }
+        *said = Some(now);
+        Some(std::mem::take(count))
+    }
+}
+
 /// The accepted ids that a batch asks about, and those it adds.
 #[derive(Default)]
 pub struct StatementFacts {
@@ -104,7 +131,11 @@ impl StatementFacts {
             None => Known::New,
             Some(sha256) if sha256.as_slice() == statement.payload_sha256 => Known::Same,
             Some(_) => {
-                tracing::error!(id = %statement.id, "ALARM: a statement id came again with other bytes");
+                if let Some(count) = OTHERS.met(Instant::now()) {
+                    // The last of them is named.
+                    let agency = statement.agency;
+                    tracing::error!(%agency, count, "ALARM: statement ids came again with other bytes");
+                }
                 Known::Other
             }
         }
@@ -133,5 +164,22 @@ impl StatementFacts {
         .execute(connection)
         .await
         .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_come_again_with_other_bytes_are_told_once_a_minute_and_counted() {
+        let (others, start) = (Others(Mutex::default()), Instant::now());
+        let met = |after_s: u64| others.met(start + Duration::from_secs(after_s));
+        assert_eq!(met(0), Some(1));
+        for after_s in 0..60 {
+            assert_eq!(met(after_s), None);
+        }
+        assert_eq!(met(60), Some(61));
+        assert_eq!(met(61), None);
     }
 }

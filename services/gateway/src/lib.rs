@@ -148,6 +148,7 @@ pub async fn serve(
         limits: config.limits,
     };
     let frozen = desk.journal.freezing();
+    desk.begins();
     let served = amanat_server::serve(
         listener,
         tls,
@@ -275,9 +276,14 @@ async fn watch_canaries(journal: Journal<Exchange>, rules: Rulebook, answered: A
             counted_under = Some(directory);
         }
         let call = SubjectCall::CheckCanaries(asked);
-        if journal.call(Call::Subject(Box::new(call))).await.is_err() {
-            tracing::error!("canaries that were asked for could not be looked for");
-            answered.notify_one();
+        match journal.call(Call::Subject(Box::new(call))).await {
+            Ok(_) => {}
+            // Until the next start nothing is disclosed that could be asked for.
+            Err(JournalError::Frozen(_)) => return,
+            Err(_) => {
+                tracing::error!("canaries that were asked for could not be looked for");
+                answered.notify_one();
+            }
         }
         answered.notified().await;
         tokio::time::sleep(GATHERING).await;

@@ -37,6 +37,7 @@ pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
     ),
     amanat_desk::MIGRATIONS[1],
     ("subjects", include_str!("../migrations/0004_subjects.sql")),
+    amanat_journal::REQUESTS_BY_KEY,
 ];
 
 /// The gateway's book.

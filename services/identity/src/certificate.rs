@@ -69,6 +69,11 @@ impl OwnCertificate {
         amanat_seal::sha256(self.0.cert.first().map_or(&[], |der| der.as_ref()))
     }
 
+    /// The certificate itself, in DER.
+    pub(crate) fn end_entity(&self) -> Option<&[u8]> {
+        Some(self.0.cert.first()?)
+    }
+
     /// When the end-entity certificate ends.
     pub fn ends(&self) -> Option<Time> {
         let (_, certificate) = X509Certificate::from_der(self.0.cert.first()?).ok()?;

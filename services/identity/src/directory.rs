@@ -12,7 +12,6 @@ use std::{
 
 use amanat_config::Section;
 use amanat_schema::{AgencyId, Time, directory, statement::Envelope, subject::IdentifierDomain};
-use amanat_seal::statement::key_id;
 use prost::Message as _;
 
 use crate::Suspensions;
@@ -22,8 +21,8 @@ pub use parties::{Agency, RetiredKey, Service, TokenIssuerKey};
 /// The longest life that registrars may give a directory.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The registrars whose signatures make a directory: pinned by each party when it joins, then carried on
-/// by each directory for the next.
+/// The registrars whose signatures make a directory: pinned by each party in its own configuration. A directory
+/// names them too, and cannot change them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registrars {
     /// Ed25519 public keys.
@@ -93,8 +92,8 @@ pub enum DirectoryError {
     )]
     SameVersion { version: u64 },
     #[error(
-        "the directory is not signed by {threshold} of the registrars pinned here, and by nobody else; \
-         fetch it from them, and trust no other source"
+        "the directory needs the signatures of {threshold} of the registrars pinned here and of nobody else, and \
+         has not; is it another exchange's? Fetch it from these registrars, and trust no other source"
     )]
     Signatures { threshold: usize },
     #[error("the directory's {0} is not valid; ask your registrars for a corrected one")]
@@ -167,7 +166,8 @@ impl Directory {
         };
         let gateway = service(wire.gateway.as_ref(), "gateway")?;
         let custodian = service(wire.custodian.as_ref(), "custodian")?;
-        parties::are_apart(&agencies, &gateway, &custodian)?;
+        let former = parties::former(&wire.former_agencies, &agencies)?;
+        parties::are_apart(&agencies, &former, &gateway, &custodian)?;
         let mut oprf_keys = BTreeMap::new();
         for listed in &wire.oprf_keys {
             let domain = Some(listed.domain()).filter(|d| *d != IdentifierDomain::Unspecified);
@@ -292,22 +292,12 @@ impl Directory {
         self.suspensions.closes_key(agency, key_id, now)
     }
 
-    /// Whether any of an agency's retired statement keys was compromised.
-    pub fn has_compromised_key(&self, agency: AgencyId) -> bool {
+    /// Whether what was recorded then under a key, named as envelopes name it, is an agency's own word: the key is
+    /// listed for it, in force or retired, and nobody else may have used it before. A key that is not listed
+    /// vouches for nothing: it may have been left out because it was stolen.
+    pub fn is_own_word(&self, agency: AgencyId, signed_by: &[u8], recorded: Time) -> bool {
         let agency = self.agencies.get(&agency);
-        let mut keys = agency.into_iter().flat_map(|a| &a.retired_statement_keys);
-        keys.any(|key| key.compromised_since.is_some())
-    }
-
-    /// Whether somebody else may have signed a statement of an agency's that was recorded then: its key, named as
-    /// envelopes name it, was compromised before.
-    pub fn is_compromised(&self, agency: AgencyId, signed_by: &[u8], recorded: Time) -> bool {
-        let agency = self.agencies.get(&agency);
-        let mut keys = agency.into_iter().flat_map(|a| &a.retired_statement_keys);
-        keys.any(|key| {
-            key.compromised_since.is_some_and(|since| recorded >= since)
-                && key_id(&key.public_key) == *signed_by
-        })
+        agency.is_some_and(|agency| agency.is_own_word(signed_by, recorded))
     }
 
     /// As its registrars signed it.

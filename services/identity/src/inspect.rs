@@ -5,7 +5,9 @@ use std::path::Path;
 use amanat_config::Inspection;
 use amanat_schema::Time;
 
-use crate::{Directory, DirectoryError, Registrars};
+use rustls_pki_types::CertificateDer;
+
+use crate::{Directory, DirectoryError, OwnCertificate, Registrars, RevocationLists};
 
 /// The directory that `[directory]` names, if it counts at `now`. It is not remembered.
 pub fn directory(
@@ -26,6 +28,30 @@ pub fn directory(
             found.fault(setting_of(&error, seen), error);
             None
         }
+    }
+}
+
+/// Whether a party's own certificate is revoked by its own authority: it alone would not know.
+pub fn revocation(
+    setting: &str,
+    own: &OwnCertificate,
+    authorities: &[CertificateDer<'_>],
+    lists: &RevocationLists,
+    found: &mut Inspection,
+) {
+    match lists.revoke(authorities, own) {
+        Ok(false) => {}
+        Ok(true) => found.fault(
+            setting,
+            "it is revoked by its own authority, and nobody accepts it: make a new one with `amanat keys renew`",
+        ),
+        Err(error) => found.in_order(
+            setting,
+            format!(
+                "whether it is revoked is not known here: its own authority has no list at {}",
+                error.path
+            ),
+        ),
     }
 }
 

@@ -22,7 +22,7 @@ pub use certificate::{CertificateFault, OwnCertificate, ShownCertificate};
 pub use directory::{Agency, Directory, DirectoryError, Registrars, RetiredKey, Service};
 pub use revocation::{CrlError, CrlFault, RevocationFolder, RevocationLists};
 pub use statement::{Signed, SignedError};
-pub use suspension::{SuspensionError, SuspensionFault, Suspensions};
+pub use suspension::{InForce, SuspensionError, SuspensionFault, Suspensions};
 pub use token::{TokenError, TokenIssuer, TokenVerifier};
 pub use trust::{Trust, Trusted};
 

@@ -204,7 +204,8 @@ impl<M: AgencyStatement> Signed<M> {
         }
         let head = parse_head(wire)?;
         let agency = directory.agency(head.agency).ok_or(SignedError::Signer)?;
-        let verified = amanat_seal::statement::verify::<M>(envelope, &agency.signers())?;
+        let verified =
+            amanat_seal::statement::verify_decoded(envelope, claimed, &agency.signers())?;
         let mut retired = agency.retired_statement_keys.iter().copied();
         let retired = retired.find(|retired| {
             let id = key_id(&retired.public_key);

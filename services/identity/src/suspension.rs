@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    fmt, fs, io,
     path::Path,
     time::Duration,
 };
@@ -58,8 +58,30 @@ type Target = (AgencyId, Option<[u8; 32]>);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suspensions {
     found: BTreeSet<Found>,
+    /// What was closed here before and stands in no file any more.
+    unfiled: BTreeSet<Target>,
     /// From when to when, by what is closed.
     closed: BTreeMap<Target, Vec<Period>>,
+}
+
+/// A suspension that counts, as its operator reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    pub agency: AgencyId,
+    /// The statement key, where it is not the whole agency.
+    pub key: Option<[u8; 32]>,
+    pub until: Time,
+    /// Whether its file is still there; if not, only a newer directory lifts it.
+    pub is_filed: bool,
+}
+
+impl fmt::Display for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(key) = self.key {
+            write!(f, "statement key {} of ", hex::encode(key))?;
+        }
+        write!(f, "agency {} until {}", self.agency, self.until)
+    }
 }
 
 /// A suspension that its registrar signed.
@@ -126,8 +148,25 @@ impl Suspensions {
             return (read, errors);
         }
         let kept = in_use.suspensions().found.iter().cloned();
-        let found = kept.chain(read.found).collect();
-        (Self::count(found, directory), errors)
+        let filed: BTreeSet<_> = read.found.iter().map(|found| found.target).collect();
+        let found: BTreeSet<_> = kept.chain(read.found).collect();
+        let targets = found.iter().map(|found| found.target);
+        let unfiled = targets.filter(|target| !filed.contains(target)).collect();
+        let counted = Self::count(found, directory);
+        (Self { unfiled, ..counted }, errors)
+    }
+
+    /// Those that count at `now`.
+    pub fn in_force(&self, now: Time) -> impl Iterator<Item = InForce> {
+        self.closed.iter().filter_map(move |(target, periods)| {
+            let ends = periods.iter().filter(|period| period.holds(now));
+            Some(InForce {
+                agency: target.0,
+                key: target.1,
+                until: ends.map(|period| period.ends).max()?,
+                is_filed: !self.unfiled.contains(target),
+            })
+        })
     }
 
     /// In a directory's time one registrar alone closes a target for [`LIFE`] in all, or it could be closed
@@ -160,7 +199,11 @@ impl Suspensions {
                 closed.entry(*target).or_default().push(period);
             }
         }
-        Self { found, closed }
+        Self {
+            found,
+            unfiled: BTreeSet::new(),
+            closed,
+        }
     }
 
     pub(crate) fn closes_agency(&self, agency: AgencyId, now: Time) -> bool {
@@ -179,7 +222,13 @@ impl Suspensions {
 
     fn closes(&self, target: &Target, now: Time) -> bool {
         let mut periods = self.closed.get(target).into_iter().flatten();
-        periods.any(|period| period.begins <= now + CLOCK_AHEAD && now < period.ends)
+        periods.any(|period| period.holds(now))
+    }
+}
+
+impl Period {
+    fn holds(self, now: Time) -> bool {
+        self.begins <= now + CLOCK_AHEAD && now < self.ends
     }
 }
 

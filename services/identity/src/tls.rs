@@ -4,7 +4,12 @@
 //! the certificate names: there is no exchange-wide authority for agencies, so the operator of the
 //! exchange cannot mint one. Sessions are never resumed: a resumed one would skip these checks.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use amanat_schema::{AgencyId, Time, clock::Clock};
 use rustls::{
@@ -22,6 +27,9 @@ use crate::{
     Service, ShownCertificate, Trusted,
     authorities::{Clients, Servers},
 };
+
+/// Between two words about the same refusal: whoever is refused may well try each second.
+const REMIND: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -145,6 +153,8 @@ struct ClientAuthority {
     lists: RevocationLists,
     /// `None` without a list.
     verifier: Option<Clients>,
+    /// When the operator last heard that one was refused, by the reason.
+    refused: Mutex<BTreeMap<&'static str, Time>>,
 }
 
 impl ClientAuthorities {
@@ -173,6 +183,7 @@ impl ClientAuthorities {
                     peer,
                     lists,
                     verifier,
+                    refused: Mutex::default(),
                 };
                 Ok((uri, authority))
             })
@@ -204,12 +215,16 @@ impl ClientAuthorities {
             return Err(unknown());
         };
         let authority = self.by_uri.get(uri).ok_or_else(unknown)?;
-        let verifier = authority.verifier.as_ref().ok_or_else(unknown)?;
+        let Some(verifier) = &authority.verifier else {
+            authority.refuse("its authority has no revocation list here", now);
+            return Err(unknown());
+        };
         let verified = verifier
             .verify(end_entity, intermediates, unix(now))
-            .inspect_err(|error| authority.tell(error))?;
+            .inspect_err(|error| authority.tell(error, now))?;
         match authority.peer {
             PeerName::Agency(id) if directory.is_suspended(id, now) => {
+                authority.refuse("the agency is suspended", now);
                 Err(Error::InvalidCertificate(CertificateError::Revoked))
             }
             PeerName::Agency(_) | PeerName::Custodian => Ok(verified),
@@ -220,11 +235,55 @@ impl ClientAuthorities {
 impl ClientAuthority {
     /// A list that turned out to be useless is the operator's business; only a certificate that the
     /// authority did issue brings this to light.
-    fn tell(&self, error: &Error) {
+    fn tell(&self, error: &Error, now: Time) {
         if let Some(error) = self.lists.judge_once(error) {
             tracing::error!("{error}");
-        } else {
-            tracing::info!(%error, peer = ?self.peer, "a certificate was refused");
         }
+        self.refuse(why(error), now);
+    }
+
+    /// Once a minute for each reason: a certificate that only says it is of this party can be anybody's, and
+    /// nobody may fill the operator's log.
+    fn refuse(&self, reason: &'static str, now: Time) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = refused.get(reason);
+        if told.is_none_or(|told| told.distance(now) >= REMIND) {
+            refused.insert(reason, now);
+            match self.peer {
+                PeerName::Agency(agency) => {
+                    tracing::warn!(%agency, reason, "a certificate was refused");
+                }
+                PeerName::Custodian => {
+                    tracing::warn!(reason, "a certificate of the custodian was refused");
+                }
+            }
+        }
+    }
+}
+
+/// Which rule a certificate broke.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library may add kinds; the rest comes of a certificate that is no client's"
+)]
+fn why(error: &Error) -> &'static str {
+    let Error::InvalidCertificate(error) = error else {
+        return "its revocation list does not do";
+    };
+    match error {
+        CertificateError::Revoked => "it is revoked",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has run out",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not in force yet: a clock is wrong"
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "it is not of an authority that the directory lists for it"
+        }
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "its authority has no revocation list of its own here that is in date"
+        }
+        _ => "it is not one of a client",
     }
 }

@@ -10,6 +10,8 @@
 
 mod batch;
 mod book;
+mod fold;
+mod journal;
 mod metrics;
 pub mod note_file;
 mod open;
@@ -22,12 +24,13 @@ mod watch;
 mod writer;
 
 pub use book::{Access, Book, Committed, ConflictKey, Draft, RequestKey, Ruling, Touch};
+pub use journal::Journal;
 pub use metrics::METRICS;
-pub use open::{Config, ENTRY_TIMES, Keys, Opened, init, open};
+pub use open::{Config, ENTRY_TIMES, Keys, Opened, REQUESTS_BY_KEY, init, open};
 pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
 pub use store::id_set;
 pub use trouble::Trouble;
-pub use writer::{Journal, Writer};
+pub use writer::Writer;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -11,21 +11,29 @@ use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use sqlx::{
-    ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    runtime,
+    sync::watch,
+    task::{self, JoinHandle},
+};
 
-use crate::{Book, Journal, JournalError, Reader, Trouble, Writer, note_file, read, store};
+use crate::{Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, store};
 
 /// The journal's own tables; a service's follow.
 const FIRST: (&str, &str) = ("journal", include_str!("../migrations/0001_journal.sql"));
-/// What the journal changed later: a step of each service's list, which takes it at its own end. A step never
+/// What the journal changed later: each a step of each service's list, which takes it at its own end. A step never
 /// changes its place, or databases that exist could not be brought up to date.
 pub const ENTRY_TIMES: (&str, &str) = (
     "entry-times",
     include_str!("../migrations/0002_entry_times.sql"),
+);
+pub const REQUESTS_BY_KEY: (&str, &str) = (
+    "requests-by-key",
+    include_str!("../migrations/0003_requests_by_key.sql"),
 );
 /// Connections that serve proofs and checkpoints beside the writer.
 const READERS: u32 = 4;
@@ -34,8 +42,8 @@ const STATEMENTS: usize = 1024;
 /// Pages in memory, in KiB as SQLite wants it: negative.
 const CACHE_KIB: &str = "-65536";
 const READERS_CACHE_KIB: &str = "-4096";
-/// Pages of the write-ahead log, 4 KiB each, after which it is folded into the database. A batch of records alone
-/// is hundreds, and folding after each would write everything twice and wait for the disk twice.
+/// Pages of the write-ahead log, 4 KiB each, after which the writer folds what [`fold`] has left of it and begins it
+/// anew: without that it could grow for ever under load.
 const WAL_PAGES: &str = "8192";
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -146,6 +154,7 @@ pub async fn open<B: Book>(
     if let Some(why) = &state.frozen {
         tracing::error!(why, "the log is frozen: nothing is signed or disclosed");
     }
+    let folding = state.database.connect().await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(READERS)
         .connect_with(
@@ -161,7 +170,8 @@ pub async fn open<B: Book>(
     let (mut journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest, share)?;
     journal.filing = filing.clone();
     let tasks = vec![
-        tokio::spawn(writer.run(pool)),
+        spawn_writer(writer, pool)?,
+        tokio::spawn(fold::follow(folding, follow.clone())),
         tokio::spawn(note_file::follow(
             config.checkpoint_file.clone(),
             follow,
@@ -176,6 +186,21 @@ pub async fn open<B: Book>(
     })
 }
 
+/// On a thread of its own: among a server's other tasks it would wait for its turn after each statement, and with it
+/// all who wait for the batch.
+fn spawn_writer<B: Book>(
+    writer: Writer<B>,
+    readers: SqlitePool,
+) -> Result<JoinHandle<()>, JournalError> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| JournalError::Unwritable(format!("its thread cannot start: {error}")))?;
+    Ok(task::spawn_blocking(move || {
+        runtime.block_on(writer.run(readers));
+    }))
+}
+
 impl Database {
     fn options(config: &Config) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
@@ -188,6 +213,8 @@ impl Database {
             .pragma("secure_delete", "ON")
             .pragma("cache_size", CACHE_KIB)
             .pragma("wal_autocheckpoint", WAL_PAGES)
+            // What a statement would need to undo its own rows is small.
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(BUSY)
             .statement_cache_capacity(STATEMENTS)
             .disable_statement_logging()

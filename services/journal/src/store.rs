@@ -172,16 +172,22 @@ pub(crate) async fn remembered(
     if keys.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let ids = id_set(
-        keys.iter()
-            .flatten()
-            .map(|key| key.request_id.as_bytes().as_slice()),
-    );
+    let asked: Vec<_> = keys
+        .iter()
+        .flatten()
+        .map(|key| {
+            let (agency, id) = (key.agency.as_bytes(), key.request_id.as_bytes());
+            (hex::encode(agency), key.method, hex::encode(id))
+        })
+        .collect();
+    // CROSS: the keys asked for lead, each to its row.
     let rows = sqlx::query(
-        "SELECT agency, method, request_id, request_sha256, idx, answer FROM requests \
-         WHERE request_id IN (SELECT unhex(value) FROM json_each($1))",
+        "SELECT agency, method, request_id, request_sha256, idx, answer \
+         FROM json_each($1) AS asked CROSS JOIN requests \
+         ON agency = unhex(asked.value ->> 0) AND method = asked.value ->> 1 \
+         AND request_id = unhex(asked.value ->> 2)",
     )
-    .bind(ids)
+    .bind(serde_json::to_string(&asked).unwrap_or_default())
     .fetch_all(connection)
     .await?;
     for row in rows {

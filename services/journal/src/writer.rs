@@ -9,137 +9,31 @@ use std::{
 
 use amanat_ledger::{Edge, Hash, SignedCheckpoint};
 use amanat_schema::{
-    AgencyId,
     audit::{Opening, Receipt},
     clock::Clock,
 };
 use amanat_telemetry::Moment;
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    Access, Book, Committed, JournalError, Trouble, batch,
+    Book, Committed, Journal, JournalError, Trouble, batch,
+    journal::{Answer, Job, WAITING, stopped},
     open::{self, Database},
     read,
     scribe::{Growth, Placed, Scribe},
-    shares::Shares,
     store,
-    watch::{Queued, Stages, Watch},
+    watch::{Stages, Watch},
 };
 
-/// How many calls may wait; more are told to come back.
-const WAITING: usize = 1024;
 /// How long a log that could not be written rests before it is tried again without a call.
 const AGAIN: Duration = Duration::from_secs(1);
 
-type Answer<A> = Result<Committed<A>, JournalError>;
-
-struct Job<B: Book> {
-    call: B::Call,
-    access: Access,
-    answer: oneshot::Sender<Answer<B::Answer>>,
-    queued: Queued,
-    /// Of its agency's places; given back when it is answered, whether anybody still waits or not.
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-/// The service's hold on its journal; cheap to clone.
-pub struct Journal<B: Book> {
-    book: Arc<B>,
-    jobs: mpsc::Sender<Job<B>>,
-    shares: Arc<Shares>,
-    frozen: watch::Receiver<Option<String>>,
-    writing: Trouble,
-    /// Of the checkpoint file.
-    pub(crate) filing: Trouble,
-}
-
-impl<B: Book> Clone for Journal<B> {
-    fn clone(&self) -> Self {
-        Self {
-            book: Arc::clone(&self.book),
-            jobs: self.jobs.clone(),
-            shares: Arc::clone(&self.shares),
-            frozen: self.frozen.clone(),
-            writing: self.writing.clone(),
-            filing: self.filing.clone(),
-        }
-    }
-}
-
-impl<B: Book> Journal<B> {
-    /// Decides and records one call; the answer comes after the durable commit.
-    ///
-    /// # Errors
-    /// As [`Journal::submit`]; [`JournalError::RequestIdReused`]; or [`JournalError::Unwritable`] and
-    /// [`JournalError::Full`] if it could not be committed.
-    pub async fn call(&self, call: B::Call) -> Answer<B::Answer> {
-        self.submit(call)?.await.map_err(|_| stopped())?
-    }
-
-    /// Queues a call without waiting for its answer: calls are decided in the order of submission.
-    ///
-    /// # Errors
-    /// [`JournalError::Busy`], [`JournalError::Crowded`] or [`JournalError::Frozen`].
-    pub fn submit(
-        &self,
-        call: B::Call,
-    ) -> Result<oneshot::Receiver<Answer<B::Answer>>, JournalError> {
-        if let Some(why) = self.frozen() {
-            return Err(JournalError::Frozen(why));
-        }
-        let agency = self.book.agency(&call);
-        let place = agency.map(|agency| self.shares.take(agency)).transpose()?;
-        let access = self.book.access(&call);
-        let (answer, receiver) = oneshot::channel();
-        self.jobs
-            .try_send(Job {
-                call,
-                access,
-                answer,
-                queued: Queued::now(),
-                _place: place,
-            })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => JournalError::Busy,
-                mpsc::error::TrySendError::Closed(_) => stopped(),
-            })?;
-        Ok(receiver)
-    }
-
-    /// In whose share of the queue a call would wait.
-    pub fn agency(&self, call: &B::Call) -> Option<AgencyId> {
-        self.book.agency(call)
-    }
-
-    /// Why the log is frozen; `None` while it runs.
-    pub fn frozen(&self) -> Option<String> {
-        self.frozen.borrow().clone()
-    }
-
-    /// Answers the same, without holding the journal: also when its tasks have ended.
-    pub fn freezing(&self) -> impl Fn() -> Option<String> + use<B> {
-        let frozen = self.frozen.clone();
-        move || frozen.borrow().clone()
-    }
-
-    /// Why log or checkpoint file cannot be written now, in words for the operator.
-    pub fn troubles(&self) -> impl Iterator<Item = String> + use<B> {
-        [self.writing.now(), self.filing.now()]
-            .into_iter()
-            .flatten()
-    }
-}
-
 fn unwritable(error: &JournalError) -> String {
     format!("nothing is disclosed, for the log cannot be written: {error}")
-}
-
-fn stopped() -> JournalError {
-    JournalError::Unwritable("the service is stopping".to_owned())
 }
 
 /// The writer task's state.
@@ -158,9 +52,6 @@ pub struct Writer<B: Book> {
     watch: Watch,
 }
 
-/// What one call came to, before it is answered.
-type Outcome<A> = Result<Committed<A>, JournalError>;
-
 impl<B: Book> Writer<B> {
     pub(crate) fn new(
         book: Arc<B>,
@@ -170,19 +61,16 @@ impl<B: Book> Writer<B> {
         newest: watch::Sender<Option<SignedCheckpoint>>,
         waiting_per_agency: NonZeroUsize,
     ) -> Result<(Journal<B>, Self), JournalError> {
-        let (sender, jobs) = mpsc::channel(WAITING);
         let scribe = Scribe::new(keys, opened.edge.size())?;
         let watch = Watch::new(opened.edge.size(), opened.frozen.is_some());
         let (frozen, frozen_receiver) = watch::channel(opened.frozen);
         let trouble = Trouble::with("database");
-        let journal = Journal {
-            book: Arc::clone(&book),
-            jobs: sender,
-            shares: Arc::new(Shares::new(waiting_per_agency)),
-            frozen: frozen_receiver,
-            writing: trouble.clone(),
-            filing: Trouble::default(),
-        };
+        let (journal, jobs) = Journal::new(
+            Arc::clone(&book),
+            waiting_per_agency,
+            frozen_receiver,
+            trouble.clone(),
+        );
         let writer = Self {
             book,
             jobs,
@@ -252,13 +140,13 @@ impl<B: Book> Writer<B> {
         match self.attempt(&jobs.iter().collect::<Vec<_>>()).await {
             Ok(outcomes) => {
                 for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                    respond(job, outcome);
+                    job.respond(outcome);
                 }
             }
             // On a full disk none is the one that poisons the others.
             Err(error) if jobs.len() == 1 || matches!(error, JournalError::Full) => {
                 for job in jobs {
-                    respond(job, Err(error.clone()));
+                    job.respond(Err(error.clone()));
                 }
             }
             Err(error) => {
@@ -270,7 +158,7 @@ impl<B: Book> Writer<B> {
                             .next()
                             .unwrap_or_else(|| Err(stopped()))
                     });
-                    respond(job, outcome);
+                    job.respond(outcome);
                 }
             }
         }
@@ -278,7 +166,7 @@ impl<B: Book> Writer<B> {
 
     /// Runs one batch, and after a failure starts from what the database really holds: a commit that
     /// was reported lost may have happened.
-    async fn attempt(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+    async fn attempt(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Answer<B::Answer>>, JournalError> {
         if let Some(why) = self.frozen.borrow().clone() {
             return Err(JournalError::Frozen(why));
         }
@@ -335,10 +223,7 @@ impl<B: Book> Writer<B> {
     }
 
     /// The order of a batch: facts, decisions, state, entries, nodes, signature, head, commit.
-    async fn transact(
-        &mut self,
-        jobs: &[&Job<B>],
-    ) -> Result<Vec<Outcome<B::Answer>>, JournalError> {
+    async fn transact(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Answer<B::Answer>>, JournalError> {
         let (now, begun) = ((self.clock)(), Moment::now());
         let book = Arc::clone(&self.book);
         let mut edge = self.edge.clone();
@@ -437,7 +322,7 @@ impl<B: Book> Writer<B> {
         growth: &Growth,
         nodes: &HashMap<u64, Hash>,
         checkpoint: Option<&SignedCheckpoint>,
-    ) -> Outcome<B::Answer> {
+    ) -> Answer<B::Answer> {
         match pending {
             Pending::Refused(error) => Err(error),
             Pending::Decided(answer, None) => Ok(Committed {
@@ -489,15 +374,4 @@ enum Pending<A> {
     Decided(A, Option<Placed>),
     Repeated(A, u64),
     Refused(JournalError),
-}
-
-fn respond<B: Book>(job: Job<B>, outcome: Outcome<B::Answer>) {
-    if job
-        .answer
-        .send(outcome.map_err(JournalError::of_writer))
-        .is_err()
-    {
-        // The caller went away; what it asked for is done and logged all the same.
-        tracing::debug!("a caller left before its answer");
-    }
 }

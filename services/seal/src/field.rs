@@ -3,7 +3,7 @@
 use amanat_schema::catalogue::{FieldId, SCHEMA_VERSION, SizeClass};
 use zeroize::Zeroizing;
 
-use crate::{Binding, FieldKey, SealError, input::Input};
+use crate::{Binding, FieldKey, SealError, input::Input, secret::Secret};
 
 /// AES-256-GCM, HKDF-SHA-256. Any other suite is refused.
 pub const SUITE: u32 = 1;
@@ -93,6 +93,13 @@ fn bucket(size: SizeClass, length: usize) -> usize {
         SizeClass::Narrative | SizeClass::Unspecified => 2048,
     };
     (LENGTH_LEN + length).next_power_of_two().max(first)
+}
+
+/// Whether a value of this class, sealed, can be so long.
+pub(crate) fn is_sealed_length(size: SizeClass, length: usize) -> bool {
+    let padded = length.checked_sub(Secret::overhead());
+    let buckets = bucket(size, 0)..=bucket(size, MAX_VALUE_LEN);
+    padded.is_some_and(|padded| padded.is_power_of_two() && buckets.contains(&padded))
 }
 
 #[cfg(test)]

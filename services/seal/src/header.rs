@@ -1,6 +1,6 @@
 //! The checked form of a record version's header, and what is checked against it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use amanat_schema::{
     AgencyId, CaseId, RecordId, StatementId, Violation,
@@ -12,7 +12,10 @@ use amanat_schema::{
 use zeroize::Zeroizing;
 
 use crate::{
-    Binding, FieldKey, RecordKey, SUITE, SealError, field::Slot, record::routing_commitment, sha256,
+    Binding, FieldKey, RecordKey, SUITE, SealError,
+    field::{Slot, is_sealed_length},
+    record::routing_commitment,
+    sha256,
 };
 
 /// A header whose every part is of the right shape for this schema version and suite.
@@ -97,9 +100,12 @@ impl Header {
         );
         let mut fields = BTreeMap::new();
         for (at, (leaf, of)) in catalogue::sealed().zip(&header.fields).enumerate() {
-            let key = wrong.hash(format!("fields[{at}].key_commitment"), &of.key_commitment);
+            let key = wrong.hash(
+                format_args!("fields[{at}].key_commitment"),
+                &of.key_commitment,
+            );
             let hash = wrong.hash(
-                format!("fields[{at}].ciphertext_sha256"),
+                format_args!("fields[{at}].ciphertext_sha256"),
                 &of.ciphertext_sha256,
             );
             if let (Some(key), Some(ciphertext_sha256)) = (key, hash) {
@@ -119,7 +125,8 @@ impl Header {
         );
         let mut routing = BTreeMap::new();
         for (at, (leaf, of)) in catalogue::routing().zip(&header.routing).enumerate() {
-            if let Some(hash) = wrong.hash(format!("routing[{at}].commitment"), &of.commitment) {
+            if let Some(hash) = wrong.hash(format_args!("routing[{at}].commitment"), &of.commitment)
+            {
                 routing.insert(leaf.id, hash);
             }
         }
@@ -195,12 +202,18 @@ impl Header {
             catalogue::sealed(),
             sealed.slots.iter().map(|slot| slot.field),
         );
-        for (at, (of, slot)) in self.fields.values().zip(&sealed.slots).enumerate() {
-            let named = sha256(&slot.ciphertext) == of.ciphertext_sha256;
-            let path = format!("slots[{at}].ciphertext");
+        for (at, ((field, of), slot)) in self.fields.iter().zip(&sealed.slots).enumerate() {
+            // Whoever signs a header could have anything stored under a field otherwise.
+            let is_padded = is_sealed_length(field.field().size, slot.ciphertext.len());
+            let expected = if is_padded {
+                "the bytes whose SHA-256 is in the header"
+            } else {
+                "a value padded to one of the sizes of its field, of 64 KiB at most, and sealed"
+            };
+            let named = is_padded && sha256(&slot.ciphertext) == of.ciphertext_sha256;
             wrong.take(
-                path,
-                "the bytes whose SHA-256 is in the header",
+                format_args!("slots[{at}].ciphertext"),
+                expected,
                 named.then_some(()),
             );
         }
@@ -219,9 +232,12 @@ impl Header {
             values.iter().map(|value| value.field),
         );
         for (at, (_, value)) in self.routing.iter().zip(values).enumerate() {
-            let path = format!("routing[{at}].opening");
             let opens = self.open_routing(value).ok();
-            wrong.take(path, "the salt and value that the header commits to", opens);
+            wrong.take(
+                format_args!("routing[{at}].opening"),
+                "the salt and value that the header commits to",
+                opens,
+            );
         }
         wrong.none()
     }
@@ -287,23 +303,23 @@ const CODE: &str = "a known code";
 struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// Hands `part` on; one that is not there is a violation.
+    /// Hands `part` on; one that is not there is a violation, and only then is its path written out.
     fn take<T>(
         &mut self,
-        path: impl Into<String>,
-        expected: impl ToString,
+        path: impl fmt::Display,
+        expected: impl fmt::Display,
         part: Option<T>,
     ) -> Option<T> {
         if part.is_none() {
             self.0.push(Violation {
-                path: path.into(),
+                path: path.to_string(),
                 expected: expected.to_string(),
             });
         }
         part
     }
 
-    fn hash(&mut self, path: impl Into<String>, bytes: &[u8]) -> Option<[u8; 32]> {
+    fn hash(&mut self, path: impl fmt::Display, bytes: &[u8]) -> Option<[u8; 32]> {
         self.take(path, HASH, bytes.try_into().ok())
     }
 

@@ -59,6 +59,11 @@ impl Secret {
         mac
     }
 
+    /// What sealing adds to a plaintext's length.
+    pub(crate) fn overhead() -> usize {
+        NONCE_LEN + AES_256_GCM.tag_len()
+    }
+
     /// Nonce ‖ ciphertext ‖ tag, with a random nonce.
     pub(crate) fn seal(
         &self,

@@ -143,12 +143,21 @@ pub fn verify<M: Message + Name + Default>(
     envelope: &Envelope,
     keys: &[[u8; 32]],
 ) -> Result<Verified<M>, StatementError> {
-    check_type::<M>(envelope)?;
-    if envelope.signatures.len() != 1 {
-        return Err(StatementError::OneSignature);
-    }
-    check_signatures(envelope, keys)?;
-    decode(envelope)
+    check_one_signature::<M>(envelope, keys)?;
+    accept(envelope, M::decode(envelope.payload.as_slice()).ok())
+}
+
+/// The same for who has decoded the payload already, to find out whose keys those are.
+///
+/// # Errors
+/// [`StatementError`], as for [`verify`]; [`StatementError::Payload`] if it is another message than the payload's.
+pub fn verify_decoded<M: Message + Name>(
+    envelope: &Envelope,
+    message: M,
+    keys: &[[u8; 32]],
+) -> Result<Verified<M>, StatementError> {
+    check_one_signature::<M>(envelope, keys)?;
+    accept(envelope, Some(message))
 }
 
 /// A statement signed by at least `threshold` different keys of these, and by nobody else. A threshold
@@ -166,7 +175,18 @@ pub fn verify_threshold<M: Message + Name + Default>(
         return Err(StatementError::Threshold { threshold });
     }
     check_signatures(envelope, keys)?;
-    decode(envelope)
+    accept(envelope, M::decode(envelope.payload.as_slice()).ok())
+}
+
+fn check_one_signature<M: Name>(
+    envelope: &Envelope,
+    keys: &[[u8; 32]],
+) -> Result<(), StatementError> {
+    check_type::<M>(envelope)?;
+    if envelope.signatures.len() != 1 {
+        return Err(StatementError::OneSignature);
+    }
+    check_signatures(envelope, keys)
 }
 
 fn check_type<M: Name>(envelope: &Envelope) -> Result<(), StatementError> {
@@ -198,14 +218,16 @@ fn check_signatures(envelope: &Envelope, keys: &[[u8; 32]]) -> Result<(), Statem
     Ok(())
 }
 
-fn decode<M: Message + Name + Default>(envelope: &Envelope) -> Result<Verified<M>, StatementError> {
-    let payload = envelope.payload.as_slice();
-    M::decode(payload)
-        .ok()
-        .filter(|message| message.encode_to_vec() == payload)
+/// What decodes to it and encodes to the same bytes again is the payload's message, with nothing beside it.
+fn accept<M: Message + Name>(
+    envelope: &Envelope,
+    message: Option<M>,
+) -> Result<Verified<M>, StatementError> {
+    message
+        .filter(|message| message.encode_to_vec() == envelope.payload)
         .map(|message| Verified {
             message,
-            payload_sha256: sha256(payload),
+            payload_sha256: sha256(&envelope.payload),
         })
         .ok_or_else(|| StatementError::Payload {
             expected: M::full_name(),

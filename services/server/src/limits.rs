@@ -11,7 +11,9 @@ use amanat_config::Section;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const COUNT: &str = "a number, at least 1";
-/// From here on those who hold nothing are forgotten.
+/// A site has the share of so many of its networks.
+const NETWORKS_OF_A_SITE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+/// From so many on those who hold nothing are forgotten, and then whenever there are twice as many as were left.
 const REMEMBERED: usize = 1024;
 
 /// `[limits]`: what one agency, or one address, may take at once. Every setting has a default.
@@ -24,8 +26,8 @@ pub struct Limits {
     pub waiting_per_agency: NonZeroUsize,
     /// Open connections of one agency; one more is closed after its handshake. 64.
     pub connections_per_agency: NonZeroUsize,
-    /// TLS handshakes of one address (IPv6: of one /64) under way at once; more wait their turn, of 64 in all.
-    /// Raise it where many agencies come through one address. 16.
+    /// TLS handshakes of one address (IPv6: of one /64, and four times as many of one /48) under way at once;
+    /// more wait their turn, of 1024 in all. Raise it where many agencies come through one address. 16.
     pub handshakes_per_address: NonZeroUsize,
     /// MiB of free space in the folders of database and state files below which the operator is warned. 64.
     pub free_mib: u64,
@@ -75,14 +77,22 @@ impl Limits {
 /// As many places for each as for any other.
 pub(crate) struct Shares<K> {
     each: usize,
-    of: Mutex<BTreeMap<K, Arc<Semaphore>>>,
+    known: Mutex<Known<K>>,
+}
+
+struct Known<K> {
+    of: BTreeMap<K, Arc<Semaphore>>,
+    forget_at: usize,
 }
 
 impl<K: Ord> Shares<K> {
     pub(crate) fn new(each: NonZeroUsize) -> Self {
         Self {
             each: each.get(),
-            of: Mutex::default(),
+            known: Mutex::new(Known {
+                of: BTreeMap::new(),
+                forget_at: REMEMBERED,
+            }),
         }
     }
 
@@ -98,23 +108,65 @@ impl<K: Ord> Shares<K> {
 
     fn places(&self, of: K) -> Arc<Semaphore> {
         // A panic elsewhere cannot leave the map half written.
-        let mut shares = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if shares.len() >= REMEMBERED {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.of.len() >= known.forget_at {
             // Whoever holds a place, or waits for one, holds its share too.
-            shares.retain(|_, places| Arc::strong_count(places) > 1);
+            known.of.retain(|_, places| Arc::strong_count(places) > 1);
+            known.forget_at = REMEMBERED.max(2 * known.of.len());
         }
         let new = || Arc::new(Semaphore::new(self.each));
-        Arc::clone(shares.entry(of).or_insert_with(new))
+        Arc::clone(known.of.entry(of).or_insert_with(new))
+    }
+}
+
+/// As many places for each network as for any other, and for each site.
+pub(crate) struct NetworkShares {
+    networks: Shares<IpAddr>,
+    sites: Shares<IpAddr>,
+}
+
+/// Of a network's share and of its site's.
+pub(crate) type NetworkPlace = [OwnedSemaphorePermit; 2];
+
+impl NetworkShares {
+    pub(crate) fn new(each: NonZeroUsize) -> Self {
+        Self {
+            networks: Shares::new(each),
+            sites: Shares::new(each.saturating_mul(NETWORKS_OF_A_SITE)),
+        }
+    }
+
+    /// A place, or none if all of the network's or the site's are taken.
+    pub(crate) fn take(&self, address: IpAddr) -> Option<NetworkPlace> {
+        let own = self.networks.take(network(address))?;
+        Some([own, self.sites.take(site(address))?])
+    }
+
+    /// A place, when it is free.
+    pub(crate) async fn wait(&self, address: IpAddr) -> Option<NetworkPlace> {
+        let own = self.networks.wait(network(address)).await?;
+        Some([own, self.sites.wait(site(address)).await?])
     }
 }
 
 /// Whom an address stands for: an IPv6 host has all of its /64.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+fn network(address: IpAddr) -> IpAddr {
+    prefix(address, 4)
+}
+
+/// Who may have many networks: one customer's IPv6 is a /48 at most places.
+fn site(address: IpAddr) -> IpAddr {
+    prefix(address, 3)
+}
+
+/// An IPv4 address as it is.
+fn prefix(address: IpAddr, segments: usize) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            let mut own = address.segments();
+            own.iter_mut().skip(segments).for_each(|rest| *rest = 0);
+            IpAddr::V6(Ipv6Addr::from(own))
         }
     }
 }
@@ -141,7 +193,7 @@ mod tests {
         for of in 1..5 * REMEMBERED {
             assert!(shares.take(of).is_some());
         }
-        assert!(shares.of.lock().unwrap().len() <= REMEMBERED);
+        assert!(shares.known.lock().unwrap().of.len() <= REMEMBERED);
         assert!(held.is_some() && shares.take(0).is_none());
     }
 
@@ -152,5 +204,22 @@ mod tests {
         assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
         assert!(!same("192.0.2.1", "192.0.2.2"));
         assert!(same("192.0.2.1", "::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn whoever_has_many_networks_has_the_share_of_four() {
+        let shares = NetworkShares::new(NonZeroUsize::new(2).unwrap());
+        let take = |address: &str| shares.take(address.parse().unwrap());
+        let of_network = |n: u16| format!("2001:db8:1:{n:x}::1");
+        let held: Vec<_> = (0..100).filter_map(|n| take(&of_network(n))).collect();
+        assert_eq!(held.len(), 8);
+        assert!(take("2001:db8:2::1").is_some(), "another site has its own");
+        drop(held);
+        let held: Vec<_> = (0..100).filter_map(|_| take(&of_network(0))).collect();
+        assert_eq!(held.len(), 2);
+        assert!(take(&of_network(1)).is_some());
+        let held: Vec<_> = (0..100).filter_map(|_| take("192.0.2.1")).collect();
+        assert_eq!(held.len(), 2);
+        assert!(take("192.0.2.2").is_some());
     }
 }

@@ -27,21 +27,24 @@ use crate::{
     Guard, Limits, Refusal,
     admission::Admission,
     guard::agency_of,
-    limits::{Shares, network},
+    limits::{NetworkPlace, NetworkShares, Shares},
     metrics::{CONNECTIONS, HANDSHAKES as HANDSHAKES_BY_OUTCOME},
 };
 
-/// For a client's hello, and for the rest of its handshake.
+/// For a client's hello, and then for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that have not begun their handshake; further ones are closed.
-const WAITING: usize = 4096;
-/// Of those, as many of one address.
-const WAITING_PER_ADDRESS: usize = WAITING / 4;
+/// For the rest of a handshake: one answer of the client's. Until then it holds a slot.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+/// Connections that have not begun their handshake; further ones are closed. A silent one takes 10 KiB.
+const WAITING: usize = 8 * 1024;
+/// Of those, as many of one address (IPv6: of one /64, and four times as many of one /48).
+const WAITING_PER_ADDRESS: usize = WAITING / 32;
 /// How long, and for how many bytes, a refused client is listened to until it has read why.
 const PARTING: Duration = Duration::from_secs(1);
 const PARTING_BYTES: u64 = 64 * 1024;
-/// Handshakes under way at once; a handshake costs public-key operations before anyone is known.
-const HANDSHAKES: usize = 64;
+/// Handshakes under way at once. One takes 20 KiB, and no time while its client is waited for: the slots are many,
+/// so that those who begin handshakes and end none keep nobody out.
+const HANDSHAKES: usize = 1024;
 /// Connections accepted and not yet taken by the service.
 const ACCEPTED: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -73,8 +76,8 @@ pub(crate) fn accept(
         guard,
         cut,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
-        handshakes_of: Shares::new(limits.handshakes_per_address),
-        waiting_of: Shares::new(per_address),
+        handshakes_of: NetworkShares::new(limits.handshakes_per_address),
+        waiting_of: NetworkShares::new(per_address),
         connections_of: Shares::new(limits.connections_per_agency),
         counts: Counts::new(),
     });
@@ -90,7 +93,7 @@ pub(crate) fn accept(
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let address = network(address.ip());
+            let address = address.ip();
             let places = (
                 door.waiting_of.take(address),
                 Arc::clone(&waiting).try_acquire_owned(),
@@ -104,7 +107,7 @@ pub(crate) fn accept(
             let (sender, door) = (sender.clone(), Arc::clone(&door));
             tokio::spawn(async move {
                 // Who is not let in was counted.
-                let shaken = door.handshake(stream, address, [own, place]).await;
+                let shaken = door.handshake(stream, address, (own, place)).await;
                 door.counts.came(if shaken.is_ok() {
                     "accepted"
                 } else {
@@ -126,8 +129,8 @@ struct Door {
     guard: Guard,
     cut: watch::Receiver<bool>,
     handshakes: Arc<Semaphore>,
-    handshakes_of: Shares<IpAddr>,
-    waiting_of: Shares<IpAddr>,
+    handshakes_of: NetworkShares,
+    waiting_of: NetworkShares,
     connections_of: Shares<PeerName>,
     counts: Counts,
 }
@@ -175,7 +178,7 @@ impl Door {
         &self,
         stream: TcpStream,
         address: IpAddr,
-        places: [OwnedSemaphorePermit; 2],
+        places: (NetworkPlace, OwnedSemaphorePermit),
     ) -> Result<Connection, Refusal> {
         let stranger = || self.guard.refuse(None);
         stream.set_nodelay(true).map_err(|_| stranger())?;
@@ -184,7 +187,7 @@ impl Door {
             tracing::debug!("a client said no hello");
             return Err(stranger());
         };
-        let Ok(slot) = timeout(PATIENCE, self.slot(address)).await else {
+        let Ok(Some(slot)) = timeout(PATIENCE, self.slot(address)).await else {
             tracing::debug!("a client had no turn for its handshake");
             return Err(stranger());
         };
@@ -192,7 +195,7 @@ impl Door {
         // Taken before the handshake: if another one is in use when it ends, the first request verifies again.
         let trust = self.guard.trust();
         let accepting = hello.into_stream(Arc::clone(&self.tls)).into_fallible();
-        let accepted = timeout(PATIENCE, accepting).await;
+        let accepted = timeout(HANDSHAKE, accepting).await;
         drop(slot);
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
@@ -224,12 +227,10 @@ impl Door {
     }
 
     /// Its own turn first: those of one address keep nobody else from the slots.
-    async fn slot(&self, address: IpAddr) -> [Option<OwnedSemaphorePermit>; 2] {
-        let turn = self.handshakes_of.wait(address).await;
-        [
-            turn,
-            Arc::clone(&self.handshakes).acquire_owned().await.ok(),
-        ]
+    async fn slot(&self, address: IpAddr) -> Option<(NetworkPlace, OwnedSemaphorePermit)> {
+        let turn = self.handshakes_of.wait(address).await?;
+        let slot = Arc::clone(&self.handshakes).acquire_owned().await;
+        Some((turn, slot.ok()?))
     }
 
     fn ending(&self, admission: Admission) -> impl Future<Output = ()> + Send + use<> {

@@ -1,5 +1,5 @@
-//! The outermost layer: what one party has under way is counted before anything is decoded, and every answer
-//! tells by which clock it was given.
+//! What one party has under way is counted before anything is decoded, and every answer tells by which clock it
+//! was given.
 
 use std::{
     sync::{

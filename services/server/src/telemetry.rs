@@ -6,12 +6,13 @@
 
 mod counted;
 mod export;
+mod sampling;
 
 use std::{io::IsTerminal as _, time::Duration};
 
 use amanat_config::Section;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload,
+    EnvFilter, Layer as _, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, reload,
     util::SubscriberInitExt as _,
 };
 
@@ -48,7 +49,7 @@ impl Telemetry {
         let format = section.or("format", LogFormat::default(), "text or json");
         let collector = Collector::read(section);
         let filter = filter?;
-        if EnvFilter::try_new(&filter).is_err() {
+        if !is_filter(&filter) {
             return section.refuse("filter", FILTER);
         }
         Some(Self {
@@ -57,6 +58,17 @@ impl Telemetry {
             collector: collector?,
         })
     }
+}
+
+/// Whether it is one, and says no word alone that is no level: the library would take that for the name of a
+/// module, and nothing would be logged.
+fn is_filter(text: &str) -> bool {
+    let mut words = text.split(',').map(str::trim);
+    EnvFilter::try_new(text).is_ok()
+        && words.all(|word| {
+            let is_plain = !word.contains(['=', '[', ']', '{', '}']);
+            !is_plain || word.parse::<LevelFilter>().is_ok()
+        })
 }
 
 /// A process that tells how it is doing, until [`Reporting::end`].

@@ -24,10 +24,10 @@ use tonic::{
     server::{NamedService, UnaryService},
     transport::Channel,
 };
-use tonic_prost::ProstCodec;
 
 use crate::{
     load::{self, Failure},
+    raw::{self, RawCodec},
     stage::Stage,
 };
 
@@ -145,7 +145,7 @@ impl Service<http::Request<Body>> for Empty {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let empty = self.clone();
         Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Bytes, Bytes>::default())
+            let mut grpc = tonic::server::Grpc::new(RawCodec)
                 .apply_max_message_size_config(Some(LARGEST_MESSAGE), None);
             Ok(grpc.unary(empty, request).await)
         })
@@ -208,12 +208,8 @@ impl load::Operation for EmptyCall {
             let token = self.token.clone();
             request.metadata_mut().insert("authorization", token);
             let channel = self.channels[worker % self.channels.len()].clone();
-            let mut grpc = tonic::client::Grpc::new(channel);
-            grpc.ready().await?;
-            let path = http::uri::PathAndQuery::from_static(METHOD);
-            let codec = ProstCodec::<Bytes, Bytes>::default();
-            let answer: Response<Bytes> = grpc.unary(request, path, codec).await?;
-            assert_eq!(answer.get_ref().len(), wanted(bytes));
+            let answer = raw::unary(channel, METHOD, request).await?;
+            assert_eq!(answer.len(), wanted(bytes));
         }
         Ok(())
     }

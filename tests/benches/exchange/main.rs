@@ -23,6 +23,7 @@ mod empty;
 mod load;
 mod machine;
 mod operation;
+mod raw;
 mod report;
 mod stage;
 

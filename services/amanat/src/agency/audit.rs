@@ -18,17 +18,18 @@ Examples:
   amanat --profile DIR audit verify
   amanat --profile DIR --json audit verify --log custodian
 
-Recomputes the tree from every entry, re-hashes every body that this officer may read, and
-compares with the checkpoints seen before and with the head that the custodian observed. Ends
-with exit code 1 and the first bad index if the log does not hold what its server signed: an
-entry is altered or missing. Ends with exit code 5 if the server signed two things that
-contradict each other: it took back what was seen before, or shows others another log.";
+Recomputes the tree from every entry, re-hashes every body that this officer
+may read, and compares with the checkpoints seen before and with the head that
+the custodian observed. Ends with exit code 1 and the first bad index if the
+log does not hold what its server signed: an entry is altered or missing. Ends
+with exit code 5 if the server signed two things that contradict each other:
+it took back what was seen before, or shows others another log.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Lists the entries whose bodies this officer may read
     #[command(
-        after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS --from-index 100\n  amanat --profile DIR audit list --case CASE --from 2026-03-01 --to 2026-03-08"
+        after_help = "Examples:\n  amanat --profile DIR audit list --decision DENY\n  amanat --profile DIR audit list --log custodian --action RELEASE_KEYS\n  amanat --profile DIR audit list --from 2026-03-01 --to 2026-03-08"
     )]
     List(ListArgs),
     /// Shows one entry, verified against the signed checkpoint

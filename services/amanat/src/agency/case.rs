@@ -27,37 +27,39 @@ use crate::{CommandError, output::Report};
 const SUBMIT: &str = "\
 Examples:
   amanat --profile DIR case submit police-case.json
-  amanat --profile DIR case submit shelter-case.json --case 0123456789abcdef0123456789abcdef
+  amanat --profile DIR case submit shelter-case.json --case CASE
 
-A case file is JSON: sections with snake_case names, codes by their names. Every mistake is
-reported at once, with its path. Identifiers in it make this agency's pseudonym of the person;
-one without any works.
+A case file is JSON: sections with snake_case names, codes by their names.
+Every mistake is reported at once, with its path. Identifiers in it make this
+agency's pseudonym of the person; one without any works.
 
-What is submitted is kept in the outbox until both servers have answered. If one cannot answer
-now, the command still names the case and the record, and ends with exit code 4: `amanat
-outbox deliver` sends it.";
+What is submitted is kept in the outbox until both servers have answered. If
+one cannot answer now, the command still names the case and the record, and
+ends with exit code 4: `amanat outbox deliver` sends it.";
 
 const CORRECT: &str = "\
 Example:
   amanat --profile DIR case correct RECORD corrected-case.json
 
-The file is the whole record as it should be: what it leaves out is gone from the new version.
-Readers see the newest version only; consents and referrals stay as they are. So her documents
-in the file, or without any her phone, are searched for first: if they lead to somebody else
-than the record is known here to be of, the command ends with ANOTHER_PERSON; if a server does
-not answer, or your budget of the day is used up, with its reason. Nothing is handed in then,
-nor where the file has neither, or another connector handed the record in: make sure that it
-is the same person, and pass --person-checked.
-If somebody else corrected the record meanwhile, the command ends with VERSION_MISMATCH and
-nothing was changed: read the newest version and correct that.";
+The file is the whole record as it should be: what it leaves out is gone from
+the new version. Readers see the newest version only; consents and referrals
+stay as they are. So her documents in the file, or without any her phone, are
+searched for first: if they lead to somebody else than the record is known
+here to be of, the command ends with ANOTHER_PERSON; if a server does not
+answer, or your budget of the day is used up, with its reason. Nothing is
+handed in then, nor where the file has neither, or another connector handed
+the record in: make sure that it is the same person, and pass
+--person-checked. If somebody else corrected the record meanwhile, the command
+ends with VERSION_MISMATCH and nothing was changed: read the newest version
+and correct that.";
 
 const HISTORY: &str = "\
 Example:
   amanat --profile DIR case history CASE
 
-Shows what this agency may know of a case, in the order of time: record versions, consents,
-referrals with each signed step, and this agency's own pseudonym of the person. Every
-signature is checked.";
+Shows what this agency may know of a case, in the order of time: record
+versions, consents, referrals with each signed step, and this agency's own
+pseudonym of the person. Every signature is checked.";
 
 const LIST: &str = "\
 Examples:
@@ -67,8 +69,10 @@ Examples:
 
 const READ: &str = "\
 Examples:
-  amanat --profile DIR case read CASE --fields needs.needs,subject.given_name --purpose SHELTER
-  amanat --profile DIR case read CASE --record RECORD --fields case.urgency --purpose SHELTER
+  amanat --profile DIR case read CASE --purpose SHELTER \\
+    --fields needs.needs,subject.given_name
+  amanat --profile DIR case read CASE --record RECORD --purpose SHELTER \\
+    --fields case.urgency
 
 Name each field; there is no wildcard. `amanat case fields` lists them.";
 
@@ -182,7 +186,20 @@ fn case_file(path: &Path) -> Result<CaseFile, CommandError> {
             line: error.line(),
             column: error.column(),
         })?;
-    Ok(case_file::parse(&json).map_err(ConnectorError::Invalid)?)
+    case_file::parse(&json).map_err(|violations| {
+        if looks_like_consent(&json) {
+            CommandError::ConsentFile
+        } else {
+            ConnectorError::Invalid(violations).into()
+        }
+    })
+}
+
+/// No section of a case file is called so.
+fn looks_like_consent(json: &serde_json::Value) -> bool {
+    ["recipient", "purpose"]
+        .iter()
+        .all(|name| json.get(name).is_some())
 }
 
 async fn read(connector: &Connector, args: ReadArgs) -> Result<Report, CommandError> {

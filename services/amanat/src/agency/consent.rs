@@ -17,8 +17,10 @@ const GRANT: &str = "\
 Example:
   amanat --profile DIR consent grant consent-to-shelter.json --case CASE
 
-The file names one recipient, one purpose and the fields, as the survivor agreed to them:
-  { \"recipient\": \"darul-aman-lahore\", \"purpose\": \"SHELTER\", \"mode\": \"THUMB_IMPRESSION\",
+The file names one recipient, one purpose and the fields, as the survivor
+agreed to them:
+  { \"recipient\": \"darul-aman-lahore\", \"purpose\": \"SHELTER\",
+    \"mode\": \"THUMB_IMPRESSION\",
     \"paths\": [\"subject.given_name\", \"needs.needs\"], \"valid_days\": 30 }";
 
 #[derive(Debug, Subcommand)]
@@ -39,7 +41,7 @@ pub(crate) enum Verb {
     },
     /// Lists the consents that this agency signed or is the recipient of
     #[command(
-        after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian\n  amanat --profile DIR consent list --recipient darul-aman-lahore --purpose SHELTER --limit 10"
+        after_help = "Examples:\n  amanat --profile DIR consent list\n  amanat --profile DIR consent list --case CASE --at custodian\n  amanat --profile DIR consent list --recipient darul-aman-lahore --limit 10"
     )]
     List(ListArgs),
 }

@@ -18,24 +18,25 @@ Example, each minute from a timer:
   amanat --profile DIR outbox metrics > FOLDER/amanat.prom.new
   mv FOLDER/amanat.prom.new FOLDER/amanat.prom
 
-FOLDER is the one that the node exporter's textfile collector reads. The numbers say nothing of
-what waits, nor whose it is.";
+FOLDER is the one that the node exporter's textfile collector reads. The
+numbers say nothing of what waits, nor whose it is.";
 
 const DELIVER: &str = "\
 Example:
   amanat --profile DIR outbox deliver
 
-Ends with exit code 4 if some still wait for a server that cannot answer now, and with the
-code of the gravest failure if one was refused just now, or waits for what must be mended
-first. What was refused before is not tried again, and does not count: `amanat outbox list`
-shows it.";
+Ends with exit code 4 if some still wait for a server that cannot answer now,
+and with the code of the gravest failure if one was refused just now, or waits
+for what must be mended first. What was refused before is not tried again, and
+does not count: `amanat outbox list` shows it.";
 
 const DROP: &str = "\
 Example:
   amanat --profile DIR outbox drop 12
 
-JOB is the number that `amanat outbox list` shows. Its contents are gone for good; what waits
-is never dropped. Ends with exit code 1 if no such job was refused.";
+JOB is the number that `amanat outbox list` shows. Its contents are gone for
+good; what waits is never dropped. Ends with exit code 1 if no such job was
+refused.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -133,7 +134,7 @@ fn delivered(
     let mut state = match outcome {
         Ok(_) => "delivered".to_owned(),
         Err(error) => {
-            let (reason, next) = (error.reason(), error.next_step());
+            let (reason, next) = (error.reason(), error.next_step_of_kept());
             format!("{reason}: {}; {next}", error::in_words(error))
         }
     };

@@ -14,17 +14,19 @@ const CANARY: &str = "\
 Example:
   amanat --profile DIR oversight canary --file canary.json --label \"ledger 7\"
 
-The file names one identifier of an invented person, as in { \"cnic\": \"00000-7654321-0\" };
-`-` reads standard input. A colleague must plant the same identifier too: until then nothing
-happens. From then on whoever asks for it raises an alarm, and is not told. The label is for
-your own list; the first one stands.";
+The file names one identifier of an invented person; `-` reads standard input:
+  { \"cnic\": \"00000-7654321-0\" }
+A colleague must plant the same identifier too: until then nothing happens.
+From then on whoever asks for it raises an alarm, and is not told. The label
+is for your own list; the first one stands.";
 
 const EVALUATIONS: &str = "\
 Examples:
   amanat --profile DIR oversight evaluations
   amanat --profile DIR oversight evaluations --running --agency police-lahore
 
-The officer is a code: the same for the same officer. Ask the agency which officer it is.";
+The officer is a code: the same for the same officer. Ask the agency which
+officer it is.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -94,8 +96,11 @@ async fn evaluations(
 async fn canary(connector: &Connector, path: PathBuf, label: &str) -> Result<Report, CommandError> {
     let mut identifiers = super::identifier_file(&path)?.identifiers()?;
     let (Some(identifier), true) = (identifiers.pop(), identifiers.is_empty()) else {
-        let one = "a canary is exactly one identifier".to_owned();
-        return Err(ConnectorError::Input(one).into());
+        let one = ConnectorError::Input {
+            what: "a canary is exactly one identifier".to_owned(),
+            next: "leave one in the file, and plant it again",
+        };
+        return Err(one.into());
     };
     let delivery = connector.plant_canary(identifier, label).await?;
     let (text, entries) = entries(&delivery);

@@ -22,17 +22,20 @@ use crate::{CommandError, output::Report};
 
 const SUBMIT: &str = "\
 Example:
-  amanat --profile DIR refer submit --case CASE --to darul-aman-lahore --purpose SHELTER \\
-      --services SAFEHOUSE,LEGAL_AID --urgency URGENT --fields needs.needs,subject.given_name
+  amanat --profile DIR refer submit --case CASE --to darul-aman-lahore \\
+    --purpose SHELTER --services SAFEHOUSE,LEGAL_AID --urgency URGENT \\
+    --fields needs.needs,subject.given_name
 
-The recipient sees urgency, services and whether she is a minor; content opens when it accepts.";
+The recipient sees urgency, services and whether she is a minor; content opens
+when it accepts.";
 
 const RESUBMIT: &str = "\
 Examples:
   amanat --profile DIR refer resubmit REFERRAL
-  amanat --profile DIR refer resubmit REFERRAL --to ngo-shelter --urgency URGENT
+  amanat --profile DIR refer resubmit REFERRAL --to ngo-shelter
 
-The closed one stays as it is; the new one names it. What is not given is as it was.";
+The closed one stays as it is; the new one names it. What is not given is as
+it was.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

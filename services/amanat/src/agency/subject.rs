@@ -19,30 +19,34 @@ Examples:
   amanat --profile DIR subject find --file - < identifiers.json
   amanat --profile DIR subject find --file identifiers.json --case CASE
 
-No identifier goes on the command line: the shell's history would keep it, and whoever is on
-this machine could see it while the command runs. The file names one person, in any spelling:
-  { \"cnic\": \"00000-1234567-8\", \"document\": { \"type\": \"PASSPORT\", \"number\": \"ZZ0000000\" },
-    \"phone\": \"0300 0000123\", \"name\": \"Noor Example\", \"father\": \"Karim Example\", \"birth_year\": 1994 }
+No identifier goes on the command line: the shell's history would keep it, and
+whoever is on this machine could see it while the command runs. The file names
+one person, in any spelling:
+  { \"cnic\": \"00000-1234567-8\",
+    \"document\": { \"type\": \"PASSPORT\", \"number\": \"ZZ0000000\" },
+    \"phone\": \"0300 0000123\", \"name\": \"Noor Example\",
+    \"father\": \"Karim Example\", \"birth_year\": 1994 }
 
-A pseudonym does not tell whether anybody knew the person, and a search ties no two identifiers
-together: the strongest document or phone that your agency knows answers. It counts against your
-budget of the day, and oversight sees one that no record follows: submit the record with
---case and the case that is printed.";
+A pseudonym does not tell whether anybody knew the person, and a search ties
+no two identifiers together: the strongest document or phone that your agency
+knows answers. It counts against your budget of the day, and oversight sees
+one that no record follows: submit the record with --case and the case that is
+printed.";
 
 const MERGES: &str = "\
 Examples:
   amanat --profile DIR subject merges
   amanat --profile DIR subject merges --status PROPOSED
 
-Beside each pseudonym stand this agency's own cases of it, as far as this connector handed
-them in.";
+Beside each pseudonym stand this agency's own cases of it, as far as this
+connector handed them in.";
 
 const MERGE: &str = "\
 Example:
   amanat --profile DIR subject merge 'INTO' 'FROM'
 
-Put each pseudonym in single quotes: it may end in *, ~, $ or =, which the shell takes for
-its own.";
+Put each pseudonym in single quotes: it may end in *, ~, $ or =, which the
+shell takes for its own.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

@@ -65,7 +65,8 @@ fn whose(submitted: &Submitted) -> Vec<String> {
 
 /// A part that is not delivered.
 fn waits(part: &Undelivered) -> (String, Value) {
-    let (kind, reason, next) = (part.kind, part.error.reason(), part.error.next_step());
+    let (kind, reason) = (part.kind, part.error.reason());
+    let next = part.error.next_step_of_kept();
     let (message, waits) = (error::in_words(&part.error), !part.is_refused());
     let state = if waits {
         "kept in the outbox"

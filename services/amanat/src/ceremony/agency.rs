@@ -14,7 +14,7 @@ use amanat_schema::{
 
 use super::{
     CeremonyError, Ground, Party,
-    authority::Authority,
+    authority::{AUTHORITIES, Authority},
     card::{Card, check_display_name},
     config::{self, Home},
     folder::Folder,
@@ -99,9 +99,9 @@ pub fn agency(
     })?;
     let folder = Folder::outermost(out)?;
     let keys = folder.folder("keys")?;
-    let outbox = folder.folder("outbox")?;
+    let (outbox, state) = (folder.folder("outbox")?, folder.folder("state")?);
     let home = Home(&folder);
-    let authority = Authority::make(&keys, name, 1, ground.now)?;
+    let authority = Authority::make(&folder.folder(AUTHORITIES)?, name, 1, ground.now)?;
     let statement = KeyFile::make(&keys, "statement.key")?;
     let (token_issuer, tokens) = token_issuer(joining, &keys, &home)?;
     let profile = config::Profile {
@@ -111,7 +111,7 @@ pub fn agency(
         custodian: joining.custodian,
         outbox: home.named(&outbox.path("outbox.sqlite")),
         evidence_key: home.named(&keys::secret(&keys, "evidence.key")?),
-        directory: config::Directory::new(ground, &home, &folder.path("directory.seen")),
+        directory: config::Directory::new(ground, &home, &state.path("directory.seen")),
         tls: config::Tls {
             certificate: home.named(&keys.path(&leaf::certificate("connector"))),
             private_key: home.named(&keys.path(&leaf::private_key("connector"))),
@@ -134,6 +134,7 @@ pub fn agency(
         statement_keys: vec![statement.public_key()],
         token_issuers: vec![token_issuer],
         retired_statement_keys: Vec::new(),
+        card_time: Some(ground.now.to_timestamp()),
     };
     let card = directory::Card {
         exchange_id: ground.exchange_id.to_owned(),

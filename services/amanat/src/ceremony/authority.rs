@@ -16,6 +16,10 @@ use webpki::{BorrowedCertRevocationList, EndEntityCert};
 
 use super::{CeremonyError, folder, folder::Folder};
 
+/// A party's folder for its authorities, apart from the keys that its process works with: the process needs none
+/// of it, and who holds it can speak as the party.
+pub(crate) const AUTHORITIES: &str = "ca";
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A new list is due when a new directory is.
 pub(crate) const LIST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -54,7 +58,7 @@ pub(crate) struct Revoked {
 impl Authority {
     /// Makes a party's authority with a number, from 1: `ca.pem` and `ca.key`, then `ca-2.pem` and so on.
     pub(crate) fn make(
-        keys: &Folder,
+        folder: &Folder,
         party: &str,
         number: u32,
         now: Time,
@@ -70,8 +74,8 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let stem = stem(number);
-        keys.private(&format!("{stem}.key"), key.serialize_pem().as_bytes())?;
-        keys.public(&format!("{stem}.pem"), certificate.pem().as_bytes())?;
+        folder.private(&format!("{stem}.key"), key.serialize_pem().as_bytes())?;
+        folder.public(&format!("{stem}.pem"), certificate.pem().as_bytes())?;
         Ok(Self {
             certificate: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
@@ -79,15 +83,15 @@ impl Authority {
     }
 
     /// The authority with a number; `None` if there is none.
-    pub(crate) fn open(keys: &Path, number: u32) -> Result<Option<Self>, CeremonyError> {
+    pub(crate) fn open(folder: &Path, number: u32) -> Result<Option<Self>, CeremonyError> {
         let stem = stem(number);
-        let path = keys.join(format!("{stem}.pem"));
+        let path = folder.join(format!("{stem}.pem"));
         if !path.exists() {
             return Ok(None);
         }
         let changed = |_| CeremonyError::Changed { path: path.clone() };
         let certificate = CertificateDer::from_pem_slice(&folder::read(&path)?).map_err(changed)?;
-        let key = private_key_pem(&keys.join(format!("{stem}.key")))?;
+        let key = private_key_pem(&folder.join(format!("{stem}.key")))?;
         let key = KeyPair::try_from(key.secret_der())?;
         Ok(Some(Self {
             issuer: Issuer::from_ca_cert_der(&certificate, key)?,

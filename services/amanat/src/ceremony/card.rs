@@ -3,8 +3,9 @@
 
 mod file;
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
+use amanat_config::{ConfigError, outline};
 use amanat_schema::{
     AgencyId,
     directory::{self, card},
@@ -43,13 +44,13 @@ impl Card {
     /// Reads a card and checks that it is its maker's own.
     ///
     /// # Errors
-    /// [`CeremonyError::Config`] with every mistake and its line, [`CeremonyError::Card`].
+    /// [`CeremonyError::CardForm`] with every mistake and its line, [`CeremonyError::Card`].
     pub fn read(path: &Path) -> Result<Self, CeremonyError> {
         let file::Written {
             fingerprint,
             content,
             signatures,
-        } = amanat_config::read(path, file::read)?;
+        } = written(path)?;
         let refused = |fault| CeremonyError::Card {
             path: path.to_owned(),
             fault,
@@ -181,6 +182,30 @@ impl Card {
             }
         }
     }
+}
+
+/// What a card's file says.
+fn written(path: &Path) -> Result<file::Written, CeremonyError> {
+    let no_card = || CeremonyError::Card {
+        path: path.to_owned(),
+        fault: CardFault::NoCard,
+    };
+    let names = outline(path).map_err(|error| match error {
+        ConfigError::File { path, source } if source.kind() != ErrorKind::InvalidData => {
+            CeremonyError::Io { path, source }
+        }
+        ConfigError::File { .. } | ConfigError::Invalid { .. } => no_card(),
+    })?;
+    if !is_card(&names) {
+        return Err(no_card());
+    }
+    amanat_config::read(path, file::read).map_err(CeremonyError::CardForm)
+}
+
+/// By the names at the top of a file, which tell a card from all else that parties keep.
+pub(crate) fn is_card(names: &[String]) -> bool {
+    let has = |card_only| names.iter().any(|name| name == card_only);
+    has("fingerprint") || has("signatures")
 }
 
 /// The directory never shows where a shelter is.

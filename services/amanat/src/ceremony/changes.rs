@@ -80,7 +80,7 @@ pub(crate) fn facts(directory: &Directory) -> BTreeSet<Fact> {
     all.add("signatures needed", directory.threshold);
     for registrar in &directory.registrars {
         let key = hex::encode(&registrar.public_key);
-        all.add("registrar", format!("{key} {}", registrar.name));
+        all.add("registrar", format!("{key} {:?}", registrar.name));
     }
     for key in &directory.oprf_keys {
         let (domain, epoch) = (codes::domain_name(key.domain()), key.epoch);
@@ -101,6 +101,12 @@ pub(crate) fn facts(directory: &Directory) -> BTreeSet<Fact> {
     for agency in &directory.agencies {
         all.of = format!("agency {}", hex::encode(&agency.agency_id));
         all.add_agency(agency);
+    }
+    for former in &directory.former_agencies {
+        all.of = format!("former agency {}", hex::encode(&former.agency_id));
+        all.add("left with version", former.removed_version);
+        all.add("card made", time(former.card_time.as_ref()));
+        all.add_retired(&former.statement_keys);
     }
     all.facts
 }
@@ -123,6 +129,7 @@ impl Facts {
 
     fn add_server(&mut self, server: &Service) {
         self.add("server name", &server.server_name);
+        self.add("card made", time(server.card_time.as_ref()));
         self.add("log key", &server.log_verifier_key);
         self.add_keys(&server.issuing_cas, &server.statement_keys);
     }
@@ -136,12 +143,22 @@ impl Facts {
         for service in agency.services() {
             self.add("offers", codes::need_name(service));
         }
+        self.add("card made", time(agency.card_time.as_ref()));
         self.add_keys(&agency.issuing_cas, &agency.statement_keys);
+        self.add_retired(&agency.retired_statement_keys);
+        for issuer in &agency.token_issuers {
+            let key = hex::encode(&issuer.public_key);
+            let (name, id) = (&issuer.issuer, &issuer.key_id);
+            self.add("token issuer key", format!("{key} {name:?} {id:?}"));
+        }
+    }
+
+    fn add_retired(&mut self, keys: &[RetiredKey]) {
         for RetiredKey {
             public_key,
             retired_time,
             compromised_since_time,
-        } in &agency.retired_statement_keys
+        } in keys
         {
             let (key, retired) = (hex::encode(public_key), time(retired_time.as_ref()));
             let compromised = compromised_since_time.as_ref().map(|since| {
@@ -153,11 +170,6 @@ impl Facts {
                 "retired statement key",
                 format!("{key} {retired}{compromised}"),
             );
-        }
-        for issuer in &agency.token_issuers {
-            let (name, id) = (&issuer.issuer, &issuer.key_id);
-            let key = hex::encode(&issuer.public_key);
-            self.add("token issuer key", format!("{name} {id} {key}"));
         }
     }
 

@@ -16,10 +16,12 @@ use amanat_seal::statement::{SigningKey, verify_threshold};
 use prost::{Message as _, Name as _};
 
 use super::{
-    Card, CeremonyError,
+    Card, CeremonyError, Known,
     changes::{self, Change},
+    enrolment,
     error::{CardFault, DraftFault},
     folder,
+    verbs::party_name,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -67,14 +69,16 @@ pub fn first(
     };
     let mut draft = Draft::of(path, content);
     draft.set_time(now, days);
-    draft.set_server(cards.gateway.0, &cards.gateway.1)?;
-    draft.set_server(cards.custodian.0, &cards.custodian.1)?;
+    for (path, card) in [&cards.gateway, &cards.custodian] {
+        draft.set_server(path, card, &Known::default(), now)?;
+    }
     draft.settle()?;
     folder::write_new(path, &draft.bytes())?;
     Ok(draft)
 }
 
 /// The next after a directory: the same, one version on and with a time of its own, with what is given changed.
+/// A server's card that no listed key of its signed is taken only if `known` says that its keys are lost.
 ///
 /// # Errors
 /// [`CeremonyError::Draft`] unless its registrars signed it; [`CeremonyError::Card`].
@@ -83,6 +87,7 @@ pub fn next(
     from: &Draft,
     table: Option<&[u8]>,
     servers: &[(&Path, Card)],
+    known: &Known,
     now: Time,
     days: u32,
 ) -> Result<Draft, CeremonyError> {
@@ -94,7 +99,7 @@ pub fn next(
         draft.content.table_sha256 = amanat_seal::sha256(table).to_vec();
     }
     for (path, card) in servers {
-        draft.set_server(path, card)?;
+        draft.set_server(path, card, known, now)?;
     }
     draft.settle()?;
     folder::write_new(path, &draft.bytes())?;
@@ -149,13 +154,23 @@ impl Draft {
 
     /// What will be signed is what it says now.
     fn settle(&mut self) -> Result<(), CeremonyError> {
-        Directory::check_fields(&self.content)?;
+        self.check()?;
         self.envelope = Envelope {
             payload_type: directory::Directory::full_name(),
             payload: self.content.encode_to_vec(),
             signatures: Vec::new(),
         };
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), CeremonyError> {
+        for registrar in &self.content.registrars {
+            if party_name(&registrar.name).is_err() {
+                let key = hex::encode(&registrar.public_key);
+                return Err(self.refused(DraftFault::RegistrarName(key)));
+            }
+        }
+        Ok(Directory::check_fields(&self.content)?)
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -177,29 +192,47 @@ impl Draft {
         self.content.valid_until_time = Some((now + DAY * days).to_timestamp());
     }
 
-    fn set_server(&mut self, path: &Path, card: &Card) -> Result<(), CeremonyError> {
+    fn set_server(
+        &mut self,
+        path: &Path,
+        card: &Card,
+        known: &Known,
+        now: Time,
+    ) -> Result<(), CeremonyError> {
         self.is_of_exchange(path, card)?;
-        match card.party() {
-            card::Party::Gateway(service) => self.content.gateway = Some(service.clone()),
+        let refused = |fault| CeremonyError::Card {
+            path: path.to_owned(),
+            fault,
+        };
+        let content = &mut self.content;
+        let (service, place, same_keys) = match card.party() {
+            card::Party::Gateway(service) => (service, &mut content.gateway, true),
             card::Party::Custodian(service) => {
-                self.content.custodian = Some(service.clone());
-                self.content.oprf_keys.clone_from(&card.content().oprf_keys);
+                let next = &card.content().oprf_keys;
+                let same_keys = content.oprf_keys == *next;
+                content.oprf_keys.clone_from(next);
+                (service, &mut content.custodian, same_keys)
             }
             card::Party::Agency(_) | card::Party::Registrar(_) => {
-                return Err(CeremonyError::Card {
-                    path: path.to_owned(),
-                    fault: CardFault::Party {
-                        expected: "a server",
-                    },
-                });
+                let expected = "a server";
+                return Err(refused(CardFault::Party { expected }));
             }
+        };
+        match place {
+            Some(listed) => {
+                let same = same_keys && listed == service;
+                enrolment::server(listed, service, same, known, now).map_err(refused)?;
+            }
+            None => drop(enrolment::made(service.card_time.as_ref(), now).map_err(refused)?),
         }
+        *place = Some(service.clone());
         Ok(())
     }
 
     /// Lists an agency as its card says, or anew if it is listed: that is how its keys change. A statement key
     /// that the card names no more is retired at `now`; what it signed until then still verifies, unless it is
-    /// given as compromised since an earlier time. `keys_lost` takes a card that no listed key signed.
+    /// known to be compromised since an earlier time. An agency that was listed once comes back with its old
+    /// keys.
     ///
     /// # Errors
     /// [`CeremonyError::Card`], [`CeremonyError::Draft`], [`CeremonyError::Directory`].
@@ -207,26 +240,19 @@ impl Draft {
         &mut self,
         path: &Path,
         card: &Card,
+        known: &Known,
         now: Time,
-        compromised_since: Option<Time>,
-        keys_lost: bool,
     ) -> Result<Vec<Change>, CeremonyError> {
         let refused = |fault| CeremonyError::Card {
             path: path.to_owned(),
             fault,
         };
         self.is_of_exchange(path, card)?;
-        let mut agency = card.agency().map_err(refused)?.clone();
-        let id = agency.agency_id.clone();
-        let listed = self.content.agencies.iter().find(|a| a.agency_id == id);
-        if let Some(listed) = listed {
-            let mut keys = agency.statement_keys.iter();
-            if !keys_lost && !keys.any(|key| listed.statement_keys.contains(key)) {
-                return Err(refused(CardFault::Discontinuous));
-            }
-            agency.retired_statement_keys = retired(listed, &agency, now, compromised_since);
-        }
+        let said = card.agency().map_err(refused)?;
+        let agency = enrolment::agency(&self.content, said, known, now).map_err(refused)?;
         self.edit(|next| {
+            let id = agency.agency_id.as_slice();
+            next.former_agencies.retain(|a| a.agency_id != id);
             match next.agencies.iter_mut().find(|a| a.agency_id == id) {
                 Some(listed) => *listed = agency,
                 None => next.agencies.push(agency),
@@ -235,16 +261,25 @@ impl Draft {
         })
     }
 
-    /// Lists an agency no more.
+    /// Lists an agency no more. Its keys stay known, so that its return forgets none of them.
     ///
     /// # Errors
     /// [`DraftFault::UnknownAgency`], [`DraftFault::IsSigned`].
-    pub fn remove(&mut self, id: AgencyId) -> Result<Vec<Change>, CeremonyError> {
+    pub fn remove(&mut self, id: AgencyId, now: Time) -> Result<Vec<Change>, CeremonyError> {
         self.edit(|next| {
-            let before = next.agencies.len();
-            next.agencies.retain(|a| a.agency_id != id.as_bytes());
-            let is_gone = next.agencies.len() < before;
-            is_gone.then_some(()).ok_or(DraftFault::UnknownAgency(id))
+            let mut agencies = next.agencies.iter();
+            let place = agencies.position(|a| a.agency_id == id.as_bytes());
+            let place = place.ok_or(DraftFault::UnknownAgency(id))?;
+            let gone = next.agencies.remove(place);
+            let mut keys = gone.retired_statement_keys;
+            keys.extend(enrolment::retired_at(&gone.statement_keys, now));
+            next.former_agencies.push(directory::FormerAgency {
+                agency_id: gone.agency_id,
+                statement_keys: keys,
+                card_time: gone.card_time,
+                removed_version: next.version,
+            });
+            Ok(())
         })
     }
 
@@ -278,7 +313,7 @@ impl Draft {
         registrar: &[u8; 32],
         now: Time,
     ) -> Result<Vec<Change>, CeremonyError> {
-        Directory::check_fields(&self.content)?;
+        self.check()?;
         match in_use {
             Some(in_use) => {
                 in_use.is_signed_by(&in_use.registrars())?;
@@ -327,14 +362,13 @@ impl Draft {
         folder::replace(&self.path, &self.bytes())
     }
 
-    /// The registrars who have signed it, by the names that it lists.
-    pub fn signers(&self) -> Vec<&str> {
+    /// The registrars who have signed it, as it lists them.
+    pub fn signers(&self) -> impl Iterator<Item = &directory::Registrar> {
         let registrars = self.content.registrars.iter();
-        let signed = registrars.filter(|registrar| {
+        registrars.filter(|registrar| {
             let key = registrar.public_key.as_slice().try_into().ok();
             key.is_some_and(|key| self.bears(key))
-        });
-        signed.map(|registrar| registrar.name.as_str()).collect()
+        })
     }
 
     /// Whether this key has signed it.
@@ -397,25 +431,4 @@ impl Draft {
             fault,
         }
     }
-}
-
-/// Those retired before, and those that the agency's new card leaves out; a key that comes back is in force.
-fn retired(
-    listed: &directory::Agency,
-    next: &directory::Agency,
-    now: Time,
-    compromised_since: Option<Time>,
-) -> Vec<directory::RetiredKey> {
-    let dropped = listed
-        .statement_keys
-        .iter()
-        .map(|key| directory::RetiredKey {
-            public_key: key.clone(),
-            retired_time: Some(now.to_timestamp()),
-            compromised_since_time: compromised_since.map(Time::to_timestamp),
-        });
-    let earlier = listed.retired_statement_keys.iter().cloned();
-    let all = earlier.chain(dropped);
-    all.filter(|key| !next.statement_keys.contains(&key.public_key))
-        .collect()
 }

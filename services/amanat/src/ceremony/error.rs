@@ -7,8 +7,14 @@ use amanat_schema::{AgencyId, Time};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CeremonyError {
-    #[error("{path} is not empty; choose another folder, or remove it to start afresh")]
+    #[error("{path} is not empty; choose another folder")]
     NotEmpty { path: PathBuf },
+    #[error("{path} holds a party's keys already; choose another folder")]
+    HoldsKeys { path: PathBuf },
+    #[error("there is a file {path} already; name another")]
+    FileThere { path: PathBuf },
+    #[error("there is no folder {path}; make it, or name the one that is meant")]
+    NoFolder { path: PathBuf },
     #[error("cannot make, read or write {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -34,6 +40,9 @@ pub enum CeremonyError {
     },
     #[error("{path}: {fault}")]
     Card { path: PathBuf, fault: CardFault },
+    /// A card with settings that are none.
+    #[error(transparent)]
+    CardForm(amanat_config::ConfigError),
     #[error("{path}: {fault}")]
     Draft { path: PathBuf, fault: DraftFault },
     #[error("{folder}: {fault}")]
@@ -43,9 +52,9 @@ pub enum CeremonyError {
     },
     #[error("{0}")]
     Suspension(SuspensionRefusal),
-    #[error(
-        "{registrars} registrars were named; at least 2 are needed, each once, and 2 to {registrars} must sign"
-    )]
+    #[error("name two different registrars' cards, or more, each once with --registrar")]
+    TooFewRegistrars,
+    #[error("{registrars} registrars were named: let 2 to {registrars} of them sign, with --threshold")]
     Threshold { registrars: usize },
     #[error("standard input cannot be read: {0}")]
     Confirmation(io::Error),
@@ -54,9 +63,13 @@ pub enum CeremonyError {
 /// Why a card is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CardFault {
+    #[error("this is no card, or not a whole one; name the file that ends in .card.toml")]
+    NoCard,
     #[error("the card is not of {expected}; take the card that `keys init` of that party made")]
     Party { expected: &'static str },
-    #[error("the card is of exchange {found}, not of {expected}")]
+    #[error("it is not a {kind}'s card; take the one that `keys init {kind}` made")]
+    Server { kind: &'static str },
+    #[error("the card is of exchange {found:?}, not of {expected:?}")]
     Exchange { expected: String, found: String },
     #[error(
         "the card's signatures do not hold: it was changed, or its maker does not hold its keys; ask for it again"
@@ -67,10 +80,49 @@ pub enum CardFault {
     #[error("a shelter's card has no display_name: the directory never shows where one is")]
     ShelterNamed,
     #[error(
-        "the card is not signed by any statement key that the directory lists for the agency now; if its keys \
-         are lost, make sure with the agency itself and add --keys-lost"
+        "the card is not signed by any statement key that the directory lists for its party now; if its keys are \
+         lost, make sure with the party itself and add --keys-lost"
     )]
     Discontinuous,
+    #[error("the card does not say when it was made; ask for it again")]
+    Undated,
+    #[error(
+        "the card was made at {0}, which is in the future; check the clock here and where it was made"
+    )]
+    Early(Time),
+    #[error(
+        "the card was made at {made}, and the directory lists what its party said at {listed}: an older card \
+         brings back what was given up; ask the party for its newest one, and find out who handed in this one"
+    )]
+    Older { made: Time, listed: Time },
+    #[error(
+        "the card names the statement key {0}, which is listed as compromised and never comes back; the agency \
+         makes a new one with `keys rotate statements`"
+    )]
+    CompromisedKey(String),
+    #[error(
+        "the agency was removed in this very draft; to list it after all, draft anew with `directory draft`"
+    )]
+    RemovedHere,
+    #[error(
+        "the agency was removed from the directory before; to take it back, make sure of the card with the agency \
+         itself and add --keys-lost: its old statement keys are then listed as retired"
+    )]
+    Former,
+    #[error(
+        "--compromised-since marks nothing: the card leaves out no statement key that is listed; name a retired \
+         key with --compromised-key"
+    )]
+    NothingDropped,
+    #[error(
+        "{0} is no retired statement key of the agency; while a key is in force the agency replaces it first, with \
+         `keys rotate statements`"
+    )]
+    NotRetired(String),
+    #[error(
+        "{key} is listed as compromised since {since} already; only an earlier time can take its place"
+    )]
+    Marked { key: String, since: Time },
 }
 
 /// Why a draft is not edited, signed or published.
@@ -78,11 +130,11 @@ pub enum CardFault {
 pub enum DraftFault {
     #[error("it is not a directory, nor a draft of one")]
     Malformed,
-    #[error("it has a signature, so it cannot be edited; draft anew with `directory draft`")]
+    #[error("it has a signature, so it cannot be edited; draft anew with `directory draft`, under another name")]
     IsSigned,
     #[error("agency {0} is not listed in it")]
     UnknownAgency(AgencyId),
-    #[error("it is of exchange {found}, not of {expected}")]
+    #[error("it is of exchange {found:?}, not of {expected:?}")]
     Exchange { expected: String, found: String },
     #[error(
         "it is version {found}; after the version {in_use} that is in use the next is {}",
@@ -95,6 +147,11 @@ pub enum DraftFault {
     Registrars,
     #[error("the directory in use must be given with --in-use: it is version {0}, not the first")]
     InUseMissing(u64),
+    #[error(
+        "the name of its registrar with the public key {0} is not in lower-case letters, digits and hyphens; do \
+         not sign it, and find out who drafted it"
+    )]
+    RegistrarName(String),
     #[error("its time ended at {0}; draft anew")]
     Expired(Time),
     #[error(
@@ -140,6 +197,11 @@ pub enum RotationFault {
     Serial,
     #[error("the certificate was not issued by this party's authority")]
     Foreign,
+    #[error(
+        "the certificate is in use; renew first, with `keys renew`, then revoke the old one; --in-use revokes it \
+         all the same, and the party is refused everywhere until it has renewed"
+    )]
+    InUse,
     #[error(
         "{0}: the agency's identity provider issues its tokens; say its new key with --token-key-id and \
          --token-public-key"

@@ -2,9 +2,9 @@
 //! [`replace`], which is asked for by name.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,14 +16,17 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// A party's outermost folder, made if it is not there; otherwise it must be empty.
     pub(crate) fn outermost(path: &Path) -> Result<Self, CeremonyError> {
-        let failed = |source| failed(path, source);
+        let failed = |source| not_made(path, source);
         private_folders()
             .recursive(true)
             .create(path)
             .map_err(failed)?;
         if fs::read_dir(path).map_err(failed)?.next().is_some() {
-            return Err(CeremonyError::NotEmpty {
-                path: path.to_owned(),
+            let path = path.to_owned();
+            let is_partys = ["keys", "registrar.key"].map(|name| path.join(name).exists());
+            return Err(match is_partys {
+                [false, false] => CeremonyError::NotEmpty { path },
+                _ => CeremonyError::HoldsKeys { path },
             });
         }
         fs::canonicalize(path).map(Self).map_err(failed)
@@ -39,7 +42,7 @@ impl Folder {
         private_folders()
             .recursive(true)
             .create(path)
-            .map_err(|source| failed(path, source))?;
+            .map_err(|source| not_made(path, source))?;
         absolute(path).map(Self)
     }
 
@@ -99,22 +102,34 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>, CeremonyError> {
 pub(crate) fn write_new(path: &Path, contents: &[u8]) -> Result<(), CeremonyError> {
     File::create_new(path)
         .and_then(|mut file| file.write_all(contents))
-        .map_err(|source| failed(path, source))
+        .map_err(|source| not_made(path, source))
 }
 
 /// Puts a file in the place of the one that is there, if any: readers find the one or the other, also after a
-/// crash. The name it is written under first is hidden, for servers read folders whatever their files are
-/// called.
+/// crash. Who could not read the old one cannot read the new one. The name it is written under first is hidden,
+/// for servers read folders whatever their files are called.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), CeremonyError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.new"));
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o644);
-    options
-        .open(&new)
-        .and_then(|mut file| file.write_all(contents).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|source| failed(path, source))
+    let written = || {
+        let old = match fs::metadata(path) {
+            Ok(old) => Some(old.permissions()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mode = old.as_ref().map_or(0o644, Permissions::mode);
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(mode);
+        let mut file = options.open(&new)?;
+        // Also for what a run that broke off left behind.
+        if let Some(old) = old {
+            file.set_permissions(old)?;
+        }
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    written().map_err(|source| failed(path, source))
 }
 
 /// The contents of a file.
@@ -137,6 +152,15 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> CeremonyError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Why something new is not there.
+fn not_made(path: &Path, source: io::Error) -> CeremonyError {
+    if source.kind() == io::ErrorKind::AlreadyExists {
+        let path = path.to_owned();
+        return CeremonyError::FileThere { path };
+    }
+    failed(path, source)
 }
 
 fn private_folders() -> DirBuilder {

@@ -11,7 +11,7 @@ use rcgen::SanType;
 
 use super::{
     CeremonyError,
-    authority::{self, Authority, LIST_LIFE, Usage},
+    authority::{self, AUTHORITIES, Authority, LIST_LIFE, Usage},
     card::Card,
     error::RotationFault,
     folder::{self, Folder},
@@ -80,6 +80,11 @@ impl Party {
         self.folder.join("keys")
     }
 
+    /// Where its authorities lie.
+    pub(crate) fn authority_folder(&self) -> PathBuf {
+        self.folder.join(AUTHORITIES)
+    }
+
     /// `gateway.toml`, `custodian.toml` or `profile.toml`.
     pub fn config(&self) -> PathBuf {
         self.folder.join(match self.card.party() {
@@ -113,7 +118,7 @@ impl Party {
         for listed in self.card.authorities() {
             let mut number = 1;
             found.push(loop {
-                match Authority::open(&self.keys(), number)? {
+                match Authority::open(&self.authority_folder(), number)? {
                     Some(authority) if authority.certificate == *listed => break authority,
                     Some(_) => number += 1,
                     None => return Err(self.changed()),

@@ -21,6 +21,14 @@ pub enum Revocation {
     Certificate(PathBuf),
 }
 
+/// Whether the certificate that the party's process shows may be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InUse {
+    /// Its party would be refused everywhere, so a new one takes its place first.
+    Keep,
+    Revoke,
+}
+
 /// A certificate in the place of another.
 pub struct Renewed {
     /// Of the one before, which still counts until it is revoked or ends.
@@ -56,8 +64,13 @@ pub fn renew(party: &Party, now: Time) -> Result<Renewed, CeremonyError> {
 /// Writes the party's revocation list anew, with what it revoked before; returns its file.
 ///
 /// # Errors
-/// [`CeremonyError::Rotation`] for a certificate of somebody else.
-pub fn revoke(party: &Party, what: &Revocation, now: Time) -> Result<PathBuf, CeremonyError> {
+/// [`CeremonyError::Rotation`] for a certificate of somebody else, or the one that is in use.
+pub fn revoke(
+    party: &Party,
+    what: &Revocation,
+    in_use: InUse,
+    now: Time,
+) -> Result<PathBuf, CeremonyError> {
     let mut revoked = authority::revoked(&party.list()?)?;
     let serial = match what {
         Revocation::None => None,
@@ -71,9 +84,21 @@ pub fn revoke(party: &Party, what: &Revocation, now: Time) -> Result<PathBuf, Ce
             authority::serial(&certificate)
         }
     };
+    if in_use == InUse::Keep && serial.is_some() && serial == serial_in_use(party)? {
+        return Err(party.refused(RotationFault::InUse));
+    }
     let serial = serial.filter(|serial| revoked.iter().all(|known| known.serial != *serial));
     revoked.extend(serial.map(|serial| Revoked { serial, since: now }));
     revoke_all(party, &revoked, now, now + LIST_LIFE)
+}
+
+/// The serial number of the certificate that the party's process shows, if it has one here.
+fn serial_in_use(party: &Party) -> Result<Option<Vec<u8>>, CeremonyError> {
+    let path = party.keys().join(leaf::certificate(party.shown()?.file));
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(authority::serial(&authority::certificate(&path)?))
 }
 
 /// Writes the party's revocation list with just these serial numbers, good until a time.

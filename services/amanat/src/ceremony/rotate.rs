@@ -2,7 +2,7 @@
 //! party changes over and its next card names the new one alone. Nothing signed under either is refused in
 //! between.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use amanat_identity::Directory;
 use amanat_schema::{
@@ -11,6 +11,7 @@ use amanat_schema::{
 };
 use amanat_seal::statement::SigningKey;
 use prost::Message as _;
+use prost_types::Timestamp;
 
 use super::{
     Card, CeremonyError, Party,
@@ -21,7 +22,7 @@ use super::{
     keys::KeyFile,
     leaf,
     profile::{self, Pinned},
-    renew,
+    renew::{self, InUse, Revocation},
 };
 
 const STATEMENT_KEY: &str = "statement.key";
@@ -59,7 +60,7 @@ pub fn statements(party: &mut Party, step: Step, now: Time) -> Result<Rotated, C
         Step::Begin => {
             let made = KeyFile::make(&keys, NEW_STATEMENT_KEY)?;
             let next = edited(party, |lists| lists.statement_keys.push(made.public_key()));
-            hand_in(party, next)?;
+            hand_in(party, next, now)?;
             Ok(Rotated {
                 files: vec![party.card_file(), made.path],
                 next: HAVE_ENROLLED,
@@ -72,7 +73,7 @@ pub fn statements(party: &mut Party, step: Step, now: Time) -> Result<Rotated, C
                 return Err(party.refused(RotationFault::NotListed));
             }
             let next = edited(party, |lists| *lists.statement_keys = vec![key]);
-            hand_in(party, next)?;
+            hand_in(party, next, now)?;
             // Last, so that a run that broke off is made again: the card is found as it is to be.
             let old = keys.path(STATEMENT_KEY);
             fs::rename(&new, &old).map_err(|source| failed(&old, source))?;
@@ -111,7 +112,7 @@ pub fn tokens(
                     issuer
                 }
             };
-            name_issuers(party, issuers.into_iter().chain([issuer]).collect())?;
+            name_issuers(party, issuers.into_iter().chain([issuer]).collect(), now)?;
             Ok(Rotated {
                 files,
                 next: HAVE_ENROLLED,
@@ -130,7 +131,7 @@ pub fn tokens(
                 files.push(party.config());
             }
             // Last, so that a run that broke off is made again.
-            name_issuers(party, vec![new])?;
+            name_issuers(party, vec![new], now)?;
             Ok(Rotated {
                 files,
                 next: HAVE_DROPPED,
@@ -148,15 +149,15 @@ pub fn authority(party: &mut Party, step: Step, now: Time) -> Result<Rotated, Ce
     match step {
         Step::Begin if authorities.len() > 1 => Err(party.refused(RotationFault::UnderWay)),
         Step::Begin => {
-            let keys = Folder::at(party.keys());
+            let folder = Folder::at(party.authority_folder());
             let mut number = 1;
-            while Authority::open(keys.as_path(), number)?.is_some() {
+            while Authority::open(folder.as_path(), number)?.is_some() {
                 number += 1;
             }
-            let made = Authority::make(&keys, party.card.name(), number, now)?;
+            let made = Authority::make(&folder, party.card.name(), number, now)?;
             let next = edited(party, |lists| lists.authorities.push(made.certificate));
-            hand_in(party, next)?;
-            let list = renew::revoke(party, &renew::Revocation::None, now)?;
+            hand_in(party, next, now)?;
+            let list = renew::revoke(party, &Revocation::None, InUse::Keep, now)?;
             Ok(Rotated {
                 files: vec![party.card_file(), list],
                 next: "put the revocation list where the old one lies, have the card enrolled, signed and \
@@ -176,7 +177,7 @@ pub fn authority(party: &mut Party, step: Step, now: Time) -> Result<Rotated, Ce
             let pair = issuing.issue(shown.file, shown.names, shown.usage, now)?;
             let folder = leaf::put(&party.folder, shown.file, &pair)?;
             let next = edited(party, |lists| *lists.authorities = vec![new.clone()]);
-            hand_in(party, next)?;
+            hand_in(party, next, now)?;
             Ok(Rotated {
                 files: vec![
                     party.card_file(),
@@ -222,40 +223,54 @@ fn issuer_file(party: &Party, key_id: &str) -> Option<String> {
 fn name_issuers(
     party: &mut Party,
     issuers: Vec<directory::TokenIssuer>,
+    now: Time,
 ) -> Result<(), CeremonyError> {
     let mut next = party.card.content().clone();
     if let Some(card::Party::Agency(agency)) = &mut next.party {
         agency.token_issuers = issuers;
     }
-    hand_in(party, next)
+    hand_in(party, next, now)
 }
 
 /// What agencies and servers have alike.
 struct Lists<'a> {
     authorities: &'a mut Vec<Vec<u8>>,
     statement_keys: &'a mut Vec<Vec<u8>>,
+    card_time: &'a mut Option<Timestamp>,
 }
 
 /// What the party's card is to say, with its keys changed.
 fn edited(party: &Party, edit: impl FnOnce(Lists<'_>)) -> directory::Card {
     let mut next = party.card.content().clone();
-    match &mut next.party {
+    change(&mut next, edit);
+    next
+}
+
+fn change(card: &mut directory::Card, edit: impl FnOnce(Lists<'_>)) {
+    match &mut card.party {
         Some(card::Party::Agency(agency)) => edit(Lists {
             authorities: &mut agency.issuing_cas,
             statement_keys: &mut agency.statement_keys,
+            card_time: &mut agency.card_time,
         }),
         Some(card::Party::Gateway(service) | card::Party::Custodian(service)) => edit(Lists {
             authorities: &mut service.issuing_cas,
             statement_keys: &mut service.statement_keys,
+            card_time: &mut service.card_time,
         }),
         // It has no folder of this kind; `Party::open` finds none.
         Some(card::Party::Registrar(_)) | None => {}
     }
-    next
 }
 
 /// Signs what the party says now with every statement key that it names, and puts the card in place.
-fn hand_in(party: &mut Party, next: directory::Card) -> Result<(), CeremonyError> {
+fn hand_in(party: &mut Party, mut next: directory::Card, now: Time) -> Result<(), CeremonyError> {
+    // Later than the card before also by a clock that was put back, or the directory would not take it.
+    change(&mut next, |lists| {
+        let before = Time::parse(lists.card_time.as_ref());
+        let next = before.map_or(now, |before| now.max(before + Duration::from_millis(1)));
+        *lists.card_time = Some(next.to_timestamp());
+    });
     let mut held = Vec::new();
     for name in [STATEMENT_KEY, NEW_STATEMENT_KEY] {
         let path = party.keys().join(name);

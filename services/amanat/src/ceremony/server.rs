@@ -12,7 +12,7 @@ use amanat_schema::{
 
 use super::{
     CeremonyError, Ground, Party,
-    authority::Authority,
+    authority::{AUTHORITIES, Authority},
     card::Card,
     config::{self, Home},
     folder::Folder,
@@ -171,7 +171,7 @@ impl Parts {
         let (data, state) = (place(host.data, "data")?, place(host.state, "state")?);
         let home = Home(&folder);
 
-        let authority = Authority::make(&keys, name, 1, ground.now)?;
+        let authority = Authority::make(&folder.folder(AUTHORITIES)?, name, 1, ground.now)?;
         let statement_key = KeyFile::make(&keys, "statement.key")?;
         let log_origin = format!("{}/log", host.server_name);
         let (log_key, log_verifier_key) = keys::log_key(&keys, "log.key", &log_origin)?;
@@ -200,6 +200,7 @@ impl Parts {
                 log_origin,
                 log_verifier_key,
                 statement_keys: vec![statement_key.public_key()],
+                card_time: Some(ground.now.to_timestamp()),
             },
             state: state.as_path().to_owned(),
             statement_key,

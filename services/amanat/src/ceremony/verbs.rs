@@ -39,6 +39,9 @@ fn made(files: &[PathBuf], next: &str) -> Report {
 
 /// What changes, by whom it is about.
 fn told(changes: &[Change]) -> (String, Value) {
+    if changes.is_empty() {
+        return ("nothing changes\n".to_owned(), json!(changes));
+    }
     let mut text = String::new();
     let mut of = "";
     for Change { fact, change } in changes {

@@ -7,7 +7,7 @@ use amanat_schema::{AgencyId, Time, directory};
 use prost::Message as _;
 
 use super::{AgencyPlan, DIRECTORY_DAYS, DevelopmentError, Exchange, publish_list};
-use crate::ceremony::{self, CRLS, Draft, Ground, Party, Revocation, SUSPENSIONS};
+use crate::ceremony::{self, CRLS, Draft, Ground, InUse, Party, Revocation, SUSPENSIONS};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -66,7 +66,8 @@ impl Exchange {
             Certifier::Agency(_) => "connector.pem",
             Certifier::Gateway | Certifier::Custodian => "server.pem",
         });
-        ceremony::revoke(&party, &Revocation::Certificate(certificate), now)?;
+        let what = Revocation::Certificate(certificate);
+        ceremony::revoke(&party, &what, InUse::Revoke, now)?;
         Ok(publish_list(&party, &self.crls())?)
     }
 

@@ -16,6 +16,7 @@ use super::{GATEWAY, ReadRequest, VersionQuery, VersionSeen, request_id};
 use crate::{
     Connector, ConnectorError, Delivery, PendingJob,
     jobs::{Kind, NewJob, is_final},
+    keep::VersionRow,
     subject::{by_phone_alone, links},
 };
 
@@ -234,7 +235,7 @@ impl Connector {
         let sealed = amanat_seal::seal_record(binding, file.values())?;
         let (routing, openings) = amanat_seal::commit_routing(binding, file.values())?;
         let header = self
-            .session()
+            .session()?
             .signer
             .sign(binding.case, follows, |head| RecordHeader {
                 head: Some(head),
@@ -336,24 +337,27 @@ impl Connector {
             version == listed.version && header == listed.header_sha256
         }))
     }
+}
 
-    /// Remembers a version that the gateway took, so that no older one is believed to be the newest.
-    pub(crate) async fn saw_put(&self, put: &PutRecordRequest) -> Result<(), ConnectorError> {
-        let damaged = || ConnectorError::Keep("a stored header cannot be read".into());
-        let statement = put.header.as_ref().ok_or_else(damaged)?;
-        let payload = &statement.envelope.as_ref().ok_or_else(damaged)?.payload;
-        let message = RecordHeader::decode(payload.as_slice()).map_err(|_| damaged())?;
-        let header = Header::parse(&message).map_err(|_| damaged())?;
-        let Binding {
-            source,
-            record,
-            version,
-            ..
-        } = *header.binding();
-        self.keep
-            .saw_version(source, record, version, &sha256(payload))
-            .await
-    }
+/// The version that a request puts. Once the gateway took it, no older one is believed to be the newest.
+pub(crate) fn version_of(put: &PutRecordRequest) -> Result<VersionRow, ConnectorError> {
+    let damaged = || ConnectorError::Keep("a stored header cannot be read".into());
+    let statement = put.header.as_ref().ok_or_else(damaged)?;
+    let payload = &statement.envelope.as_ref().ok_or_else(damaged)?.payload;
+    let message = RecordHeader::decode(payload.as_slice()).map_err(|_| damaged())?;
+    let header = Header::parse(&message).map_err(|_| damaged())?;
+    let Binding {
+        source,
+        record,
+        version,
+        ..
+    } = *header.binding();
+    Ok(VersionRow {
+        source,
+        record,
+        version,
+        header_sha256: sha256(payload),
+    })
 }
 
 impl Submitted {

@@ -30,16 +30,14 @@ impl Connector {
     /// # Errors
     /// [`ConnectorError::Keep`].
     pub async fn pending(&self) -> Result<Vec<PendingJob>, ConnectorError> {
-        let jobs = self.keep.open_jobs().await?;
-        Ok(jobs
-            .into_iter()
-            .map(|job| PendingJob {
-                seq: job.seq,
-                kind: job.kind,
-                subject: job.subject,
-                progress: job.progress,
-            })
-            .collect())
+        let jobs = self.keep.waiting_jobs().await?;
+        let job = |(seq, kind, subject, progress)| PendingJob {
+            seq,
+            kind,
+            subject,
+            progress,
+        };
+        Ok(jobs.into_iter().map(job).collect())
     }
 
     /// What a server refused, oldest first.
@@ -65,13 +63,7 @@ impl Connector {
         if self.keep.drop_refused(job).await? {
             return Ok(());
         }
-        let waits = self
-            .keep
-            .open_jobs()
-            .await?
-            .iter()
-            .any(|open| open.seq == job);
-        let what = if waits {
+        let what = if self.keep.open_job(job).await?.is_some() {
             format!("job {job} waits; only what a server refused can be dropped")
         } else {
             format!("no job {job} was refused")

@@ -71,9 +71,9 @@ impl Keep {
         let row = sqlx::query(
             "SELECT count(*) FILTER (WHERE refused = ''), count(*) FILTER (WHERE refused <> ''), \
              min(accept_time) FILTER (WHERE refused = '') \
-             FROM jobs WHERE progress < steps OR refused <> ''",
+             FROM jobs WHERE progress < steps",
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.readers)
         .await?;
         let oldest: Option<i64> = row.try_get(2)?;
         let damaged = |_| ConnectorError::Keep("a time in the outbox is out of range".to_owned());

@@ -2,7 +2,7 @@
 
 use amanat_schema::{CaseId, RecordId, Time};
 use amanat_seal::pseudonym::Pseudonym;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::Keep;
 use crate::ConnectorError;
@@ -14,28 +14,30 @@ pub(crate) struct SubjectRow {
     pub(crate) found: Time,
 }
 
-impl Keep {
-    /// Keeps what a job was answered; the same again changes nothing.
-    pub(crate) async fn found_subject(
+impl SubjectRow {
+    /// What a job was answered; the same again changes nothing.
+    pub(super) async fn keep(
         &self,
+        connection: &mut SqliteConnection,
         seq: i64,
         case: CaseId,
-        subject: &SubjectRow,
     ) -> Result<(), ConnectorError> {
         sqlx::query(
             "INSERT OR IGNORE INTO subjects (seq, pseudonym, case_id, record_id, found) \
              VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(seq)
-        .bind(subject.pseudonym.as_bytes().as_slice())
+        .bind(self.pseudonym.as_bytes().as_slice())
         .bind(case.to_vec())
-        .bind(subject.record.to_vec())
-        .bind(subject.found.millis())
-        .execute(&self.pool)
+        .bind(self.record.to_vec())
+        .bind(self.found.millis())
+        .execute(connection)
         .await?;
         Ok(())
     }
+}
 
+impl Keep {
     /// In which case a job asked, and what it was answered, if it was.
     pub(crate) async fn subject_of_job(
         &self,
@@ -43,7 +45,7 @@ impl Keep {
     ) -> Result<Option<(CaseId, Pseudonym)>, ConnectorError> {
         let row = sqlx::query("SELECT case_id, pseudonym FROM subjects WHERE seq = $1")
             .bind(seq)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&self.readers)
             .await?;
         row.map(|row| Ok((case(&row, 0)?, pseudonym(&row, 1)?)))
             .transpose()
@@ -58,7 +60,7 @@ impl Keep {
             "SELECT pseudonym FROM subjects WHERE record_id = $1 ORDER BY seq DESC LIMIT 1",
         )
         .bind(record.to_vec())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.readers)
         .await?;
         row.map(|row| pseudonym(&row, 0)).transpose()
     }
@@ -76,7 +78,7 @@ impl Keep {
         )
         .bind(standing.as_bytes().as_slice())
         .bind(other.as_bytes().as_slice())
-        .fetch_one(&self.pool)
+        .fetch_one(&self.readers)
         .await?;
         Ok(row.try_get::<i64, _>(0)? > 0)
     }
@@ -90,7 +92,7 @@ impl Keep {
             "SELECT record_id, pseudonym, found FROM subjects WHERE case_id = $1 ORDER BY seq",
         )
         .bind(case.to_vec())
-        .fetch_all(&self.pool)
+        .fetch_all(&self.readers)
         .await?;
         rows.iter()
             .map(|row| {
@@ -116,7 +118,7 @@ impl Keep {
              GROUP BY case_id ORDER BY min(seq)",
         )
         .bind(pseudonym.as_bytes().as_slice())
-        .fetch_all(&self.pool)
+        .fetch_all(&self.readers)
         .await?;
         rows.iter().map(|row| case(row, 0)).collect()
     }
@@ -133,7 +135,7 @@ impl Keep {
         )
         .bind(from.as_bytes().as_slice())
         .bind(into.as_bytes().as_slice())
-        .execute(&self.pool)
+        .execute(&self.writer)
         .await?;
         Ok(())
     }
@@ -147,7 +149,7 @@ impl Keep {
         sqlx::query("DELETE FROM merged WHERE absorbed IN ($1, $2) AND standing IN ($1, $2)")
             .bind(one.as_bytes().as_slice())
             .bind(other.as_bytes().as_slice())
-            .execute(&self.pool)
+            .execute(&self.writer)
             .await?;
         Ok(())
     }
@@ -221,7 +223,8 @@ mod tests {
                 pseudonym: pseudonym(person),
                 found: Time::from_millis(1_790_000_000_000).unwrap(),
             };
-            self.keep.found_subject(seq, case(at), &row).await.unwrap();
+            let mut connection = self.keep.writer.acquire().await.unwrap();
+            row.keep(&mut connection, seq, case(at)).await.unwrap();
         }
 
         async fn cases(&self, person: u8) -> Vec<CaseId> {
@@ -328,7 +331,7 @@ mod tests {
         database.close().await.unwrap();
 
         let keep = Keep::open(&path).await.unwrap();
-        assert_eq!(keep.open_jobs().await.unwrap().len(), 1);
+        assert_eq!(keep.waiting_jobs().await.unwrap().len(), 1);
         assert_eq!(keep.cases_of(pseudonym(1)).await.unwrap(), []);
         let version = keep.version(AgencyId::new([1; 16]), RecordId::new([1; 16]));
         assert!(version.await.unwrap().is_none());

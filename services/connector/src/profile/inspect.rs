@@ -3,7 +3,7 @@
 use amanat_config::{Inspection, private_key_pem};
 use amanat_identity::{
     Agency, Directory, OwnCertificate, PeerName, RevocationFolder,
-    inspect::{directory, lasts},
+    inspect::{directory, lasts, revocation},
 };
 use amanat_schema::Time;
 use amanat_seal::statement::SigningKey;
@@ -73,6 +73,11 @@ impl Profile {
             let counts = own.calls_as(PeerName::Agency(self.agency), directory, now);
             if let (Some(()), Some(end)) = (found.take("tls.certificate", counts), own.ends()) {
                 found.in_order("tls.certificate", lasts(end, now));
+            }
+            if let Some(agency) = directory.agency(self.agency) {
+                let lists = RevocationFolder::new(&self.directory.crls)
+                    .of_peer(PeerName::Agency(agency.id));
+                revocation("tls.certificate", &own, &agency.authorities, &lists, found);
             }
         }
     }

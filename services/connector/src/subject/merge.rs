@@ -43,7 +43,7 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListMerges, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session.servers.subjects().list_merges(request).await?;
             let answer = answer.into_inner();
@@ -76,7 +76,7 @@ impl Connector {
             from: from.to_string(),
         };
         let asked = Asked::of(Server::Gateway, Action::MergeSubjects, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session.servers.subjects().merge_subjects(request).await?;
         let receipt = answer.into_inner().receipt;
@@ -102,7 +102,7 @@ impl Connector {
             other: other.to_string(),
         };
         let asked = Asked::of(Server::Gateway, Action::SplitSubjects, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session.servers.subjects().split_subjects(request).await?;
         let receipt = answer.into_inner().receipt;

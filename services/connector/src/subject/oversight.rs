@@ -60,7 +60,7 @@ impl Connector {
             nonce: amanat_seal::random::<32>()?.to_vec(),
         };
         let asked = Asked::of(Server::Gateway, Action::PlantCanary, &request);
-        let session = self.session();
+        let session = self.session()?;
         let request = with_token(request, &session.signer.token()?)?;
         let answer = session.servers.subjects().plant_canary(request).await?;
         let receipt = answer.into_inner().receipt;
@@ -84,7 +84,7 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Gateway, Action::ListCanaryHits, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session.servers.subjects().list_canary_hits(request).await?;
             let answer = answer.into_inner();
@@ -121,7 +121,7 @@ impl Connector {
                 page_token: pages.token(),
             };
             let asked = Asked::of(Server::Custodian, Action::ListEvaluations, &request);
-            let session = self.session();
+            let session = self.session()?;
             let request = with_token(request, &session.signer.token()?)?;
             let answer = session
                 .servers

@@ -9,7 +9,7 @@ use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
     audit::{Action, Linkage},
     policy::Decision,
-    statement::{DepositReceipt, Envelope, RecordHeader},
+    statement::{DepositReceipt, Envelope, RecordHeader, Signature},
 };
 use amanat_seal::{Binding, Header, statement::SigningKey};
 use amanat_server::Refusal;
@@ -118,14 +118,15 @@ impl Deposit {
         self.activated.is_none() && self.wrapped.is_some() && now < self.deposited + PENDING
     }
 
-    /// Whether its header was deposited when its source's key was not the source's alone any more.
-    pub(crate) fn is_compromised(&self, directory: &Directory) -> bool {
+    /// Whether its header is its source's own word: signed with a key that is listed for the source, and deposited
+    /// before anybody else may have used that.
+    pub(crate) fn is_own_word(&self, directory: &Directory) -> bool {
         let source = self.header.binding().source;
-        directory.has_compromised_key(source)
-            && Envelope::decode(self.envelope.as_slice()).map_or(true, |header| {
-                let mut signed_by = header.signatures.iter().map(|signature| &signature.key_id);
-                signed_by.any(|key| directory.is_compromised(source, key, self.deposited))
-            })
+        Envelope::decode(self.envelope.as_slice()).is_ok_and(|header| {
+            let is_own_word =
+                |by: &Signature| directory.is_own_word(source, &by.key_id, self.deposited);
+            !header.signatures.is_empty() && header.signatures.iter().all(is_own_word)
+        })
     }
 
     /// Never activated in time: from then on it is as if it had never been deposited.
@@ -198,6 +199,12 @@ fn accept(
 }
 
 impl Deposit {
+    /// What it takes in memory; the header's facts are at most twice as large as the header.
+    pub(super) fn bytes(&self) -> usize {
+        let wrapped = self.wrapped.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + 3 * self.envelope.len() + wrapped + self.receipt.len()
+    }
+
     fn answer_again(&self, call: &DepositKey) -> Result<Vec<u8>, Objection> {
         if self.header_sha256 == call.statement.payload_sha256 {
             return Ok(self.receipt.clone());

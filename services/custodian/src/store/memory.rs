@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use amanat_desk::{Remembered, consent::RememberedConsents};
+use amanat_desk::{
+    Remembered,
+    consent::{self, RememberedConsents},
+};
 use amanat_schema::{CaseId, RecordId, Time};
 
 use super::{deposit::Deposits, redeemed::ConsentKey};
 
-/// Cases whose consents are kept; some kilobytes each.
-const CASES: usize = 4096;
-/// Records whose deposits are kept; some 20 kilobytes each.
-const RECORDS: usize = 2048;
+/// Of all cases together.
+const CHANGES_MIB: usize = 16;
+/// Of all records together; a deposit is some 20 kilobytes.
+const DEPOSITS_MIB: usize = 64;
 
 pub(crate) struct Memory {
     pub(super) consents: RememberedConsents,
@@ -23,9 +26,14 @@ pub(crate) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            consents: RememberedConsents::holding(CASES),
-            changes: Remembered::holding(CASES),
-            deposits: Remembered::holding(RECORDS),
+            consents: consent::remembered(),
+            // The nodes of a map are half empty at worst.
+            changes: Remembered::holding(CHANGES_MIB, |changes| {
+                changes.len() * 2 * size_of::<(ConsentKey, Time)>()
+            }),
+            deposits: Remembered::holding(DEPOSITS_MIB, |deposits| {
+                deposits.iter().map(|(_, deposit)| deposit.bytes()).sum()
+            }),
         }
     }
 }

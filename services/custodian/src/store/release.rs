@@ -170,7 +170,7 @@ fn check(
     let claim = is_asked_exactly(call)?;
     let redemption = redeemed.redemption(entry)?;
     let deposit = newest_active(deposits, claim, now)?;
-    if deposit.is_compromised(&rules.directory) {
+    if !deposit.is_own_word(&rules.directory) {
         // Its source puts a corrected version, signed with its new key.
         let truth = "somebody else may have signed the header";
         return Err(Objection::quiet(Refusal::access(), truth));

@@ -1,4 +1,7 @@
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use amanat_schema::{
     audit::Action,
@@ -41,6 +44,12 @@ impl Setting {
         }
     }
 
+    /// The shelter consents and refers with the key that it has now.
+    pub(super) async fn sign_again(&mut self) {
+        self.consent = self.world.consented(|_| {}).await;
+        self.referral = self.world.referral(|_| {});
+    }
+
     pub(super) fn entry(&self) -> Entry {
         self.world
             .read(&self.version, &self.consent, &self.referral)
@@ -74,6 +83,25 @@ async fn a_reader_gets_the_keys_of_what_the_entry_released() {
         assert_eq!(of(path).unwrap().key, setting.version.field_key(path));
     }
     assert_eq!(setting.world.last_action().await, Action::ReleaseKeys);
+}
+
+#[tokio::test]
+async fn a_referral_that_was_shown_is_remembered_and_what_is_none_is_not() {
+    let setting = Setting::new(|_| {}).await;
+    let world = &setting.world;
+    let nothing = world.referral(|referral| referral.paths = vec![String::new(); 100_000]);
+    let is_remembered = |ground: &Ground| {
+        let directory = &world.rules.current().directory;
+        let shown = || {
+            world
+                .custodian
+                .proofs
+                .referral(&ground.envelope, directory, world.now())
+        };
+        Arc::ptr_eq(&shown().unwrap(), &shown().unwrap())
+    };
+    assert!(is_remembered(&setting.referral));
+    assert!(!is_remembered(&nothing), "however well it is signed");
 }
 
 #[tokio::test]

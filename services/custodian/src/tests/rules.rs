@@ -7,8 +7,9 @@ use prost::Message as _;
 
 use super::{
     gateway::{Entry, Logged},
+    oprf::OPRF_KEYS,
     release::Setting,
-    world::{EXCHANGE, REGISTRARS, SHELTER, World, id},
+    world::{EXCHANGE, REGISTRARS, SHELTER, World, id, signing_key},
 };
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -144,6 +145,19 @@ async fn a_referral_that_a_suspended_key_signed_brings_nothing_while_it_is_suspe
         .await;
     setting.world.pass(Duration::from_hours(7 * 24));
     setting.release(&setting.read()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_header_counts_only_by_a_directory_that_lists_the_key_it_was_signed_with() {
+    let mut setting = Setting::new(|_| {}).await;
+    setting.world.relist(&OPRF_KEYS);
+    setting.release(&setting.read()).await.unwrap();
+    setting.world.shelter.key = signing_key();
+    setting.world.relist(&OPRF_KEYS);
+    setting.sign_again().await;
+    setting
+        .refused(&setting.read(), "ACCESS_DENIED", QUIET, "forgotten")
+        .await;
 }
 
 #[tokio::test]

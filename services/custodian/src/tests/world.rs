@@ -357,7 +357,7 @@ pub(super) fn id() -> [u8; 16] {
     amanat_seal::random().unwrap()
 }
 
-fn signing_key() -> SigningKey {
+pub(super) fn signing_key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().unwrap()).unwrap()
 }
 
@@ -382,6 +382,7 @@ fn service(name: &str, log: &[u8], statement_key: &SigningKey) -> directory::Ser
         log_origin: origin,
         log_verifier_key: signer.verifier_key(),
         statement_keys: vec![statement_key.public_key().to_vec()],
+        card_time: None,
     }
 }
 

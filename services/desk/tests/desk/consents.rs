@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use amanat_identity::Directory;
 use amanat_schema::{
     audit::Action,
     consent::ConsentStatus::{InForce, NotInForce, Withdrawn},
+    directory::RetiredKey,
     policy::Decision,
+    statement::ConsentDecision,
 };
 
 use crate::{
     ledger::{Ledger, case, consent_id},
-    support::now,
+    support::{new_key, now},
 };
 
 const STATE_CONFLICT: Result<(), &str> = Err("STATE_CONFLICT");
@@ -32,6 +35,46 @@ async fn a_recorded_consent_is_in_force_for_its_time() {
     let grants = ledger.grants(1, 0).await;
     assert_eq!(grants[0].terms.consent, consent_id(1));
     assert!(!grants[0].withdrawn && !grants[0].superseded && grants[0].reads == 0);
+}
+
+#[tokio::test]
+async fn a_permit_counts_only_by_a_directory_that_lists_the_key_it_was_signed_with() {
+    let mut ledger = Ledger::new().await;
+    ledger.tell(ledger.plain(1, 1)).await.unwrap();
+    let parties = (&ledger.exchange.shelter, &ledger.exchange.police);
+    let refusal = ledger.consent(parties, 1, 2, 2, |consent| {
+        consent.decision = ConsentDecision::Deny.into();
+        consent.paths = vec!["needs.narrative".to_owned()];
+    });
+    ledger.tell(refusal).await.unwrap();
+    let (permit, refusal) = (consent_id(1), consent_id(2));
+    let listed = ledger.exchange.wire();
+    let old = listed.agencies[0].statement_keys[0].clone();
+
+    let mut forgotten = listed.clone();
+    forgotten.agencies[0].statement_keys = vec![new_key().public_key().to_vec()];
+    let mut retired = forgotten.clone();
+    retired.agencies[0].retired_statement_keys = vec![RetiredKey {
+        public_key: old,
+        retired_time: Some(now().to_timestamp()),
+        compromised_since_time: None,
+    }];
+    let mut compromised = retired.clone();
+    compromised.agencies[0].retired_statement_keys[0].compromised_since_time =
+        Some(now().to_timestamp());
+    let mut removed = listed.clone();
+    removed.agencies.remove(0);
+    for (wire, counting) in [
+        (&listed, vec![permit, refusal]),
+        (&retired, vec![permit, refusal]),
+        (&compromised, vec![refusal]),
+        (&forgotten, vec![refusal]),
+        (&removed, vec![refusal]),
+    ] {
+        let signed = ledger.exchange.publish(wire);
+        let directory = Directory::verify(&signed, &ledger.exchange.pinned()).unwrap();
+        assert_eq!(ledger.counting(&directory).await, counting);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use amanat_desk::{
         RememberedConsents, SourceCase, WithdrawConsent,
     },
 };
-use amanat_identity::{Signed, statement::AgencyStatement};
+use amanat_identity::{Directory, Signed, statement::AgencyStatement};
 use amanat_journal::{Config, Ruling};
 use amanat_policy::{DecisionTable, Grant};
 use amanat_schema::{
@@ -61,6 +61,7 @@ pub(crate) async fn database() -> (TempDir, SqliteConnection) {
             amanat_desk::MIGRATIONS[0],
             amanat_journal::ENTRY_TIMES,
             amanat_desk::MIGRATIONS[1],
+            amanat_journal::REQUESTS_BY_KEY,
         ],
     };
     amanat_journal::init(&config).await.unwrap();
@@ -96,7 +97,7 @@ impl Ledger {
             rules: rules(&exchange),
             exchange,
             connection,
-            remembered: RememberedConsents::holding(16),
+            remembered: amanat_desk::consent::remembered(),
             _folder: folder,
         }
     }
@@ -272,6 +273,16 @@ impl Ledger {
             .await
             .unwrap();
         grants
+    }
+
+    /// Which of the shelter's consents in case 1 count by a directory.
+    pub(crate) async fn counting(&mut self, directory: &Directory) -> Vec<ConsentId> {
+        let of = (self.exchange.shelter.id, case(1));
+        let facts = ConsentFacts::load(&mut self.connection, &self.remembered, [of].into(), &[])
+            .await
+            .unwrap();
+        let counting = facts.counting(of, directory);
+        counting.iter().map(|grant| grant.terms.consent).collect()
     }
 
     pub(crate) fn list(&self, reader: &Agency, of: Option<u8>, page: Page) -> ConsentCall {

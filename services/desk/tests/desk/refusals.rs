@@ -94,6 +94,7 @@ async fn what_is_refused_without_an_entry_of_its_own_is_one_an_agency_and_one_fo
             amanat_desk::MIGRATIONS[0],
             amanat_journal::ENTRY_TIMES,
             amanat_desk::MIGRATIONS[1],
+            amanat_journal::REQUESTS_BY_KEY,
         ],
     };
     let keys = Keys {

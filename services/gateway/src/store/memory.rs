@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amanat_desk::{
     Remembered,
-    consent::{RememberedConsents, SourceCase},
+    consent::{self, RememberedConsents, SourceCase},
 };
 
 use super::{
@@ -12,10 +12,10 @@ use super::{
     referral::ReferralRow,
 };
 
-/// Cases whose consents and referrals are kept; some kilobytes each.
-const CASES: usize = 4096;
-/// Record versions that are kept; some 25 kilobytes each.
-const VERSIONS: usize = 2048;
+/// Of all cases together; a referral is some two kilobytes.
+const REFERRALS_MIB: usize = 64;
+/// Of all records together; a version is some 25 kilobytes.
+const CONTENTS_MIB: usize = 64;
 
 pub(crate) struct Memory {
     pub(super) consents: RememberedConsents,
@@ -28,9 +28,11 @@ pub(crate) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
-            consents: Remembered::holding(CASES),
-            referrals: Remembered::holding(CASES),
-            contents: Remembered::holding(VERSIONS),
+            consents: consent::remembered(),
+            referrals: Remembered::holding(REFERRALS_MIB, |rows| {
+                rows.iter().map(|row| row.bytes()).sum()
+            }),
+            contents: Remembered::holding(CONTENTS_MIB, Content::bytes),
         }
     }
 }

@@ -81,6 +81,21 @@ pub(super) struct Content {
     routing: Vec<RoutingValue>,
 }
 
+impl Content {
+    /// What it takes in memory; the header's facts are at most twice as large as the header.
+    pub(super) fn bytes(&self) -> usize {
+        let openings = self
+            .routing
+            .iter()
+            .filter_map(|value| value.opening.as_ref());
+        let values = openings.map(|opening| opening.salt.len() + opening.value.len());
+        3 * self.header.encoded_len()
+            + self.sealed.bytes()
+            + size_of_val(self.routing.as_slice())
+            + values.sum::<usize>()
+    }
+}
+
 struct Put {
     row: VersionRow,
     header: Vec<u8>,
@@ -167,7 +182,9 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
         ..Linkage::default()
     };
     let content = facts.records.contents.get(&call.key());
-    let content = content.filter(|content| content.facts.binding().case == call.case);
+    // A source that has left the directory has nothing here any more, as its keys are not released.
+    let is_listed = rules.directory.agency(call.source).is_some();
+    let content = content.filter(|content| is_listed && content.facts.binding().case == call.case);
     let referral = facts
         .referrals
         .brings(call.case, call.source, call.act.agency);

@@ -22,8 +22,12 @@ use amanat_schema::{
     statement::Envelope,
 };
 use amanat_server::Refusal;
+use prost::Message as _;
 
 use super::{Facts, Reply, Ruled, done, refuse};
+
+/// The most referrals that an agency may submit in one case: every read in the case looks through them.
+pub(super) const MOST: usize = 500;
 
 /// A submission whose own terms hold, to a recipient that offers what it asks.
 pub(crate) struct SubmitReferral {
@@ -91,6 +95,8 @@ pub(crate) struct ReferralFacts {
     by_key: BTreeMap<ReferralKey, Arc<ReferralRow>>,
     steps: HashMap<ReferralKey, Vec<Envelope>>,
     lists: HashMap<(AgencyId, [u8; 32]), Vec<ReferralKey>>,
+    /// How many the senders at hand have submitted in their cases; absent if none.
+    sent: HashMap<SourceCase, usize>,
     submitted: Vec<ReferralKey>,
     moved: BTreeSet<ReferralKey>,
     stepped: Vec<(ReferralKey, Vec<u8>)>,
@@ -123,6 +129,11 @@ impl ReferralRow {
             statement_sha256: self.payload_sha256,
             state: self.state,
         }
+    }
+
+    /// What it takes in memory; its terms are smaller than its submission.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + 2 * self.submission.encoded_len()
     }
 
     fn key(&self) -> ReferralKey {
@@ -189,6 +200,14 @@ impl Objection {
     }
 }
 
+fn too_many() -> Objection {
+    let refusal = Refusal::state(&format!(
+        "this agency has submitted {MOST} referrals in this case, and there can be no more: refer her in a \
+         new case"
+    ));
+    Objection::new(refusal, "too many")
+}
+
 /// What stands against a new submission.
 fn objection(
     facts: &Facts,
@@ -200,6 +219,15 @@ fn objection(
     if rows.contains_key(&(terms.referral, terms.sender)) {
         let refusal = Refusal::state("the referral's id was used for another one");
         return Some(Objection::new(refusal, "id taken"));
+    }
+    let of = (terms.sender, terms.case);
+    if facts
+        .referrals
+        .sent
+        .get(&of)
+        .is_some_and(|sent| *sent >= MOST)
+    {
+        return Some(too_many());
     }
     if let Some((previous, sha256)) = terms.previous {
         // It may be taken up by more than one: to two agencies at once, or again after the second failed.
@@ -221,7 +249,6 @@ fn objection(
             return Some(Objection::new(refusal, "the previous one is open"));
         }
     }
-    let of = (terms.sender, terms.case);
     let grants = facts.consents.counting(of, directory);
     let withheld: Vec<_> = amanat_policy::without_consent(terms, &grants, now)
         .iter()

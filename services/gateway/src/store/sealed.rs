@@ -41,6 +41,12 @@ impl Slots {
         ))
     }
 
+    /// What they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let ciphertexts = self.0.iter().map(|(_, slot)| slot.ciphertext.len());
+        size_of_val(self.0.as_slice()) + ciphertexts.sum::<usize>()
+    }
+
     /// The slots that the release covers.
     pub(super) fn open_to(&self, release: &Release) -> SealedFields {
         let covered = self.0.iter().filter(|(field, _)| release.covers(*field));

@@ -32,6 +32,7 @@ use support::{Agency, Exchange as Directory, now, officer};
 
 mod life;
 mod lists;
+mod reads;
 mod subjects;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@ use amanat_schema::{
     policy::AgencyKind,
     record::{Need, Province},
 };
+use amanat_seal::statement::key_id;
 use rustls_pki_types::CertificateDer;
 
 use super::{DirectoryError, key};
@@ -30,6 +31,8 @@ pub struct Agency {
     /// Those that sign nothing new.
     pub retired_statement_keys: Vec<RetiredKey>,
     pub token_issuers: Vec<TokenIssuerKey>,
+    /// Each key that signs or signed its statements, as envelopes name it, and since when it is compromised.
+    key_ids: Vec<([u8; 32], Option<Time>)>,
 }
 
 /// A statement key that signs nothing new.
@@ -80,6 +83,11 @@ impl Agency {
         let keys: Option<Vec<_>> = wire.statement_keys.iter().map(|k| key(k)).collect();
         let retired = wire.retired_statement_keys.iter().map(RetiredKey::parse);
         let retired: Option<Vec<_>> = retired.collect();
+        let (keys, retired) = (
+            keys.filter(|keys| !keys.is_empty())
+                .ok_or_else(|| field("statement_keys"))?,
+            retired.ok_or_else(|| field("retired_statement_keys"))?,
+        );
         let issuers: Option<Vec<_>> = wire
             .token_issuers
             .iter()
@@ -98,10 +106,9 @@ impl Agency {
             display_name: wire.display_name.clone(),
             services,
             authorities: authorities(&wire.issuing_cas).ok_or_else(|| field("issuing_cas"))?,
-            statement_keys: keys
-                .filter(|keys| !keys.is_empty())
-                .ok_or_else(|| field("statement_keys"))?,
-            retired_statement_keys: retired.ok_or_else(|| field("retired_statement_keys"))?,
+            key_ids: key_ids(&keys, &retired),
+            statement_keys: keys,
+            retired_statement_keys: retired,
             token_issuers: issuers.ok_or_else(|| field("token_issuers"))?,
         })
     }
@@ -112,6 +119,20 @@ impl Agency {
         let retired = retired.map(|retired| retired.public_key);
         self.statement_keys.iter().copied().chain(retired).collect()
     }
+
+    pub(super) fn is_own_word(&self, signed_by: &[u8], recorded: Time) -> bool {
+        let mut keys = self.key_ids.iter();
+        keys.any(|(id, compromised)| {
+            id == signed_by && compromised.is_none_or(|since| recorded < since)
+        })
+    }
+}
+
+fn key_ids(in_force: &[[u8; 32]], retired: &[RetiredKey]) -> Vec<([u8; 32], Option<Time>)> {
+    let retired = retired.iter();
+    let retired = retired.map(|key| (key_id(&key.public_key), key.compromised_since));
+    let in_force = in_force.iter().map(|key| (key_id(key), None));
+    in_force.chain(retired).collect()
 }
 
 impl RetiredKey {
@@ -142,6 +163,32 @@ impl Service {
     }
 }
 
+/// The keys of agencies that are listed no more: nobody else takes them.
+///
+/// # Errors
+/// [`DirectoryError::Field`] for one that stands twice or is still listed.
+pub(super) fn former(
+    wire: &[directory::FormerAgency],
+    listed: &BTreeMap<AgencyId, Agency>,
+) -> Result<BTreeMap<AgencyId, Vec<RetiredKey>>, DirectoryError> {
+    let mut former = BTreeMap::new();
+    for agency in wire {
+        let id = AgencyId::parse(&agency.agency_id)
+            .map_err(|_| DirectoryError::Field("former_agencies.agency_id".to_owned()))?;
+        let field = |what: &str| DirectoryError::Field(format!("former_agencies ({id} {what})"));
+        let keys: Option<Vec<_>> = agency
+            .statement_keys
+            .iter()
+            .map(RetiredKey::parse)
+            .collect();
+        let keys = keys.ok_or_else(|| field("has no valid statement_keys"))?;
+        if listed.contains_key(&id) || former.insert(id, keys).is_some() {
+            return Err(field("stands twice"));
+        }
+    }
+    Ok(former)
+}
+
 /// The public keys that prove who someone is, of each authority and those that sign or signed statements, stand
 /// for one party each, or one could speak as the other.
 ///
@@ -149,11 +196,12 @@ impl Service {
 /// [`DirectoryError::Field`].
 pub(super) fn are_apart(
     agencies: &BTreeMap<AgencyId, Agency>,
+    former: &BTreeMap<AgencyId, Vec<RetiredKey>>,
     gateway: &Service,
     custodian: &Service,
 ) -> Result<(), DirectoryError> {
     let mut keys = BTreeSet::new();
-    for (of, key) in proofs(agencies, gateway, custodian) {
+    for (of, key) in proofs(agencies, former, gateway, custodian) {
         if !keys.insert(key) {
             let told = format!("{of} (it stands twice, or is another party's too)");
             return Err(DirectoryError::Field(told));
@@ -164,6 +212,7 @@ pub(super) fn are_apart(
 
 fn proofs(
     agencies: &BTreeMap<AgencyId, Agency>,
+    former: &BTreeMap<AgencyId, Vec<RetiredKey>>,
     gateway: &Service,
     custodian: &Service,
 ) -> Vec<(String, Vec<u8>)> {
@@ -177,6 +226,10 @@ fn proofs(
     for agency in agencies.values() {
         let of = format!("agency {}", agency.id);
         add(of, &agency.authorities, agency.signers());
+    }
+    for (id, retired) in former {
+        let keys = retired.iter().map(|key| key.public_key).collect();
+        add(format!("former agency {id}"), &[], keys);
     }
     for (name, service) in [("gateway", gateway), ("custodian", custodian)] {
         let keys = service.statement_keys.clone();

@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use amanat_identity::{
-    CertificateFault, CrlFault, Directory, OwnCertificate, PeerName, RevocationFolder, Signed,
-    SignedError, TokenVerifier, Trust, Trusted, tls::client_config, token::Audience,
+    CertificateFault, CrlFault, Directory, DirectoryError, OwnCertificate, PeerName,
+    RevocationFolder, Signed, SignedError, TokenVerifier, Trust, Trusted, tls::client_config,
+    token::Audience,
 };
 use amanat_schema::{
     Time, directory,
@@ -382,9 +383,43 @@ fn of_a_compromised_key_only_what_was_recorded_before_counts() {
         retired.old.key_id(),
         retired.exchange.shelter.statement_key.key_id(),
     );
-    assert!(directory.has_compromised_key(shelter) && !directory.has_compromised_key(police));
-    assert!(directory.is_compromised(shelter, &old, since));
-    assert!(!directory.is_compromised(shelter, &old, since - Duration::from_millis(1)));
-    assert!(!directory.is_compromised(police, &old, since));
-    assert!(!directory.is_compromised(shelter, &new, now()));
+    assert!(!directory.is_own_word(shelter, &old, since));
+    assert!(directory.is_own_word(shelter, &old, since - Duration::from_millis(1)));
+    assert!(directory.is_own_word(shelter, &new, now()));
+    assert!(!directory.is_own_word(police, &new, now()));
+    // Nor does forgetting the key bring back what a thief signed with it.
+    let forgotten = retired.exchange.directory();
+    assert!(!forgotten.is_own_word(shelter, &old, since - Duration::from_millis(1)));
+    assert!(forgotten.is_own_word(shelter, &new, now()));
+}
+
+#[test]
+fn nobody_takes_the_id_or_a_key_of_an_agency_that_is_listed_no_more() {
+    let exchange = Exchange::new();
+    let former = |wire: &directory::Directory, key: &SigningKey| directory::FormerAgency {
+        agency_id: wire.agencies[0].agency_id.clone(),
+        statement_keys: vec![directory::RetiredKey {
+            public_key: key.public_key().to_vec(),
+            retired_time: Some(now().to_timestamp()),
+            compromised_since_time: None,
+        }],
+        ..directory::FormerAgency::default()
+    };
+    let refused = |wire: &directory::Directory| match Directory::check_fields(wire) {
+        Err(DirectoryError::Field(told)) => told,
+        other => panic!("{other:?}"),
+    };
+    let mut wire = exchange.wire();
+    wire.former_agencies = vec![former(&wire, &new_key())];
+    assert!(refused(&wire).contains("former_agencies"), "its id");
+    let left = wire.agencies.remove(0);
+    assert!(Directory::check_fields(&wire).is_ok());
+    let id = exchange.shelter.id;
+    assert!(verified(&exchange, &wire).agency(id).is_none());
+
+    wire.former_agencies[0].statement_keys[0].public_key = left.statement_keys[0].clone();
+    wire.agencies[0]
+        .statement_keys
+        .clone_from(&left.statement_keys);
+    assert!(refused(&wire).contains("stands twice"), "its key");
 }

@@ -222,12 +222,12 @@ impl Agency {
             services: Vec::new(),
             issuing_cas: vec![self.authority.certificate().to_vec()],
             statement_keys: vec![self.statement_key.public_key().to_vec()],
-            retired_statement_keys: Vec::new(),
             token_issuers: vec![directory::TokenIssuer {
                 issuer: self.issuer_name(),
                 key_id: "key-1".to_owned(),
                 public_key: self.issuer_public_key().to_vec(),
             }],
+            ..directory::Agency::default()
         }
     }
 }
@@ -266,6 +266,7 @@ impl Server {
             log_origin: log.origin().to_owned(),
             log_verifier_key: log.verifier_key(),
             statement_keys: vec![self.statement_key.public_key().to_vec()],
+            card_time: None,
         }
     }
 }
@@ -314,6 +315,7 @@ impl Exchange {
             custodian: Some(self.custodian.wire()),
             table_sha256: vec![0x7a; 32],
             oprf_keys: Vec::new(),
+            former_agencies: Vec::new(),
         }
     }
 

@@ -39,6 +39,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
          ) STRICT;",
     ),
     amanat_journal::ENTRY_TIMES,
+    amanat_journal::REQUESTS_BY_KEY,
 ];
 
 /// One verb: mark a case, or look at its marks.

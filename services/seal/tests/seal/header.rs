@@ -1,5 +1,5 @@
 use amanat_schema::{Violation, catalogue, record::RoutingValue, statement::RecordHeader};
-use amanat_seal::{Binding, Header, SealError};
+use amanat_seal::{Binding, Header, SealError, sha256};
 
 use crate::fixture::{BINDING, Sealed, flipped, full, leaf, number};
 
@@ -143,6 +143,41 @@ fn slots_are_exactly_those_of_the_header() {
     let mut long = sealed.slots.clone();
     long.slots.push(long.slots[0].clone());
     assert_eq!(paths(header.check_slots(&long).unwrap_err()), ["slots"]);
+}
+
+#[test]
+fn a_slot_is_as_long_as_a_padded_value_of_its_field_can_be() {
+    let sealed = Sealed::new(&BINDING, &full());
+    let first = &sealed.slots.slots[0].ciphertext;
+    let taken = |length: usize| {
+        let mut slots = sealed.slots.clone();
+        let ciphertext = vec![7; length];
+        let mut wire = sealed.wire.clone();
+        wire.fields[0].ciphertext_sha256 = sha256(&ciphertext).to_vec();
+        slots.slots[0].ciphertext = ciphertext.into();
+        Header::parse(&wire).unwrap().check_slots(&slots)
+    };
+    let (added, largest) = (12 + 16, 128 * 1024);
+    let smallest = first.len();
+    assert!((smallest - added).is_power_of_two());
+    for length in [smallest, smallest * 2 - added, added + largest] {
+        assert_eq!(taken(length), Ok(()), "{length}");
+    }
+    for length in [
+        0,
+        added,
+        added + 16,
+        smallest - 1,
+        smallest + 1,
+        smallest + added,
+        added + 2 * largest,
+    ] {
+        assert_eq!(
+            paths(taken(length).unwrap_err()),
+            ["slots[0].ciphertext"],
+            "{length}"
+        );
+    }
 }
 
 #[test]

@@ -12,12 +12,15 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::{
     Resource,
     metrics::{PeriodicReader, SdkMeterProvider},
-    trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider},
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider},
 };
 use tokio::sync::oneshot;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
-use super::counted::{Collecting, Counted, CountedSpans};
+use super::{
+    counted::{Collecting, Counted, CountedSpans},
+    sampling::sampler,
+};
 
 /// For a connection to the collector, and for one export.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -186,15 +189,6 @@ impl Exporting {
         });
         ended.await.ok();
     }
-}
-
-/// By the trace's id alone, so that gateway and custodian sample the same traces. What the caller says of
-/// sampling does not count: it is an agency's word, and the cost is the exchange's.
-fn sampler(ratio: f64) -> impl Into<Box<dyn opentelemetry_sdk::trace::ShouldSample>> {
-    let by_id = || Sampler::TraceIdRatioBased(ratio);
-    Sampler::parent_based(by_id())
-        .with_remote_parent_sampled(by_id())
-        .with_remote_parent_not_sampled(by_id())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What one agency, or one address, takes is not taken from the others.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +10,10 @@ use std::{
 use amanat_server::Limits;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::ServerName;
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt as _;
 
@@ -134,6 +137,35 @@ async fn one_address_that_begins_handshakes_and_ends_none_keeps_no_other_out() {
         .unwrap();
     ask(&channel, "peer", None).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{began:?}");
+}
+
+#[tokio::test]
+async fn many_addresses_that_begin_handshakes_and_end_none_keep_no_other_out() {
+    let running = Running::start().await;
+    let (shelter, gateway) = (
+        &running.exchange.shelter,
+        &running.exchange.gateway.authority,
+    );
+    let (hello, mut held) = (hello(), Vec::new());
+    for host in 10..40 {
+        for _ in 0..16 {
+            let socket = TcpSocket::new_v4().unwrap();
+            let own = SocketAddr::from(([127, 0, 0, host], 0));
+            socket.bind(own).unwrap();
+            let mut stream = socket.connect(running.address).await.unwrap();
+            stream.write_all(&hello).await.unwrap();
+            held.push(stream);
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let channel = running
+        .endpoint(Some(&shelter.client), gateway)
+        .local_address(Some(elsewhere))
+        .connect()
+        .await
+        .unwrap();
+    ask(&channel, "peer", None).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,14 +6,18 @@ use amanat_schema::record::{
     ReadRecordRequest, ReadRecordResponse, record_service_client::RecordServiceClient,
 };
 use amanat_tests::party::id;
+use bytes::Bytes;
 use prost::Message as _;
 use prost_types::FieldMask;
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
+    raw,
     stage::{Stage, of},
 };
+
+const METHOD: &str = "/amanat.record.v1.RecordService/ReadRecord";
 
 pub(crate) struct Read {
     stage: Arc<Stage>,
@@ -65,15 +69,18 @@ impl Read {
 }
 
 impl Operation for Read {
-    type Request = ReadRecordRequest;
+    type Request = Bytes;
 
-    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<ReadRecordRequest> {
-        (0..count).map(|number| self.request(number)).collect()
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<Bytes> {
+        let encoded = |number| self.request(number).encode_to_vec().into();
+        (0..count).map(encoded).collect()
     }
 
-    async fn call(&self, worker: usize, request: ReadRecordRequest) -> Result<(), Failure> {
-        let answer = self.ask(worker, request).await?;
-        assert!(answer.receipt.is_some(), "a read without its receipt");
+    async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
+        let reader = &self.stage.reader;
+        let channel = of(&reader.gateway, worker);
+        let answer = raw::unary(channel, METHOD, reader.asked(request)).await?;
+        assert!(!answer.is_empty(), "a read without its receipt");
         Ok(())
     }
 }

@@ -7,14 +7,18 @@ use amanat_schema::{
     record::{ReadRecordRequest, ReadRecordResponse},
 };
 use amanat_tests::party::{honest_ask, id};
+use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation, together},
     operation::read::Read,
+    raw,
     stage::{Stage, of},
 };
+
+const METHOD: &str = "/amanat.key.v1.KeyService/ReleaseKeys";
 
 /// The keys of what a read released: the receipt and the log behind it checked, decided again, a durable entry, the
 /// keys derived. The receipts are fetched right before, for each lasts a minute.
@@ -67,15 +71,21 @@ fn request_of(answer: &ReadRecordResponse) -> ReleaseKeysRequest {
 }
 
 impl Operation for Release {
-    type Request = ReleaseKeysRequest;
+    type Request = Bytes;
 
-    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<ReleaseKeysRequest> {
-        together(count, |number| Arc::clone(self).allowed(number)).await
+    async fn prepare(self: &Arc<Self>, count: usize) -> Vec<Bytes> {
+        let encoded = |number| {
+            let allowed = Arc::clone(self).allowed(number);
+            async { allowed.await.encode_to_vec().into() }
+        };
+        together(count, encoded).await
     }
 
-    async fn call(&self, worker: usize, request: ReleaseKeysRequest) -> Result<(), Failure> {
-        let answer = self.ask(worker, request).await?;
-        assert!(!answer.keys.is_empty(), "a release without keys");
+    async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
+        let reader = &self.stage.reader;
+        let channel = of(&reader.custodian, worker);
+        let answer = raw::unary(channel, METHOD, reader.asked(request)).await?;
+        assert!(!answer.is_empty(), "a release without keys");
         Ok(())
     }
 }
@@ -103,6 +113,7 @@ impl Operation for ReadAndRelease {
 
     async fn call(&self, worker: usize, request: ReadRecordRequest) -> Result<(), Failure> {
         let read = self.release.read.ask(worker, request).await?;
-        self.release.call(worker, request_of(&read)).await
+        let request = request_of(&read).encode_to_vec();
+        self.release.call(worker, request.into()).await
     }
 }

@@ -2,10 +2,11 @@
 
 use amanat_config::Section;
 use amanat_schema::{
-    AgencyId,
+    AgencyId, Time,
     directory::{self, card},
 };
 use pem::{EncodeConfig, LineEnding, Pem};
+use prost_types::Timestamp;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ use crate::{
 };
 
 const KEY: &str = "a public key, 64 hexadecimal digits";
+const MADE: &str = "made";
 const KEYS: &str = "a list of public keys, 64 hexadecimal digits each";
 const AUTHORITIES: &str = "a list with the certificate of one authority or two, in PEM form";
 
@@ -81,6 +83,7 @@ fn agency(section: &mut Section<'_>) -> Option<directory::Agency> {
     let services = services(section);
     let issuing_cas = authorities(section);
     let statement_keys = keys(section, "statement_keys");
+    let made = code(section, MADE, codes::time);
     let token_issuers = section.list("token_issuers", |section| {
         let issuer = section.required("issuer", "the tokens' issuer (iss)");
         let key_id = section.required("key_id", "the issuer key's name (kid)");
@@ -101,6 +104,7 @@ fn agency(section: &mut Section<'_>) -> Option<directory::Agency> {
         statement_keys: statement_keys?,
         token_issuers: token_issuers?,
         retired_statement_keys: Vec::new(),
+        card_time: Some(made?.to_timestamp()),
     })
 }
 
@@ -125,12 +129,14 @@ fn service(section: &mut Section<'_>) -> Option<directory::Service> {
     let log_verifier_key = section.required("log_key", "the log's key, as in name+hash+key");
     let statement_keys = keys(section, "statement_keys");
     let issuing_cas = authorities(section);
+    let made = code(section, MADE, codes::time);
     Some(directory::Service {
         server_name: server_name?,
         issuing_cas: issuing_cas?,
         log_origin: log_origin?,
         log_verifier_key: log_verifier_key?,
         statement_keys: statement_keys?,
+        card_time: Some(made?.to_timestamp()),
     })
 }
 
@@ -206,6 +212,7 @@ struct Registrar {
 #[derive(Serialize)]
 struct Agency<'a> {
     id: String,
+    made: Option<String>,
     kind: &'static str,
     province: &'static str,
     display_name: &'a str,
@@ -225,6 +232,7 @@ struct TokenIssuer<'a> {
 #[derive(Serialize)]
 struct Service<'a> {
     server_name: &'a str,
+    made: Option<String>,
     log_origin: &'a str,
     log_key: &'a str,
     statement_keys: Vec<String>,
@@ -294,6 +302,7 @@ impl<'a> Agency<'a> {
         });
         Self {
             id: hex::encode(&agency.agency_id),
+            made: time(agency.card_time.as_ref()),
             kind: codes::agency_kind_name(agency.kind()),
             province: codes::province_name(agency.province()),
             display_name: &agency.display_name,
@@ -309,6 +318,7 @@ impl<'a> Service<'a> {
     fn of(service: &'a directory::Service) -> Self {
         Self {
             server_name: &service.server_name,
+            made: time(service.card_time.as_ref()),
             log_origin: &service.log_origin,
             log_key: &service.log_verifier_key,
             statement_keys: service.statement_keys.iter().map(hex::encode).collect(),
@@ -325,6 +335,10 @@ impl OprfKey {
             public_key: hex::encode(&key.public_key),
         }
     }
+}
+
+fn time(made: Option<&Timestamp>) -> Option<String> {
+    Time::parse(made).ok().map(|time| time.to_string())
 }
 
 fn pem(der: &[u8]) -> String {

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use amanat_policy::DecisionTable;
+use amanat_schema::directory::Registrar;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{super as ceremony, cards, confirmed, host_name, made, told};
 use crate::{
     ceremony::{
-        Card, Cards, CeremonyError, Draft, DraftFault, KeyFile,
+        Card, CardFault, Cards, CeremonyError, Draft, DraftFault, KeyFile, Known,
         changes::{Change, Direction, between, facts},
         folder::read,
     },
@@ -21,21 +22,26 @@ use crate::{
 pub(crate) enum Verb {
     /// Drafts the first directory of an exchange, or the next after one
     #[command(
-        after_help = "Examples:\n  amanat directory draft --exchange pilot.amanat.example --registrar one.card.toml \\\n    \
-                      --registrar two.card.toml --gateway gateway.card.toml --custodian custodian.card.toml \\\n    \
+        after_help = "Examples:\n  amanat directory draft --exchange pilot.amanat.example \\\n    \
+                      --registrar one.card.toml --registrar two.card.toml \\\n    \
+                      --gateway gateway.card.toml --custodian custodian.card.toml \\\n    \
                       --table decision-table.txt --out directory-1.draft\n  \
-                      amanat directory draft --from directory.bin --out directory-2.draft"
+                      amanat directory draft --from directory.bin --out directory-2.draft\n  \
+                      amanat directory draft --from directory.bin --gateway gateway.card.toml \\\n    \
+                      --out directory-2.draft"
     )]
     Draft(Box<Drafted>),
     /// Shows what a draft changes, and adds a registrar's signature
     #[command(
         after_help = "Examples:\n  amanat directory sign directory-1.draft --key registrar.key\n  \
-                      amanat directory sign directory-2.draft --key registrar.key --in-use directory.bin"
+                      amanat directory sign directory-2.draft --key registrar.key \\\n    \
+                      --in-use directory.bin"
     )]
     Sign(Sign),
     /// Puts a signed directory, and its decision table, where the parties read them
     #[command(
-        after_help = "Example:\n  amanat directory publish directory-1.draft --to /etc/amanat/public --table decision-table.txt"
+        after_help = "Example:\n  amanat directory publish directory-1.draft --to /etc/amanat/public \\\n    \
+                      --table decision-table.txt"
     )]
     Publish {
         /// The draft that is signed
@@ -89,6 +95,9 @@ pub(crate) struct Drafted {
     /// The custodian's card; without --from, or to change its keys
     #[arg(long, value_name = "CARD", required_unless_present = "from")]
     custodian: Option<PathBuf>,
+    /// Take a server's card although no key that is listed for it signed it: its operator was asked
+    #[arg(long, requires = "from")]
+    keys_lost: bool,
     /// The decision table; without --from, or to change it
     #[arg(long, value_name = "FILE", required_unless_present = "from")]
     table: Option<PathBuf>,
@@ -148,22 +157,26 @@ fn draft(drafted: &Drafted) -> Result<Report, CeremonyError> {
             );
             let cards = Cards {
                 registrars: &cards(&drafted.registrars)?,
-                gateway: (&gateway, Card::read(&gateway)?),
-                custodian: (&custodian, Card::read(&custodian)?),
+                gateway: (&gateway, server_card("gateway", &gateway)?),
+                custodian: (&custodian, server_card("custodian", &custodian)?),
             };
             let threshold = drafted.threshold;
             ceremony::first(out, exchange, &cards, threshold, table, now, drafted.days)?
         }
         (from, _, table) => {
             let from = Draft::read(&from.clone().unwrap_or_default())?;
-            let named: Vec<_> = drafted
-                .gateway
-                .iter()
-                .chain(&drafted.custodian)
-                .cloned()
-                .collect();
-            let servers = cards(&named)?;
-            ceremony::next(out, &from, table.as_deref(), &servers, now, drafted.days)?
+            let mut servers = Vec::new();
+            for (kind, path) in [("gateway", &drafted.gateway), ("custodian", &drafted.custodian)] {
+                if let Some(path) = path {
+                    servers.push((path.as_path(), server_card(kind, path)?));
+                }
+            }
+            let (table, days) = (table.as_deref(), drafted.days);
+            let known = Known {
+                keys_lost: drafted.keys_lost,
+                compromised: None,
+            };
+            ceremony::next(out, &from, table, &servers, &known, now, days)?
         }
     };
     let (out, digest) = (out.display().to_string(), draft.digest());
@@ -175,6 +188,18 @@ fn draft(drafted: &Drafted) -> Result<Report, CeremonyError> {
     );
     let json = json!({ "files": [out], "version": draft.version(), "digest": digest });
     Ok(Report::new(text, json))
+}
+
+/// A server's card, of the one that the option names.
+fn server_card(kind: &'static str, path: &Path) -> Result<Card, CeremonyError> {
+    let card = Card::read(path)?;
+    if card.kind() == kind {
+        return Ok(card);
+    }
+    Err(CeremonyError::Card {
+        path: path.to_owned(),
+        fault: CardFault::Server { kind },
+    })
 }
 
 /// A decision table that servers can read.
@@ -205,11 +230,30 @@ impl Sign {
             return Err(draft.refused(DraftFault::Unconfirmed));
         }
         draft.sign(&key.key)?;
-        let signers = draft.signers().join(", ");
-        let text = format!("{shown}\nsigned by: {signers}");
-        let json = json!({ "changes": json, "digest": digest, "signed_by": draft.signers() });
+        let (signed, signers) = signed_by(&draft);
+        let text = format!("{shown}\n{signed}");
+        let json = json!({ "changes": json, "digest": digest, "signed_by": signers });
         Ok(Report::new(text, json))
     }
+}
+
+/// Who signed it, for a person and for a program. A name in a draft is whatever its drafter wrote: the key tells
+/// who it is, and what could draw on a terminal is written out.
+fn signed_by(draft: &Draft) -> (String, Value) {
+    let signers: Vec<_> = draft.signers().collect();
+    let line = |signer: &&Registrar| {
+        let key = hex::encode(&signer.public_key);
+        format!("\n  {key} {:?}", signer.name)
+    };
+    let lines: String = signers.iter().map(line).collect();
+    let text = match lines.as_str() {
+        "" => "signed by nobody".to_owned(),
+        lines => format!("signed by{lines}"),
+    };
+    let signers = signers.iter().map(
+        |signer| json!({ "name": signer.name, "public_key": hex::encode(&signer.public_key) }),
+    );
+    (text, signers.collect())
 }
 
 fn show_card(path: &Path) -> Result<Report, CeremonyError> {
@@ -238,14 +282,10 @@ fn show(path: &Path) -> Result<Report, CeremonyError> {
         })
         .collect();
     let (text, _) = told(&listed);
-    let (digest, signers) = (draft.digest(), draft.signers());
-    let signed = match signers.as_slice() {
-        [] => "nobody".to_owned(),
-        names => names.join(", "),
-    };
+    let (digest, (signed, signers)) = (draft.digest(), signed_by(&draft));
     // Here nothing comes or goes.
     let text = text.replace("\n  + ", "\n    ");
-    let text = format!("{text}digest {digest}\nsigned by: {signed}");
+    let text = format!("{text}digest {digest}\n{signed}");
     let json = json!({ "facts": facts, "digest": digest, "signed_by": signers });
     Ok(Report::new(text, json))
 }

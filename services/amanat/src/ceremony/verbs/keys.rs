@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{super as ceremony, made, public_key};
 use crate::{
-    ceremony::{CeremonyError, Party, Revocation, RotationFault, Step},
+    ceremony::{CeremonyError, InUse, Party, Revocation, RotationFault, Step},
     clock::system_clock,
     output::Report,
 };
@@ -30,7 +30,8 @@ pub(crate) enum Verb {
     },
     /// Writes a party's revocation list anew: with one more certificate, or just good for longer
     ///
-    /// What was revoked before stays so. The list is good for 30 days.
+    /// What was revoked before stays so. The list is good for 30 days. The certificate that is in use is renewed
+    /// first: a party that shows a revoked one is refused.
     #[command(
         after_help = "Examples:\n  amanat keys revoke police --certificate police/tls/1/connector.pem\n  \
                       amanat keys revoke police --serial 5f0c…\n  amanat keys revoke police --renew"
@@ -50,6 +51,9 @@ pub(crate) struct Revoke {
     folder: PathBuf,
     #[command(flatten)]
     what: What,
+    /// Revoke it even if it is the one in use: the party is refused everywhere until it has renewed
+    #[arg(long, conflicts_with = "renew")]
+    in_use: bool,
 }
 
 #[derive(Debug, Args)]
@@ -71,7 +75,8 @@ pub(crate) enum Rotate {
     /// The key that officer tokens are signed with
     #[command(
         after_help = "Examples:\n  amanat keys rotate tokens police\n  amanat keys rotate tokens police --finish\n  \
-                      amanat keys rotate tokens police --token-key-id 2027 --token-public-key 9d61…"
+                      amanat keys rotate tokens police --token-key-id 2027 \\\n    \
+                      --token-public-key 9d61…"
     )]
     Tokens {
         #[command(flatten)]
@@ -86,7 +91,7 @@ pub(crate) enum Rotate {
     /// The key that an agency's statements are signed with, or a server's
     #[command(
         after_help = "Examples:\n  amanat keys rotate statements police\n  amanat keys rotate statements police --finish\n\n\
-                      Deliver what is in the outbox before the old key is retired: `amanat outbox deliver`."
+                      Before the old key is retired deliver what is in the outbox, with\n`amanat outbox deliver`."
     )]
     Statements(Rotated),
     /// The party's certificate authority
@@ -154,7 +159,12 @@ fn revoke(revoke: Revoke) -> Result<Report, CeremonyError> {
         (None, Some(certificate)) => Revocation::Certificate(certificate),
         (None, None) => Revocation::None,
     };
-    let list = ceremony::revoke(&party, &what, system_clock()())?;
+    let in_use = if revoke.in_use {
+        InUse::Revoke
+    } else {
+        InUse::Keep
+    };
+    let list = ceremony::revoke(&party, &what, in_use, system_clock()())?;
     Ok(made(
         &[list],
         "put the list into the public folder's crls/ under this name",

@@ -38,6 +38,9 @@ pub(in crate::store) fn list(facts: &mut Facts, rules: &Rules, call: &ListVersio
     let key = (call.act.agency, call.act.request_sha256);
     let rows = facts.records.lists.get(&key).cloned().unwrap_or_default();
     let next = call.page.next(rows.len(), rows.last().map(|row| row.seq));
+    // After the page was cut, so that the next one begins where it must.
+    let is_listed = |row: &VersionRow| rules.directory.agency(row.source).is_some();
+    let rows = rows.into_iter().filter(is_listed).collect();
     let linkage = Linkage {
         case_id: call.case.map(CaseId::to_vec).unwrap_or_default(),
         ..Linkage::default()

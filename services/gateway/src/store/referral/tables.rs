@@ -1,11 +1,14 @@
 //! The referrals' tables: facts of a batch in, changes out, one statement a table.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use amanat_desk::consent::SourceCase;
 use amanat_journal::id_set;
 use amanat_schema::{
-    AgencyId, ReferralId, Time,
+    AgencyId, CaseId, ReferralId, Time,
     policy::ReferralState,
     referral::Direction,
     statement::{Envelope, Referral},
@@ -28,10 +31,15 @@ impl ReferralFacts {
     ) -> Result<Self, sqlx::Error> {
         let mut facts = Self::default();
         let (mut ids, mut shown) = (Vec::new(), Vec::new());
+        let mut submitting = BTreeSet::new();
         for call in calls {
             match call {
                 // An id that is taken may stand in another case.
-                Call::Submit(call) => ids.push(call.terms.referral),
+                Call::Submit(call) => {
+                    ids.push(call.terms.referral);
+                    ids.extend(call.terms.previous.map(|(previous, _)| previous));
+                    submitting.insert((call.terms.sender, call.terms.case));
+                }
                 Call::Transition(call) => ids.push(call.referral),
                 Call::Referral(call) => shown.push(call.referral),
                 Call::Referrals(call) => {
@@ -54,7 +62,8 @@ impl ReferralFacts {
         }
         ids.extend(&shown);
         let mut absent = BTreeMap::new();
-        for of in senders {
+        // A submission needs to know how many there are, and is alone in its case.
+        for of in senders.filter(|of| !submitting.contains(of)) {
             match memory.referrals.get(&of) {
                 Some(rows) => facts.keep(rows.iter().cloned()),
                 None => {
@@ -90,6 +99,9 @@ impl ReferralFacts {
             for (of, rows) in absent {
                 memory.referrals.keep(of, Arc::new(rows));
             }
+        }
+        if !submitting.is_empty() {
+            facts.sent = sent(&mut *connection, &submitting).await?;
         }
         if !shown.is_empty() {
             let rows = sqlx::query(
@@ -187,6 +199,36 @@ impl ReferralFacts {
         }
         Ok(())
     }
+}
+
+/// How many referrals each sender has submitted in each case.
+async fn sent(
+    connection: &mut SqliteConnection,
+    senders: &BTreeSet<SourceCase>,
+) -> Result<HashMap<SourceCase, usize>, sqlx::Error> {
+    let asked: Vec<_> = senders
+        .iter()
+        .map(|(sender, case)| (sender.to_string(), case.to_string()))
+        .collect();
+    let rows = sqlx::query(
+        "SELECT sender, case_id, count(*) FROM json_each($1) AS asked JOIN referrals \
+         ON case_id = unhex(asked.value ->> 1) AND sender = unhex(asked.value ->> 0) \
+         GROUP BY sender, case_id",
+    )
+    .bind(serde_json::to_string(&asked).map_err(damaged)?)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (sender, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+            let of = (
+                AgencyId::parse(&sender).map_err(damaged)?,
+                CaseId::parse(&case).map_err(damaged)?,
+            );
+            let count: u32 = row.try_get(2)?;
+            Ok((of, usize::try_from(count).unwrap_or(usize::MAX)))
+        })
+        .collect()
 }
 
 async fn page(

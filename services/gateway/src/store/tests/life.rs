@@ -101,7 +101,7 @@ async fn who_leaves_the_directory_while_a_step_waits_is_refused_when_it_is_decid
 }
 
 impl Gateway {
-    fn take_into_use(&self, wire: &amanat_schema::directory::Directory) {
+    pub(super) fn take_into_use(&self, wire: &amanat_schema::directory::Directory) {
         let rules = self.exchange.rules.current();
         let signed = self.parties.publish(wire);
         let directory = amanat_identity::Directory::verify(&signed, &self.parties.pinned());
@@ -253,4 +253,37 @@ async fn only_ones_own_of_the_same_case_is_taken_up_and_by_its_own_bytes() {
     let other_bytes = take_up(SHELTER, CASE, (REFERRAL, [7; 32])).await;
     assert_eq!(other_bytes, Err("FIELD_INVALID"));
     assert_eq!(take_up(SHELTER, CASE, (REFERRAL, own)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_agency_submits_so_many_referrals_in_a_case_and_keeps_nobody_else_from_it() {
+    let mut gateway = Gateway::new().await;
+    let submitted = gateway.submit(SHELTER, REFERRAL, PURPOSE, STATUS).await;
+    submitted.unwrap();
+    gateway.copy_referral(referral::MOST - 2).await;
+    let last = gateway.submit(SHELTER, NEXT, PURPOSE, STATUS).await;
+    last.unwrap();
+    let surplus = ReferralId::new([0x50; 16]);
+    let refused = gateway.submit(SHELTER, surplus, PURPOSE, STATUS).await;
+    assert_eq!(refused, Err("STATE_CONFLICT"));
+    let elsewhere = gateway.submit(STRANGER, surplus, PURPOSE, STATUS).await;
+    assert!(elsewhere.is_ok(), "by another sender");
+    gateway.case = CaseId::new([0xc6; 16]);
+    let elsewhere = gateway.submit(SHELTER, surplus, PURPOSE, STATUS).await;
+    assert!(elsewhere.is_ok(), "in another case");
+}
+
+impl Gateway {
+    /// So often, under other ids.
+    async fn copy_referral(&mut self, times: usize) {
+        let copied = sqlx::query(
+            "WITH RECURSIVE copies (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < $1) \
+             INSERT INTO referrals SELECT NULL, randomblob(16), case_id, sender, recipient, submission, \
+             payload_sha256, state, last_sha256, submit_time, respond_by_time FROM referrals, copies",
+        )
+        .bind(i64::try_from(times).unwrap())
+        .execute(&mut self.connection)
+        .await;
+        assert_eq!(copied.unwrap().rows_affected(), times as u64);
+    }
 }

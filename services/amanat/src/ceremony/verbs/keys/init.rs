@@ -42,16 +42,19 @@ pub(crate) enum Verb {
     },
     /// The gateway's keys and gateway.toml
     #[command(
-        after_help = "Example:\n  amanat keys init gateway --exchange pilot.amanat.example --server-name gateway.amanat.example \\\n    \
-                      --listen 0.0.0.0:8443 --registrar one.card.toml --registrar two.card.toml \\\n    \
+        after_help = "Example:\n  amanat keys init gateway --exchange pilot.amanat.example \\\n    \
+                      --server-name gateway.amanat.example --listen 0.0.0.0:8443 \\\n    \
+                      --registrar one.card.toml --registrar two.card.toml \\\n    \
                       --public /etc/amanat/public --out gateway"
     )]
     Gateway(Server),
     /// The custodian's keys and custodian.toml
     #[command(
-        after_help = "Example:\n  amanat keys init custodian --exchange pilot.amanat.example --server-name custodian.amanat.example \\\n    \
-                      --listen 0.0.0.0:8444 --gateway https://gateway.amanat.example:8443 \\\n    \
-                      --registrar one.card.toml --registrar two.card.toml --public /etc/amanat/public --out custodian"
+        after_help = "Example:\n  amanat keys init custodian --exchange pilot.amanat.example \\\n    \
+                      --server-name custodian.amanat.example --listen 0.0.0.0:8444 \\\n    \
+                      --gateway https://gateway.amanat.example:8443 \\\n    \
+                      --registrar one.card.toml --registrar two.card.toml \\\n    \
+                      --public /etc/amanat/public --out custodian"
     )]
     Custodian {
         #[command(flatten)]
@@ -62,12 +65,14 @@ pub(crate) enum Verb {
     },
     /// An agency's keys and profile.toml
     #[command(
-        after_help = "Example:\n  amanat keys init agency --name police-lahore --kind PROVINCIAL_POLICE --province PUNJAB \\\n    \
-                      --display-name \"Police, Lahore\" --service LEGAL_AID --exchange pilot.amanat.example \\\n    \
-                      --gateway https://gateway.amanat.example:8443 --custodian https://custodian.amanat.example:8444 \\\n    \
-                      --registrar one.card.toml --registrar two.card.toml --public /etc/amanat/public \\\n    \
-                      --token-issuer https://login.police.example --token-key-id 2026 --token-public-key 9d61… \\\n    \
-                      --out police"
+        after_help = "Example:\n  amanat keys init agency --name police-lahore --kind PROVINCIAL_POLICE \\\n    \
+                      --province PUNJAB --display-name \"Police, Lahore\" --service LEGAL_AID \\\n    \
+                      --exchange pilot.amanat.example \\\n    \
+                      --gateway https://gateway.amanat.example:8443 \\\n    \
+                      --custodian https://custodian.amanat.example:8444 \\\n    \
+                      --registrar one.card.toml --registrar two.card.toml \\\n    \
+                      --token-issuer https://login.police.example --token-key-id 2026 \\\n    \
+                      --token-public-key 9d61… --public /etc/amanat/public --out police"
     )]
     Agency(Box<Agency>),
 }
@@ -84,7 +89,7 @@ pub(crate) struct Exchange {
     /// How many registrars must have signed a directory
     #[arg(long, value_name = "N", default_value_t = 2)]
     threshold: usize,
-    /// Where the directory, the decision table, crls/ and suspensions/ lie or will lie
+    /// A folder where the directory, the decision table, crls/ and suspensions/ lie or will lie
     #[arg(long, value_name = "DIR")]
     public: PathBuf,
     /// A new or empty folder for all that is made
@@ -198,6 +203,16 @@ impl Exchange {
         ceremony::registrars(&cards(&self.registrars)?, self.threshold)
     }
 
+    /// One that is not there yet is more likely a slip of the pen than a plan.
+    fn public(&self) -> Result<PathBuf, CeremonyError> {
+        let path = absolute(&self.public)?;
+        if path.is_dir() {
+            Ok(path)
+        } else {
+            Err(CeremonyError::NoFolder { path })
+        }
+    }
+
     fn made(&self, party: &Party) -> Result<Report, CeremonyError> {
         let fingerprint = party.card.fingerprint();
         let report = made(&files(&self.out)?, HAND_IN);
@@ -214,10 +229,7 @@ impl Server {
         &self,
         party: impl FnOnce(&Path, &Ground<'_>, &Host<'_>) -> Result<Party, CeremonyError>,
     ) -> Result<Report, CeremonyError> {
-        let (registrars, public) = (
-            self.exchange.registrars()?,
-            absolute(&self.exchange.public)?,
-        );
+        let (registrars, public) = (self.exchange.registrars()?, self.exchange.public()?);
         let ground = Ground {
             exchange_id: &self.exchange.exchange,
             registrars: &registrars,
@@ -237,10 +249,7 @@ impl Server {
 
 impl Agency {
     fn make(self) -> Result<Report, CeremonyError> {
-        let (registrars, public) = (
-            self.exchange.registrars()?,
-            absolute(&self.exchange.public)?,
-        );
+        let (registrars, public) = (self.exchange.registrars()?, self.exchange.public()?);
         let ground = Ground {
             exchange_id: &self.exchange.exchange,
             registrars: &registrars,

@@ -1,0 +1,116 @@
+//! Reads of records that were sealed for real.
+
+use std::collections::BTreeMap;
+
+use amanat_desk::Page;
+use amanat_schema::{
+    catalogue::SCHEMA_VERSION, policy::HandlingCode, record::GuardianConflict,
+    statement::RecordHeader,
+};
+use amanat_seal::{Binding, Header, SUITE, commit_routing, seal_record};
+
+use super::*;
+use record::{ListVersions, PutRecord, Sealed};
+
+const RECORD: RecordId = RecordId::new([0x5e; 16]);
+const PURPOSE: Purpose = Purpose::Investigation;
+
+impl Gateway {
+    /// The first version of a record, every leaf of it absent.
+    async fn put_sealed(&mut self, source: Party, record: RecordId) {
+        let binding = Binding {
+            case: self.case,
+            record,
+            version: 1,
+            source: self.id(source),
+        };
+        let values = BTreeMap::new();
+        let sealed = seal_record(&binding, &values).unwrap();
+        let (commitments, routing) = commit_routing(&binding, &values).unwrap();
+        let (message, statement) = self.sign(source, &[], |head| RecordHeader {
+            head,
+            record_id: record.to_vec(),
+            version: 1,
+            schema_version: SCHEMA_VERSION,
+            suite: SUITE,
+            key_commitment: sealed.key_commitment.to_vec(),
+            minor_band: MinorBand::Adult.into(),
+            guardian_conflict: GuardianConflict::None.into(),
+            handling_code: HandlingCode::H0None.into(),
+            fields: sealed.fields,
+            routing: commitments,
+        });
+        let put = PutRecord {
+            act: self.act(source),
+            header: Header::parse(&message).unwrap(),
+            statement,
+            sealed: Sealed::new(&sealed.slots),
+            routing,
+        };
+        self.tell(Call::Put(Box::new(put))).await.unwrap();
+    }
+
+    /// By the police, of the shelter's narrative.
+    async fn read(&mut self, record: RecordId) -> Ruled {
+        let read = ReadRecord {
+            act: self.act(POLICE),
+            case: self.case,
+            record,
+            source: self.id(SHELTER),
+            asked: [NARRATIVE, STATUS]
+                .map(|path| catalogue::by_path(path).unwrap().id)
+                .to_vec(),
+            purpose: PURPOSE,
+        };
+        self.decide(Call::Read(Box::new(read))).await
+    }
+
+    /// How many versions the police know of.
+    async fn known(&mut self) -> usize {
+        let list = ListVersions {
+            act: self.act(POLICE),
+            case: None,
+            record: None,
+            source: None,
+            page: Page::new(0, 0).unwrap(),
+        };
+        match self.decide(Call::Versions(list)).await.answer {
+            Ok(Reply::Versions { rows, .. }) => rows.len(),
+            _ => panic!("a list is answered with a list"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_records_of_an_agency_that_left_the_directory_are_as_absent_as_any() {
+    let mut gateway = Gateway::new().await;
+    gateway.put_sealed(SHELTER, RECORD).await;
+    gateway.consent(SHELTER, 1, PURPOSE).await;
+    let submitted = gateway.submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE).await;
+    let accepted = [Step::Acknowledge, Step::Accept];
+    gateway.walk(REFERRAL, submitted.unwrap(), &accepted).await;
+    let Ok(Reply::Read(read)) = gateway.read(RECORD).await.answer else {
+        panic!("a read of what consent and referral open");
+    };
+    assert_eq!(read.sealed.slots.len(), 1);
+    assert!(!read.routing.is_empty(), "in clear");
+    assert_eq!(gateway.known().await, 1);
+
+    let mut wire = gateway.parties.wire();
+    let shelter = gateway.id(SHELTER).to_vec();
+    wire.agencies.retain(|agency| agency.agency_id != shelter);
+    gateway.take_into_use(&wire);
+    let of_nothing = gateway.read(RecordId::new([0x5f; 16])).await;
+    let of_its_own = gateway.read(RECORD).await;
+    let told = |ruled: &Ruled| ruled.answer.as_ref().err().unwrap().reason();
+    assert_eq!(told(&of_its_own), "ACCESS_DENIED");
+    assert_eq!(told(&of_nothing), "ACCESS_DENIED");
+    let (mut logged, absent) = (of_its_own.draft.unwrap(), of_nothing.draft.unwrap());
+    logged
+        .linkage
+        .record_id
+        .clone_from(&absent.linkage.record_id);
+    assert_eq!(logged.linkage, absent.linkage);
+    assert_eq!((logged.body, logged.reasons), (absent.body, absent.reasons));
+    assert_eq!(gateway.known().await, 0);
+}
