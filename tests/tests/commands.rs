@@ -49,21 +49,40 @@ async fn what_is_refused_says_what_to_do_about_it() {
 
     let told = running.tell(POLICE, &["case", "submit", &consent]);
     assert_eq!(told.code, 3, "{}", told.shown());
-    assert!(told.err.contains("looks like a consent file"), "{}", told.err);
-    assert!(told.err.contains("next: `amanat consent grant FILE"), "{}", told.err);
+    assert!(
+        told.err.contains("looks like a consent file"),
+        "{}",
+        told.err
+    );
+    assert!(
+        told.err.contains("next: `amanat consent grant FILE"),
+        "{}",
+        told.err
+    );
 
     let told = running.tell(POLICE, &["case", "list", "--source", "nobody"]);
-    assert!(told.err.contains("next: take one of these names"), "{}", told.err);
+    assert!(
+        told.err.contains("next: take one of these names"),
+        "{}",
+        told.err
+    );
     let broken = running.path("broken.json");
     fs::write(&broken, "{ \"case\": ").unwrap();
     let told = running.tell(POLICE, &["case", "submit", broken.to_str().unwrap()]);
-    assert!(told.err.contains("next: mend the file at that place"), "{}", told.err);
+    assert!(
+        told.err.contains("next: mend the file at that place"),
+        "{}",
+        told.err
+    );
 
     running.gateway.stop();
     running.custodian.stop();
     let told = running.tell(POLICE, &grant);
     assert_eq!(told.code, 4, "{}", told.shown());
-    for words in ["kept in the outbox as job ", "`amanat outbox deliver` sends it"] {
+    for words in [
+        "kept in the outbox as job ",
+        "`amanat outbox deliver` sends it",
+    ] {
         assert!(told.err.contains(words), "{}", told.err);
     }
 }

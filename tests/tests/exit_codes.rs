@@ -66,7 +66,6 @@ fn arguments_that_are_not_understood_end_in_2_and_repeat_no_value() {
         let told = amanat(arguments);
         says(&told, 2, "USAGE_INVALID");
         assert!(!told.shown().contains(CNIC), "{}", told.shown());
-        assert!(told.err.contains("Usage: amanat case "), "{}", told.err);
         assert!(told.err.contains("next: see `amanat case"), "{}", told.err);
         let said = failed(&amanat(&[&["--json"], arguments].concat()), 2);
         assert_eq!(said["error"], "USAGE_INVALID");
@@ -82,7 +81,9 @@ fn arguments_that_are_not_understood_end_in_2_and_repeat_no_value() {
         assert!(told.err.contains("'nowhere'"), "{}", told.err);
     }
     let told = amanat(&["case", "lst"]);
-    assert!(told.err.contains("'list'"), "the hint stays: {}", told.err);
+    for hint in ["'list'", "Usage: amanat case "] {
+        assert!(told.err.contains(hint), "it stays: {}", told.err);
+    }
     for asked in ["--help", "--version"] {
         assert_eq!(amanat(&[asked, "--json"]).code, 0, "{asked}");
     }

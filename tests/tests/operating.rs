@@ -48,7 +48,12 @@ fn set(config: &mut toml::Table, section: &str, key: &str, value: impl Into<toml
 fn servers_at_work_are_live_started_and_ready_and_tell_no_value() {
     let (running, servers) = watched("info");
     for process in [&running.gateway, &running.custodian] {
-        for words in ["serving program=", "directory=1 ", "days left, until", "log_entries="] {
+        for words in [
+            "serving program=",
+            "directory=1 ",
+            "days left, until",
+            "log_entries=",
+        ] {
             process.until_told(words, 1);
         }
     }
@@ -117,7 +122,11 @@ fn a_log_that_was_cut_is_frozen_and_not_ready_and_says_why() {
     running
         .gateway
         .until_told("serving the log's proofs and nothing else", 1);
-    assert_eq!(running.gateway.told("canaries"), 0, "of what is plain by that");
+    assert_eq!(
+        running.gateway.told("canaries"),
+        0,
+        "of what is plain by that"
+    );
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {

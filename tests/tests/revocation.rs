@@ -276,9 +276,10 @@ async fn one_registrar_suspends_an_agency_and_then_one_of_its_keys() {
             assert_eq!(call(&anew, server).await, Told::Unheard, "in the handshake");
         }
     }
-    let why = format!("agency={} reason=\"the agency is suspended\"", police.agency);
+    let id = police.agency;
+    let why = format!("agency={id} reason=\"the agency is suspended\"");
     until_logged(&running, &why).await;
-    until_logged(&running, &format!("suspended=\"agency {} until ", police.agency)).await;
+    until_logged(&running, &format!("suspended=\"agency {id} until ")).await;
     for process in [&running.gateway, &running.custodian] {
         let times = log(process).matches(&why).count();
         assert!(times <= 2, "{times}: {}", log(process));
@@ -286,7 +287,7 @@ async fn one_registrar_suspends_an_agency_and_then_one_of_its_keys() {
     // A file that is gone lifts nothing; a directory that two registrars signed does.
     fs::remove_file(whole).unwrap();
     until_logged(&running, "a suspension without its file stays in force").await;
-    until_logged(&running, &format!("without_file=\"agency {} ", police.agency)).await;
+    until_logged(&running, &format!("without_file=\"agency {id} ")).await;
     exchange
         .publish_list(Certifier::Agency(SHELTER), &[], now(), now() - HOUR)
         .unwrap();

@@ -246,7 +246,9 @@ fn faults(looks: &[Look]) -> Report {
         count => format!("there are {count} faults"),
     };
     if looks.iter().any(|look| !look.is_read) {
-        message.push_str("; the files that a configuration names are looked at once its own settings are right");
+        message.push_str(
+            "; the files that a configuration names are looked at once its own settings are right",
+        );
     }
     let next = reason.next_step();
     Report::new(

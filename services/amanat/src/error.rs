@@ -14,9 +14,9 @@ use crate::{
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
-    /// What clap says of it, without values.
-    #[error("{0}")]
-    Usage(clap::Error),
+    /// What clap says of it, without values, and which command was meant.
+    #[error("{error}")]
+    Usage { error: clap::Error, command: String },
     #[error("the program cannot start: {0}")]
     Runtime(io::Error),
     #[error("standard output cannot be written: {0}")]
@@ -55,12 +55,16 @@ impl CommandError {
     /// The exit code, and the failure in full.
     pub(crate) fn told(&self) -> (Exit, Report) {
         match self {
-            Self::Usage(error) => (Exit::of(Reason::UsageInvalid), usage(error)),
+            Self::Usage { error, command } => {
+                (Exit::of(Reason::UsageInvalid), usage(error, command))
+            }
             Self::Runtime(_) => plain(Reason::SystemRefused, self),
             Self::Output(error) => plain(of_output(error), self),
             Self::NoProfile => plain(Reason::ProfileMissing, self),
             Self::File { source, .. } => plain(Reason::of_io(source), self),
-            Self::NotFolder { .. } => told(Reason::InputInvalid, self, "name a folder, or a new one"),
+            Self::NotFolder { .. } => {
+                told(Reason::InputInvalid, self, "name a folder, or a new one")
+            }
             Self::Json { .. } => told(
                 Reason::InputInvalid,
                 self,
@@ -105,9 +109,8 @@ impl CommandError {
 
 /// What clap says: the mistake, then its hint and how the command is used, or all of its help where most of it
 /// is missing.
-fn usage(error: &clap::Error) -> Report {
+fn usage(error: &clap::Error, command: &str) -> Report {
     let text = error.render().to_string();
-    let command = command_of(&text);
     let (message, hint) = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let message = format!("`{command}` alone is not enough");
         (message, vec![text.trim_end()])
@@ -130,17 +133,6 @@ fn usage(error: &clap::Error) -> Report {
         format!("{told}\n\n  next: {next}"),
         json!({ "error": reason.name(), "message": message, "next": next }),
     )
-}
-
-/// The command that was meant, by the line that tells its usage.
-fn command_of(help: &str) -> String {
-    let mut lines = help.lines();
-    let usage = lines.find_map(|line| line.strip_prefix("Usage: "));
-    let words = usage.unwrap_or("amanat").split(' ');
-    let words: Vec<_> = words
-        .take_while(|word| !word.starts_with(['-', '[', '<']))
-        .collect();
-    words.join(" ")
 }
 
 /// Why standard output could not be written.

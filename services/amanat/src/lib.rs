@@ -21,7 +21,7 @@ mod version;
 use std::{env, process::ExitCode};
 
 use clap::{
-    Parser, Subcommand,
+    CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -121,7 +121,8 @@ fn not_understood(error: clap::Error) -> ExitCode {
         Printer::Human
     };
     if error.use_stderr() {
-        return fail(printer, &CommandError::Usage(error));
+        let command = command_meant();
+        return fail(printer, &CommandError::Usage { error, command });
     }
     if wants_json && error.kind() == ErrorKind::DisplayVersion {
         return match printer.print(&version::report()) {
@@ -130,6 +131,19 @@ fn not_understood(error: clap::Error) -> ExitCode {
         };
     }
     error.exit()
+}
+
+/// As in `amanat case read`: what of the arguments names a command, and nothing else of them.
+fn command_meant() -> String {
+    let mut command = Cli::command();
+    let mut name = command.get_name().to_owned();
+    for argument in env::args_os().skip(1) {
+        if let Some(found) = command.find_subcommand(argument).cloned() {
+            name.push_str(&format!(" {}", found.get_name()));
+            command = found;
+        }
+    }
+    name
 }
 
 /// Options whose values are nobody's: a wrong one is shown.
@@ -203,14 +217,12 @@ mod tests {
 
     #[test]
     fn the_arguments_are_well_formed() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }
 
     /// Wider ones would be wrapped where a terminal is narrow, and what was wrapped cannot be pasted.
     #[test]
     fn every_example_of_the_help_fits_a_terminal() {
-        use clap::CommandFactory as _;
         const COLUMNS: usize = 78;
         let mut commands = vec![Cli::command()];
         let mut wide = Vec::new();

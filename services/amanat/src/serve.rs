@@ -78,9 +78,7 @@ pub(crate) enum ServerError {
     Made { database: PathBuf },
     #[error("there is no database at {database}")]
     NotMade { database: PathBuf },
-    #[error(
-        "{file} says that this server has signed before; restore its database to {database}"
-    )]
+    #[error("{file} says that this server has signed before; restore its database to {database}")]
     RanBefore { file: PathBuf, database: PathBuf },
     #[error("the bound address cannot be read: {0}")]
     Address(io::Error),

@@ -83,7 +83,10 @@ fn what_is_no_toml_is_told_before_anything_else() {
     ] {
         fs::write(&path, text).unwrap();
         let told = refused(&path);
-        assert!(told.contains(&format!("{}{fault}", path.display())), "{told}");
+        assert!(
+            told.contains(&format!("{}{fault}", path.display())),
+            "{told}"
+        );
         assert!(!told.contains("--kind"), "{told}");
     }
     assert!(refused(Path::new("/dev/zero")).contains("longer than 1 MiB"));
@@ -99,7 +102,10 @@ fn of_a_folder_the_configuration_in_it_is_looked_at() {
         (&exchange.agencies[AGENCY].folder, "profile"),
     ] {
         let told = in_order(path);
-        assert!(told.contains(&format!("{kind}.toml: in order ({kind})")), "{told}");
+        assert!(
+            told.contains(&format!("{kind}.toml: in order ({kind})")),
+            "{told}"
+        );
     }
     let told = refused(&exchange.folder);
     assert!(told.contains("without a gateway.toml"), "{told}");
@@ -133,7 +139,10 @@ fn a_log_filter_is_no_word_alone_that_is_no_level() {
             in_order(&config);
         } else {
             let told = refused(&config);
-            assert!(told.contains(": telemetry.filter: what is logged"), "{told}");
+            assert!(
+                told.contains(": telemetry.filter: what is logged"),
+                "{told}"
+            );
         }
     }
 }
@@ -162,7 +171,10 @@ fn a_party_hears_that_its_own_authority_has_revoked_its_certificate() {
         fs::remove_file(list).unwrap();
         if setting == "tls.certificate" || path == exchange.gateway.folder {
             let told = in_order(&path);
-            assert!(told.contains("whether it is revoked is not known here"), "{told}");
+            assert!(
+                told.contains("whether it is revoked is not known here"),
+                "{told}"
+            );
         }
     }
 }

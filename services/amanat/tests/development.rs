@@ -250,10 +250,7 @@ fn a_folder_that_holds_anything_is_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("kept"), "kept").unwrap();
     let refused = make(folder.path(), &system_clock(), &Blueprint::pilot());
-    assert!(matches!(
-        refused,
-        Err(DevelopmentError::NotEmpty { .. })
-    ));
+    assert!(matches!(refused, Err(DevelopmentError::NotEmpty { .. })));
     assert_eq!(files(folder.path()), [folder.path().join("kept")]);
 }
 

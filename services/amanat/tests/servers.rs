@@ -138,7 +138,10 @@ fn a_server_that_has_run_before_gets_no_new_database() {
         assert_eq!(refused.status.code(), Some(3));
         let error = standard_error(&refused);
         assert!(error.starts_with("amanat: DATABASE_MISSING: "), "{error}");
-        for words in ["has signed before; restore its database", "state/checkpoint"] {
+        for words in [
+            "has signed before; restore its database",
+            "state/checkpoint",
+        ] {
             assert!(error.contains(words), "{error}");
         }
         assert!(!error.contains("run `init`"), "{error}");

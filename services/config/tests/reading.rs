@@ -363,10 +363,7 @@ fn a_file_that_never_ends_is_refused_before_it_takes_the_memory() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("office.toml");
     fs::write(&path, " ".repeat(1024 * 1024 + 1)).unwrap();
-    assert!(matches!(
-        check_form(&path),
-        Err(ConfigError::File { .. })
-    ));
+    assert!(matches!(check_form(&path), Err(ConfigError::File { .. })));
     fs::write(&path, format!("a = 1{}", " ".repeat(1024 * 1024 - 5))).unwrap();
     assert!(check_form(&path).is_ok());
 }

@@ -141,8 +141,8 @@ fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
 /// A request that an officer asks with a token.
 pub(crate) fn with_token<T>(message: T, token: &str) -> Result<Request<T>, ConnectorError> {
     let mut request = Request::new(message);
-    let value = MetadataValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| ConnectorError::Input {
+    let value =
+        MetadataValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectorError::Input {
             what: "the token is not one line of text".to_owned(),
             next: "have your identity provider issue a token, and give its file as it is",
         })?;

@@ -145,11 +145,12 @@ impl Connector {
         } = file.terms()?;
         let now = self.now();
         let expires = now + DAY * days;
-        let evidence = serde_json::to_vec(&(&file.mode, &file.evidence))
-            .map_err(|_| ConnectorError::Input {
+        let evidence = serde_json::to_vec(&(&file.mode, &file.evidence)).map_err(|_| {
+            ConnectorError::Input {
                 what: "the evidence part is not JSON".to_owned(),
                 next: "mend the consent file, and grant it again",
-            })?;
+            }
+        })?;
         let sealed_evidence = self
             .local
             .wrap(EVIDENCE, &[consent.as_bytes()], &evidence)?;

@@ -306,11 +306,10 @@ impl OfficerProfile {
 
     pub(crate) fn officer(&self) -> Result<amanat_identity::Officer, ConnectorError> {
         let rights = self.rights.iter().map(|name| {
-            right(name)
-                .ok_or_else(|| ConnectorError::Input {
-                    what: "officers.rights: no such right".to_owned(),
-                    next: "mend profile.toml; `amanat config check` tells what is wrong with it",
-                })
+            right(name).ok_or_else(|| ConnectorError::Input {
+                what: "officers.rights: no such right".to_owned(),
+                next: "mend profile.toml; `amanat config check` tells what is wrong with it",
+            })
         });
         Ok(amanat_identity::Officer {
             id: self.id.clone(),

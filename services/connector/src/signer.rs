@@ -48,12 +48,12 @@ impl Signer {
         let source = match acting {
             Acting::Token(token) => TokenSource::Given(token),
             Acting::Officer(name) => {
-                let issuer = profile.token_issuer()?.ok_or_else(|| {
-                    ConnectorError::Input {
+                let issuer = profile
+                    .token_issuer()?
+                    .ok_or_else(|| ConnectorError::Input {
                         what: "this profile issues no tokens".to_owned(),
                         next: "give a token of your identity provider with --token-file FILE",
-                    }
-                })?;
+                    })?;
                 let officer = profile.officers.get(&name).ok_or_else(|| {
                     let names: Vec<_> = profile.officers.keys().map(String::as_str).collect();
                     ConnectorError::Input {

@@ -54,11 +54,12 @@ pub(crate) enum ConnectError {
 
 /// A channel to one server; it connects with the first call and again when it must.
 pub(crate) fn channel(endpoint: Endpoint, client: Client) -> Result<Channel, ConnectorError> {
-    let name = ServerName::try_from(client.service().server_name.clone())
-        .map_err(|_| ConnectorError::Input {
+    let name = ServerName::try_from(client.service().server_name.clone()).map_err(|_| {
+        ConnectorError::Input {
             what: "the directory's server names are no names".to_owned(),
             next: "have your registrars publish a directory with the servers' names",
-        })?;
+        }
+    })?;
     let client = Arc::new(client);
     Ok(
         endpoint.connect_with_connector_lazy(service_fn(move |uri: Uri| {

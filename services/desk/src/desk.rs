@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use amanat_identity::{
-    Caller, Signed, SignedError, inspect::lasts, statement::AgencyStatement,
-};
+use amanat_identity::{Caller, Signed, SignedError, inspect::lasts, statement::AgencyStatement};
 use amanat_journal::{Access, Book, Draft, Journal, JournalError, Reader, Ruling};
 use amanat_schema::{
     AgencyId, RequestId, Time,

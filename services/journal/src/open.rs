@@ -1,9 +1,11 @@
 //! Making and opening a journal's database, and the check that it is the log that was last signed.
 
 use std::{
+    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -17,8 +19,8 @@ use sqlx::{
 };
 use tokio::{
     runtime,
-    sync::watch,
-    task::{self, JoinHandle},
+    sync::{oneshot, watch},
+    task::JoinHandle,
 };
 
 use crate::{Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, store};
@@ -195,10 +197,22 @@ fn spawn_writer<B: Book>(
     let runtime = runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|error| JournalError::Unwritable(format!("its thread cannot start: {error}")))?;
-    Ok(task::spawn_blocking(move || {
-        runtime.block_on(writer.run(readers));
+        .map_err(unstarted)?;
+    let (end, ended) = oneshot::channel::<()>();
+    thread::Builder::new()
+        .name("journal".to_owned())
+        .spawn(move || {
+            runtime.block_on(writer.run(readers));
+            drop(end);
+        })
+        .map_err(unstarted)?;
+    Ok(tokio::spawn(async {
+        ended.await.ok();
     }))
+}
+
+fn unstarted(error: io::Error) -> JournalError {
+    JournalError::Unwritable(format!("the thread of its writer cannot start: {error}"))
 }
 
 impl Database {

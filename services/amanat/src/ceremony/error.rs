@@ -54,7 +54,9 @@ pub enum CeremonyError {
     Suspension(SuspensionRefusal),
     #[error("name two different registrars' cards, or more, each once with --registrar")]
     TooFewRegistrars,
-    #[error("{registrars} registrars were named: let 2 to {registrars} of them sign, with --threshold")]
+    #[error(
+        "{registrars} registrars were named: let 2 to {registrars} of them sign, with --threshold"
+    )]
     Threshold { registrars: usize },
     #[error("standard input cannot be read: {0}")]
     Confirmation(io::Error),
@@ -130,7 +132,9 @@ pub enum CardFault {
 pub enum DraftFault {
     #[error("it is not a directory, nor a draft of one")]
     Malformed,
-    #[error("it has a signature, so it cannot be edited; draft anew with `directory draft`, under another name")]
+    #[error(
+        "it has a signature, so it cannot be edited; draft anew with `directory draft`, under another name"
+    )]
     IsSigned,
     #[error("agency {0} is not listed in it")]
     UnknownAgency(AgencyId),

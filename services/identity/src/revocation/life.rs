@@ -47,9 +47,8 @@ impl RevocationLists {
         }
         let certificate = own.end_entity();
         let certificate = certificate.and_then(|der| X509Certificate::from_der(der).ok());
-        Ok(certificate.is_some_and(|(_, certificate)| {
-            lists.iter().any(|list| names(list, &certificate))
-        }))
+        Ok(certificate
+            .is_some_and(|(_, certificate)| lists.iter().any(|list| names(list, &certificate))))
     }
 }
 

@@ -5,7 +5,7 @@ use amanat_ledger::{commitment, receipt::verify};
 use amanat_schema::AgencyId;
 
 use crate::toy::{
-    Answer, Call, Entry, Lab, SHARE, batch, close, error, look, mark, receipt, together,
+    Answer, Call, Entry, Lab, SHARE, batch, close, error, hold, look, mark, receipt, together,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -121,6 +121,7 @@ async fn a_transaction_serves_256_calls_at_most() {
 async fn when_too_many_wait_the_next_is_told_to_come_back() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
+    let held = hold(&opened.journal).await;
     let waiting: Vec<_> = (0..1024)
         .map(|_| opened.journal.submit(look(1)).unwrap())
         .collect();
@@ -128,6 +129,7 @@ async fn when_too_many_wait_the_next_is_told_to_come_back() {
         error(opened.journal.submit(look(1))),
         JournalError::Busy
     ));
+    held.let_go().await;
     for answer in waiting {
         answer.await.unwrap().unwrap();
     }
@@ -144,6 +146,7 @@ async fn one_agency_fills_its_share_of_the_queue_and_no_more_even_if_it_does_not
         agency: Some(AgencyId::new([agency; 16])),
         ..mark(1)
     };
+    let held = hold(&opened.journal).await;
     for _ in 0..SHARE.get() {
         drop(opened.journal.submit(of(1)).unwrap());
     }
@@ -152,6 +155,7 @@ async fn one_agency_fills_its_share_of_the_queue_and_no_more_even_if_it_does_not
         JournalError::Crowded
     ));
     let other = opened.journal.submit(of(2)).unwrap();
+    held.let_go().await;
     other.await.unwrap().unwrap();
     opened.journal.call(of(1)).await.unwrap();
     close(opened).await;

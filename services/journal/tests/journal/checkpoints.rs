@@ -1,6 +1,9 @@
 //! The file of the last checkpoint, and starting again.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use amanat_ledger::{Head, receipt::verify};
 
@@ -36,6 +39,25 @@ async fn ending_leaves_the_last_checkpoint_in_the_file() {
         fs::read_to_string(lab.checkpoint_file()).unwrap(),
         newest.text
     );
+}
+
+/// Whoever copies the database file alone misses little, and the write-ahead log does not grow for ever.
+#[tokio::test]
+async fn what_is_written_reaches_the_database_file_while_the_log_is_open() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    opened.journal.call(mark(1)).await.unwrap();
+    let newest = opened.reader.checkpoint().unwrap().text;
+    let holds = |bytes: &[u8]| {
+        let mut places = bytes.windows(newest.len());
+        places.any(|place| place == newest.as_bytes())
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds(&fs::read(lab.config().database).unwrap()) {
+        assert!(Instant::now() < deadline, "it was never folded");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    close(opened).await;
 }
 
 #[tokio::test]

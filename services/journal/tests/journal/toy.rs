@@ -24,6 +24,7 @@ use amanat_schema::{
 use amanat_seal::{WrapKey, statement::SigningKey};
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
+use tokio::sync::{Semaphore, oneshot};
 
 pub(crate) const AGENCY: AgencyId = AgencyId::new([0xa9; 16]);
 pub(crate) const ORIGIN: &str = "toy.example/log";
@@ -52,6 +53,14 @@ pub(crate) struct Call {
     pub(crate) request: Option<RequestKey>,
     pub(crate) write: Write,
     pub(crate) entry: Entry,
+    /// Where the writer waits with it.
+    pub(crate) gate: Option<Arc<Gate>>,
+}
+
+/// Two doors: the writer has come to the first, and may go through the second.
+pub(crate) struct Gate {
+    come: Semaphore,
+    go: Semaphore,
 }
 
 /// What becomes of a mark.
@@ -106,6 +115,7 @@ pub(crate) fn look(n: u8) -> Call {
         request: None,
         write: Write::Good,
         entry: Entry::Good,
+        gate: None,
     }
 }
 
@@ -141,7 +151,12 @@ impl Book for Toy {
         connection: &mut SqliteConnection,
         calls: &[&Call],
     ) -> Result<Facts, sqlx::Error> {
-        let batch = self.batches.fetch_add(1, Ordering::Relaxed);
+        for gate in calls.iter().filter_map(|call| call.gate.as_ref()) {
+            gate.come.add_permits(1);
+            gate.go.acquire().await.unwrap().forget();
+        }
+        let held = calls.iter().any(|call| call.gate.is_some());
+        let batch = self.batches.fetch_add(u64::from(!held), Ordering::Relaxed);
         let mut counted = Vec::new();
         for call in calls {
             let row = sqlx::query("SELECT count(*) FROM marks WHERE case_id = $1")
@@ -391,15 +406,46 @@ pub(crate) async fn close(opened: Opened<Toy>) {
     }
 }
 
+/// The writer, at a call that changes nothing, makes no entry and counts as no batch, until it is let go.
+pub(crate) struct Held {
+    gate: Arc<Gate>,
+    answer: oneshot::Receiver<Result<Committed<Answer>, JournalError>>,
+}
+
+/// What is submitted then waits.
+pub(crate) async fn hold(journal: &Journal<Toy>) -> Held {
+    let gate = Arc::new(Gate {
+        come: Semaphore::new(0),
+        go: Semaphore::new(0),
+    });
+    let call = Call {
+        entry: Entry::None,
+        gate: Some(Arc::clone(&gate)),
+        ..look(255)
+    };
+    let answer = journal.submit(call).unwrap();
+    gate.come.acquire().await.unwrap().forget();
+    Held { gate, answer }
+}
+
+impl Held {
+    pub(crate) async fn let_go(self) {
+        self.gate.go.add_permits(1);
+        self.answer.await.unwrap().ok();
+    }
+}
+
 /// Submits calls together, so that they wait for one writer, and gathers what each came to.
 pub(crate) async fn together(
     journal: &Journal<Toy>,
     calls: impl IntoIterator<Item = Call>,
 ) -> Vec<Result<Committed<Answer>, JournalError>> {
+    let held = hold(journal).await;
     let waiting: Vec<_> = calls
         .into_iter()
         .map(|call| journal.submit(call).unwrap())
         .collect();
+    held.let_go().await;
     let mut outcomes = Vec::new();
     for answer in waiting {
         outcomes.push(answer.await.unwrap());

@@ -166,7 +166,10 @@ fn draft(drafted: &Drafted) -> Result<Report, CeremonyError> {
         (from, _, table) => {
             let from = Draft::read(&from.clone().unwrap_or_default())?;
             let mut servers = Vec::new();
-            for (kind, path) in [("gateway", &drafted.gateway), ("custodian", &drafted.custodian)] {
+            for (kind, path) in [
+                ("gateway", &drafted.gateway),
+                ("custodian", &drafted.custodian),
+            ] {
                 if let Some(path) = path {
                     servers.push((path.as_path(), server_card(kind, path)?));
                 }
