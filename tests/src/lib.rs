@@ -20,6 +20,7 @@ pub mod needles;
 pub mod oprf;
 pub mod owner;
 pub mod party;
+pub mod raw;
 pub mod rogue;
 pub mod sharing;
 pub mod story;

@@ -35,17 +35,12 @@ use amanat_tests::{
     Running,
     oprf::{blind, evaluation, phone},
     party::{Party, asked, channel, id, reason},
+    raw,
     story::{OVERSIGHT, POLICE, SHELTER},
 };
-use prost::{
-    Message as _,
-    bytes::{Buf as _, BufMut as _},
-};
+use prost::Message as _;
 use tonic::{
     Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
     transport::{Channel, Identity},
 };
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -360,14 +355,12 @@ fn request(method: &str, asker: &Asker) -> Vec<u8> {
 
 /// The cell of one call.
 async fn call(channel: &Channel, path: &str, asker: &Asker, body: Vec<u8>) -> String {
+    let body = body.into();
     let request = match &asker.token {
         Some(token) => asked(body, token),
         None => Request::new(body),
     };
-    let mut client = Grpc::new(channel.clone());
-    client.ready().await.unwrap();
-    let path: PathAndQuery = path.parse().unwrap();
-    match client.unary(request, path, Raw).await {
+    match raw::unary(channel.clone(), path.parse().unwrap(), request).await {
         Ok(_) => "ok".to_owned(),
         Err(status) => word(&status),
     }
@@ -456,41 +449,4 @@ fn is_golden(table: &str) {
         "lines that the golden table does not have:\n{}",
         new.join("\n")
     );
-}
-
-/// Messages as bytes: the calls are found at run time.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
-    }
 }

@@ -141,7 +141,8 @@ async fn a_case_handed_in_while_a_server_is_away_names_its_ids_and_is_delivered_
         let searched = running.write(&json!({ "cnic": CNIC }));
         let searched = running.tell(POLICE, &["subject", "find", "--file", &searched]);
         assert!(searched.err.contains(&which), "{}", searched.err);
-        assert!(searched.err.contains("run anything else again"));
+        let next = "nothing was handed in: run the command again later";
+        assert!(searched.err.contains(next), "{}", searched.err);
         assert_eq!(told["pseudonym"], Value::Null);
         let waiting = running.tell_json(POLICE, &["outbox", "list"]);
         let waiting = waiting.as_array().unwrap();

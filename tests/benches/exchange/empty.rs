@@ -16,18 +16,21 @@ use amanat_desk::setup::Setup;
 use amanat_gateway::Config;
 use amanat_identity::token::Audience;
 use amanat_server::{Guard, LARGEST_MESSAGE, Operation, Reporting};
+use amanat_tests::raw::{self, RawCodec};
 use bytes::Bytes;
 use tonic::{
     Request, Response, Status,
     body::Body,
-    codegen::{BoxFuture, Service, http},
+    codegen::{
+        BoxFuture, Service,
+        http::{self, uri::PathAndQuery},
+    },
     server::{NamedService, UnaryService},
     transport::Channel,
 };
 
 use crate::{
     load::{self, Failure},
-    raw::{self, RawCodec},
     stage::Stage,
 };
 
@@ -208,7 +211,7 @@ impl load::Operation for EmptyCall {
             let token = self.token.clone();
             request.metadata_mut().insert("authorization", token);
             let channel = self.channels[worker % self.channels.len()].clone();
-            let answer = raw::unary(channel, METHOD, request).await?;
+            let answer = raw::unary(channel, PathAndQuery::from_static(METHOD), request).await?;
             assert_eq!(answer.len(), wanted(bytes));
         }
         Ok(())

@@ -23,7 +23,6 @@ mod empty;
 mod load;
 mod machine;
 mod operation;
-mod raw;
 mod report;
 mod stage;
 

@@ -9,14 +9,17 @@ use amanat_schema::{
         IdentifierDomain, oprf_service_client::OprfServiceClient,
     },
 };
-use amanat_tests::oprf::{blind, cnic, evaluation};
+use amanat_tests::{
+    oprf::{blind, cnic, evaluation},
+    raw,
+};
 use bytes::Bytes;
 use prost::Message as _;
+use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
-    raw,
     stage::{Agency, INTAKES, Stage, of},
 };
 
@@ -85,7 +88,12 @@ impl Operation for Evaluate {
     async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
         let agency = &self.agencies[worker % self.agencies.len()];
         let channel = of(&agency.custodian, worker);
-        let answer = raw::unary(channel, METHOD, agency.asked(request)).await?;
+        let answer = raw::unary(
+            channel,
+            PathAndQuery::from_static(METHOD),
+            agency.asked(request),
+        )
+        .await?;
         let least = self.points.len() * self.points[0].len();
         assert!(answer.len() > least, "not every point came back");
         Ok(())

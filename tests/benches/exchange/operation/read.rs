@@ -5,15 +5,15 @@ use std::sync::Arc;
 use amanat_schema::record::{
     ReadRecordRequest, ReadRecordResponse, record_service_client::RecordServiceClient,
 };
-use amanat_tests::party::id;
+use amanat_tests::{party::id, raw};
 use bytes::Bytes;
 use prost::Message as _;
 use prost_types::FieldMask;
+use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
-    raw,
     stage::{Stage, of},
 };
 
@@ -79,7 +79,12 @@ impl Operation for Read {
     async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
         let reader = &self.stage.reader;
         let channel = of(&reader.gateway, worker);
-        let answer = raw::unary(channel, METHOD, reader.asked(request)).await?;
+        let answer = raw::unary(
+            channel,
+            PathAndQuery::from_static(METHOD),
+            reader.asked(request),
+        )
+        .await?;
         assert!(!answer.is_empty(), "a read without its receipt");
         Ok(())
     }

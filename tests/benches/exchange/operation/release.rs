@@ -6,15 +6,18 @@ use amanat_schema::{
     key::{ReleaseKeysRequest, ReleaseKeysResponse, key_service_client::KeyServiceClient},
     record::{ReadRecordRequest, ReadRecordResponse},
 };
-use amanat_tests::party::{honest_ask, id};
+use amanat_tests::{
+    party::{honest_ask, id},
+    raw,
+};
 use bytes::Bytes;
 use prost::Message as _;
+use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation, together},
     operation::read::Read,
-    raw,
     stage::{Stage, of},
 };
 
@@ -84,7 +87,12 @@ impl Operation for Release {
     async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
         let reader = &self.stage.reader;
         let channel = of(&reader.custodian, worker);
-        let answer = raw::unary(channel, METHOD, reader.asked(request)).await?;
+        let answer = raw::unary(
+            channel,
+            PathAndQuery::from_static(METHOD),
+            reader.asked(request),
+        )
+        .await?;
         assert!(!answer.is_empty(), "a release without keys");
         Ok(())
     }

@@ -7,15 +7,14 @@ use amanat_schema::{
     key::{DepositKeyResponse, key_service_client::KeyServiceClient},
     record::{PutRecordRequest, PutRecordResponse, record_service_client::RecordServiceClient},
 };
-use amanat_tests::story::Sealed;
+use amanat_tests::{raw, story::Sealed};
 use bytes::Bytes;
 use prost::Message as _;
-use tonic::Request;
+use tonic::{Request, codegen::http::uri::PathAndQuery};
 
 use crate::{
     empty::Payload,
     load::{Failure, Operation, together},
-    raw,
     stage::{Stage, of},
 };
 
@@ -84,7 +83,12 @@ impl Operation for Submit {
 
     async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {
         let channel = of(&self.stage.source.gateway, worker);
-        let answer = raw::unary(channel, METHOD, Request::new(request)).await?;
+        let answer = raw::unary(
+            channel,
+            PathAndQuery::from_static(METHOD),
+            Request::new(request),
+        )
+        .await?;
         assert!(!answer.is_empty(), "a put without its receipt");
         Ok(())
     }

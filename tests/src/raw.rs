@@ -1,32 +1,32 @@
-//! Calls whose messages are bytes already: the client that shares the machine does the same little work for each
-//! operation and for the empty call, so that what differs between them is the server's.
+//! Calls whose messages are bytes already.
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{
     Request, Response, Status,
+    client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::http::uri::PathAndQuery,
     transport::Channel,
 };
 
-use crate::load::Failure;
-
-/// Asks with an encoded message; the encoded answer.
-pub(crate) async fn unary(
+/// Asks with an encoded message, by a path as in `/package.Service/Method`; the encoded answer.
+///
+/// # Errors
+/// As the server answers, or the transport.
+pub async fn unary(
     channel: Channel,
-    method: &'static str,
+    path: PathAndQuery,
     request: Request<Bytes>,
-) -> Result<Bytes, Failure> {
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready().await?;
-    let path = PathAndQuery::from_static(method);
-    let answer: Response<Bytes> = grpc.unary(request, path, RawCodec).await?;
+) -> Result<Bytes, Status> {
+    let mut client = Grpc::new(channel);
+    let ready = client.ready().await;
+    ready.map_err(|error| Status::unavailable(error.to_string()))?;
+    let answer: Response<Bytes> = client.unary(request, path, RawCodec).await?;
     Ok(answer.into_inner())
 }
 
 /// Hands messages on as they are.
-#[derive(Default)]
-pub(crate) struct RawCodec;
+pub struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Bytes;
