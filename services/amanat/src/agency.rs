@@ -25,8 +25,6 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-pub(crate) use codes::{purpose_name, withheld_name};
-
 use crate::{CommandError, clock::system_clock, output::Report};
 
 /// Who acts. Every command takes it, and most are an agency's: it has a heading of its own in the help of others.

@@ -5,7 +5,7 @@ use amanat_schema::policy::WithheldReason;
 use clap::Args;
 use serde_json::json;
 
-use crate::{CommandError, agency::withheld_name, exit::Exit, output::Report};
+use crate::{CommandError, agency::codes::withheld_name, exit::Exit, output::Report};
 
 const EXAMPLES: &str = "\
 Examples:

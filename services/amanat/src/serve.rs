@@ -30,6 +30,14 @@ Examples:
 A database that is there already is left as it is. A server that has run
 before gets no new one: its log goes on or is restored.";
 
+const MIGRATE: &str = "\
+Examples:
+  amanat gateway migrate --config gateway.toml
+  amanat custodian migrate --config custodian.toml
+
+The server must be stopped. Keep a copy of its data folder first: there is no
+way back but that. What is up to date already is left as it is.";
+
 const SERVE: &str = "\
 Examples:
   amanat gateway serve --config gateway.toml
@@ -45,6 +53,9 @@ pub(crate) enum Verb {
     /// Makes the empty database that the configuration names; once, before the first start
     #[command(after_help = INIT)]
     Init(Configured),
+    /// Brings the database up to date after an upgrade of the program
+    #[command(after_help = MIGRATE)]
+    Migrate(Configured),
     /// Serves until SIGTERM or SIGINT
     ///
     /// Prints one line, {"listening":"127.0.0.1:8443"}, when the log is open and requests are answered;
@@ -99,6 +110,14 @@ pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerEr
                 .print(&made(&config.log.database))
                 .map_err(ServerError::Output)
         }
+        Verb::Migrate(Configured { config }) => {
+            let config = amanat_gateway::Config::load(&config)?;
+            let _stopped = at_rest(config.server.listen, &config.log.database).await?;
+            let taken = amanat_gateway::migrate(&config).await?;
+            printer
+                .print(&migrated(&config.log.database, &taken))
+                .map_err(ServerError::Output)
+        }
         Verb::Serve(Configured { config }) => {
             let path = config;
             let config = amanat_gateway::Config::load(&path)?;
@@ -126,6 +145,14 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
             amanat_custodian::init(&config).await?;
             printer
                 .print(&made(&config.log.database))
+                .map_err(ServerError::Output)
+        }
+        Verb::Migrate(Configured { config }) => {
+            let config = amanat_custodian::Config::load(&config)?;
+            let _stopped = at_rest(config.server.listen, &config.log.database).await?;
+            let taken = amanat_custodian::migrate(&config).await?;
+            printer
+                .print(&migrated(&config.log.database, &taken))
                 .map_err(ServerError::Output)
         }
         Verb::Serve(Configured { config }) => {
@@ -166,6 +193,28 @@ fn made(database: &Path) -> Report {
     Report::new(text, json!({ "database": database.to_string() }))
 }
 
+fn migrated(database: &Path, taken: &[&str]) -> Report {
+    let database = database.display();
+    let text = if taken.is_empty() {
+        format!("{database} is up to date")
+    } else {
+        format!("brought {database} up to date: {}", taken.join(", "))
+    };
+    let json = json!({ "database": database.to_string(), "steps": taken });
+    Report::new(text, json)
+}
+
+/// The server's address, held: with it nothing else can serve from its database. Taken before the log is opened, a
+/// second server on the same files ends here, and leaves the log to the first.
+async fn at_rest(listen: SocketAddr, database: &Path) -> Result<TcpListener, ServerError> {
+    if !database.exists() {
+        return Err(ServerError::NotMade {
+            database: database.to_owned(),
+        });
+    }
+    Ok(amanat_server::listen(listen).await?)
+}
+
 /// The bound listener, what has the log filter read again, and what ends the server.
 async fn start(
     listen: SocketAddr,
@@ -181,13 +230,7 @@ async fn start(
     // Before anything slow, so that a signal during the start is not lost, and none ends the process.
     let hangups = signal(SignalKind::hangup()).map_err(ServerError::Signals)?;
     let signals = Signals::handle().map_err(ServerError::Signals)?;
-    if !database.exists() {
-        return Err(ServerError::NotMade {
-            database: database.to_owned(),
-        });
-    }
-    // Before the log is opened: a second server on the same files ends here, and leaves the log to the first.
-    let listener = amanat_server::listen(listen).await?;
+    let listener = at_rest(listen, database).await?;
     let listening = listener.local_addr().map_err(ServerError::Address)?;
     Ok((listener, hangups, stop(listening, signals)))
 }

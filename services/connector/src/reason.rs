@@ -196,8 +196,9 @@ reasons! {
         "before the first start run `init`; if this server has run before, its log is lost: restore it, do \
          not make a new one";
     DatabaseInvalid = "DATABASE_INVALID":
-        "The database is not one of this server, or of a newer version of the program.",
-        "check log.database, and that the program is not older than the one that served last";
+        "The database is not one of this server, or another version of the program made it.",
+        "check log.database; `migrate` brings an earlier version's up to date, and a later version's needs that \
+         version";
     LogFrozen = "LOG_FROZEN":
         "The server ran frozen, because what is stored, what was signed or what the gateway showed contradicts \
          itself. It served proofs, and disclosed nothing.",

@@ -108,6 +108,14 @@ pub async fn init(config: &Config) -> Result<(), CustodianError> {
     Ok(())
 }
 
+/// Brings the custodian's database up to date: the names of the steps taken. Nothing may serve from it meanwhile.
+///
+/// # Errors
+/// [`CustodianError::Journal`].
+pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, CustodianError> {
+    Ok(amanat_journal::migrate(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
+}
+
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
 ///
 /// # Errors

@@ -481,8 +481,3 @@ fn linkage(shown: &Shown) -> Linkage {
         ..Linkage::default()
     })
 }
-
-/// A row that no longer parses fails the batch, and so the call that needs it.
-fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
-}

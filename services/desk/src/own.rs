@@ -9,7 +9,7 @@ use amanat_identity::{
 use amanat_schema::Time;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::{settings::Listen, setup::SetupError};
+use crate::{settings::Listen, setup::error::SetupError};
 
 /// What a server shows of itself, and which server it is.
 pub(crate) struct Own {

@@ -27,7 +27,7 @@ use crate::{
     Rulebook, Rules,
     own::Own,
     settings::{DirectoryFiles, Listen},
-    setup::SetupError,
+    setup::error::SetupError,
 };
 
 /// Between two words about a directory that has run out.

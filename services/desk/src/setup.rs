@@ -1,11 +1,11 @@
 //! Starting a server: what the parts of its configuration that gateway and custodian share become. Keys are
 //! read from files only, and a key file that others can read is refused.
 
-use amanat_config::{FileError, private_key_pem, secret_hex};
+pub(crate) mod error;
+
+use amanat_config::{private_key_pem, secret_hex};
 use amanat_identity::{
-    CertificateFault, DirectoryError, ShownCertificate, SuspensionError, TokenVerifier, Trusted,
-    tls::{TlsError, server_config},
-    token::Audience,
+    ShownCertificate, TokenVerifier, Trusted, tls::server_config, token::Audience,
 };
 use amanat_journal::Keys;
 use amanat_ledger::LogSigner;
@@ -22,51 +22,7 @@ use crate::{
 };
 
 pub use crate::own::certificate;
-
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(
-        "{0}; until it can be read this server does not start, for it may close an agency that is not to be \
-         trusted"
-    )]
-    Suspension(SuspensionError),
-    #[error("{path}: {message}")]
-    Table { path: String, message: String },
-    #[error(
-        "{path} is not the decision table that the directory names; put the table there that was published \
-         with the directory"
-    )]
-    OtherTable { path: String },
-    #[error("the directory is of another exchange; fetch that of this one from your registrars")]
-    OtherExchange,
-    #[error(
-        "the directory lists another {0} than this server works with; change the configuration to fit it, \
-         and restart the server"
-    )]
-    Unfit(&'static str),
-    #[error("{path} holds no certificate in PEM form")]
-    Certificate { path: String },
-    #[error("{path}, the certificate of this server: {fault}")]
-    OwnCertificate {
-        path: String,
-        fault: CertificateFault,
-    },
-    #[error(
-        "by it the certificate that this server shows does not count: {0}. Have the directory list the old \
-         authority too until the certificate of the new one is in use"
-    )]
-    Unlisted(CertificateFault),
-    #[error("{path} holds no usable signing key")]
-    SigningKey { path: String },
-    #[error("the log's signing key is not the one that the directory lists for this server")]
-    OtherLogKey,
-}
+pub use error::SetupError;
 
 /// What a server starts from.
 pub struct Setup {

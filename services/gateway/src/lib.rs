@@ -84,6 +84,14 @@ pub async fn init(config: &Config) -> Result<(), GatewayError> {
     Ok(amanat_journal::init(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
 }
 
+/// Brings the gateway's database up to date: the names of the steps taken. Nothing may serve from it meanwhile.
+///
+/// # Errors
+/// [`GatewayError::Journal`].
+pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, GatewayError> {
+    Ok(amanat_journal::migrate(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
+}
+
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
 ///
 /// # Errors

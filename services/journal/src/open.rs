@@ -14,7 +14,6 @@ use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use sqlx::{
     ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::{
@@ -23,20 +22,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, store};
+use crate::{
+    Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, schema, store,
+};
 
-/// The journal's own tables; a service's follow.
-const FIRST: (&str, &str) = ("journal", include_str!("../migrations/0001_journal.sql"));
-/// What the journal changed later: each a step of each service's list, which takes it at its own end. A step never
-/// changes its place, or databases that exist could not be brought up to date.
-pub const ENTRY_TIMES: (&str, &str) = (
-    "entry-times",
-    include_str!("../migrations/0002_entry_times.sql"),
-);
-pub const REQUESTS_BY_KEY: (&str, &str) = (
-    "requests-by-key",
-    include_str!("../migrations/0003_requests_by_key.sql"),
-);
 /// Connections that serve proofs and checkpoints beside the writer.
 const READERS: u32 = 4;
 /// Statements that stay prepared: those that write rows have one for each number of them.
@@ -106,15 +95,25 @@ pub async fn init(config: &Config) -> Result<(), JournalError> {
     }
     let options = Database::options(config).create_if_missing(true);
     let mut connection = options.connect().await?;
-    migrator(config)
-        .run(&mut connection)
-        .await
-        .map_err(|error| migration_failed(&error))?;
+    schema::apply(config, &mut connection).await?;
     sqlx::query("INSERT INTO head (id, size, root, checkpoint) VALUES (1, 0, $1, '')")
         .bind(Edge::empty().head().root.0.as_slice())
         .execute(&mut connection)
         .await?;
     Ok(connection.close().await?)
+}
+
+/// Brings a database that an earlier version of the service made up to date, while nothing serves from it: the names
+/// of the steps that were missing.
+///
+/// # Errors
+/// [`JournalError::Database`] if it is missing, another service's or a later version's.
+pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, JournalError> {
+    let mut connection = Database::options(config).connect().await?;
+    let missing = schema::missing(config, &mut connection).await?;
+    schema::apply(config, &mut connection).await?;
+    connection.close().await?;
+    Ok(missing)
 }
 
 /// Opens a journal, checks it against the checkpoint file and starts its writer.
@@ -132,7 +131,7 @@ pub async fn open<B: Book>(
         options: Database::options(config),
     };
     let mut connection = database.connect().await?;
-    check_schema(config, &mut connection).await?;
+    schema::check(config, &mut connection).await?;
     let verifier = keys.signer.verifier().clone();
     let mut state = match load(connection, &verifier).await {
         Ok(loaded) => State {
@@ -364,55 +363,6 @@ async fn departure(
             "entries 0 to {} are not those that were signed",
             signed.size.saturating_sub(1)
         )),
-    }
-}
-
-fn migrator(config: &Config) -> Migrator {
-    let steps = [FIRST].into_iter().chain(config.migrations.iter().copied());
-    let migrations = (1..).zip(steps).map(|(version, (name, sql))| {
-        Migration::new(
-            version,
-            name.into(),
-            MigrationType::Simple,
-            sqlx::SqlStr::from_static(sql),
-            false,
-        )
-    });
-    Migrator::with_migrations(migrations.collect())
-}
-
-fn migration_failed(error: &sqlx::migrate::MigrateError) -> JournalError {
-    JournalError::Database(error.to_string())
-}
-
-/// Serving never migrates: the steps applied must be exactly the steps known.
-async fn check_schema(
-    config: &Config,
-    connection: &mut SqliteConnection,
-) -> Result<(), JournalError> {
-    let rows = sqlx::query(
-        "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(|_| JournalError::Database("it was not made by `init`".to_owned()))?;
-    let migrator = migrator(config);
-    let known: Vec<_> = migrator
-        .iter()
-        .map(|step| (step.version, step.checksum.to_vec()))
-        .collect();
-    let applied = rows
-        .iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-        .collect::<Result<Vec<(i64, Vec<u8>)>, sqlx::Error>>()?;
-    if applied == known {
-        Ok(())
-    } else {
-        Err(JournalError::Database(format!(
-            "its schema is at step {}, this program knows {}",
-            applied.len(),
-            known.len()
-        )))
     }
 }
 

@@ -45,6 +45,11 @@ pub fn id_set<'a>(ids: impl IntoIterator<Item = &'a [u8]>) -> String {
     text
 }
 
+/// The error of a stored value that no longer parses: it fails the batch, and so the call that needs it.
+pub fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
 /// SQLite's integers are signed; the log never reaches their end.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{QuickstartError, stage::Stage};
 use crate::{
     CommandError,
-    agency::{purpose_name, withheld_name},
+    agency::codes::{purpose_name, withheld_name},
     output::{Printer, Report},
 };
 

@@ -6,11 +6,9 @@ use std::{
     time::Duration,
 };
 
-use amanat_journal::ConflictKey;
+use amanat_journal::{ConflictKey, damaged};
 use amanat_schema::{AgencyId, Time, subject::IdentifierDomain};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
-
-use super::damaged;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 

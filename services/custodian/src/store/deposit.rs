@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use amanat_desk::{Act, Known, Rules, Stored, consent::case_key};
 use amanat_identity::Directory;
-use amanat_journal::{Access, Touch, id_set};
+use amanat_journal::{Access, Touch, damaged, id_set};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
     audit::{Action, Linkage},
@@ -16,9 +16,7 @@ use amanat_server::Refusal;
 use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{
-    Call, Facts, Memory, Objection, Reply, Ruled, Shown, damaged, done, evaluation::Put, linkage,
-};
+use super::{Call, Facts, Memory, Objection, Reply, Ruled, Shown, done, evaluation::Put, linkage};
 use crate::kek;
 
 /// How long a key waits for the put of its record.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use amanat_desk::{Act, Page, Rules, consent::case_key};
-use amanat_journal::{Access, Ruling, Touch};
+use amanat_journal::{Access, Ruling, Touch, damaged};
 use amanat_schema::{
     AgencyId, CaseId, Time,
     audit::{Action, Linkage},
@@ -19,7 +19,6 @@ use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 use super::{
     Call, Facts, Objection, Reply, Ruled,
     budget::{self, BudgetFacts, Exhausted, Holder, Limits},
-    damaged,
 };
 
 /// How many identifiers one record accounts for: those that were evaluated for its case before, and an intake

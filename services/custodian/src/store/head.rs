@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use amanat_desk::Rules;
-use amanat_journal::Ruling;
+use amanat_journal::{Ruling, damaged};
 use amanat_ledger::{Hash, Head, SignedCheckpoint};
 use amanat_schema::Time;
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Objection, Reply, Ruled, alarm, damaged};
+use super::{Objection, Reply, Ruled, alarm};
 
 /// How many observed heads are kept, so that a smaller checkpoint needs no new proof.
 const RETAINED: i64 = 1024;

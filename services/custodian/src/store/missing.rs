@@ -7,13 +7,13 @@ use amanat_desk::{
     Rules,
     consent::{ConsentFacts, SourceCase},
 };
-use amanat_journal::id_set;
+use amanat_journal::{damaged, id_set};
 use amanat_schema::{ConsentId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
-    Call, Reply, Ruled, alarm, damaged,
+    Call, Reply, Ruled, alarm,
     redeemed::{ConsentKey, consent_and_time},
     release::RECENT,
 };

@@ -7,13 +7,13 @@ use std::{
 };
 
 use amanat_desk::consent::SourceCase;
-use amanat_journal::id_set;
+use amanat_journal::{damaged, id_set};
 use amanat_ledger::Proven;
 use amanat_schema::{AgencyId, CaseId, ConsentId, EntryId, Time};
 use amanat_server::Refusal;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Memory, Objection, damaged, release::ReleaseKeys};
+use super::{Memory, Objection, release::ReleaseKeys};
 
 /// Whether an entry releases keys for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use amanat_desk::{
     consent::case_key,
     release::{log_release, record_facts, render_withheld, truths},
 };
-use amanat_journal::{Access, Touch, id_set};
+use amanat_journal::{Access, Touch, damaged, id_set};
 use amanat_policy::{Basis, Outcome, Question, Reader, Release};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
@@ -415,9 +415,4 @@ fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {
             .routing,
     };
     Ok((key, content))
-}
-
-/// A row that no longer parses fails the batch, and so the call that needs it.
-pub(super) fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
 }

@@ -13,4 +13,5 @@ mod faults;
 mod freezing;
 mod reading;
 mod requests;
+mod schema;
 mod toy;

@@ -1,13 +1,13 @@
 //! The list of record versions that an agency may know of.
 
 use amanat_desk::{Act, Page, Rules};
+use amanat_journal::damaged;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
     audit::{Action, Linkage},
 };
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::damaged;
 use crate::store::{Facts, Reply, Ruled, referral::tables::states};
 
 pub(crate) struct ListVersions {

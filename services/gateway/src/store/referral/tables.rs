@@ -6,7 +6,7 @@ use std::{
 };
 
 use amanat_desk::consent::SourceCase;
-use amanat_journal::id_set;
+use amanat_journal::{damaged, id_set};
 use amanat_schema::{
     AgencyId, CaseId, ReferralId, Time,
     policy::ReferralState,
@@ -17,7 +17,7 @@ use prost::Message as _;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{ListReferrals, ReferralFacts, ReferralRow};
-use crate::store::{Call, Memory, record::damaged};
+use crate::store::{Call, Memory};
 
 const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha256, submit_time, \
                        respond_by_time FROM referrals";

@@ -6,7 +6,7 @@ mod peppers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use amanat_journal::id_set;
+use amanat_journal::{damaged, id_set};
 use amanat_schema::{
     AgencyId, Time,
     subject::{MergeStatus, SubjectIdentifierType},
@@ -18,7 +18,6 @@ use super::{
     KEY_VERSION, Keys, Kinship, ListMerges, Pair, PepperFacts, Peppered, SubjectCall, SubjectFacts,
     SubjectId, canary::CanaryFacts,
 };
-use crate::store::record::damaged;
 
 const KNOWN: &str = "SELECT agency, stored, subject_id FROM json_each($1) AS asked JOIN identifiers \
      ON agency = unhex(asked.value ->> 0) AND stored = unhex(asked.value ->> 1)";

@@ -1,6 +1,6 @@
 //! Canaries and who asked for them.
 
-use amanat_journal::id_set;
+use amanat_journal::{damaged, id_set};
 use amanat_schema::{Time, subject::IdentifierDomain};
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
@@ -11,7 +11,6 @@ use super::{
     },
     agency, bytes, rows_of,
 };
-use crate::store::record::damaged;
 
 pub(super) const PLANTED: &str = "SELECT domain, epoch, stored, label, planter, plant_time, second, \
      live_time FROM canaries WHERE stored IN (SELECT unhex(value) FROM json_each($1))";

@@ -1,5 +1,6 @@
 //! All that is stored under the peppers, read and rewritten as a whole, once for each pepper added.
 
+use amanat_journal::damaged;
 use sqlx::{Row as _, SqliteConnection};
 
 use super::{
@@ -9,7 +10,6 @@ use super::{
     },
     agency, bytes, rows_of,
 };
-use crate::store::record::damaged;
 
 /// The rows that one statement rewrites.
 const AT_ONCE: usize = 10_000;
