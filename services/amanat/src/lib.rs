@@ -172,8 +172,10 @@ fn without_values(mut error: clap::Error) -> clap::Error {
             error.insert(kind, ContextValue::String("(not shown)".to_owned()));
         }
     };
-    // An empty one is told as such.
-    if !is_impersonal {
+    // An empty one is told as such; an identity number can stand behind any option.
+    if is_impersonal {
+        hide(ContextKind::InvalidValue, has_five_digits);
+    } else {
         hide(ContextKind::InvalidValue, |text| !text.is_empty());
     }
     // No command has a digit in its name.
@@ -185,6 +187,12 @@ fn without_values(mut error: clap::Error) -> clap::Error {
         hide(ContextKind::InvalidArg, |text| !text.starts_with('-'));
     }
     error
+}
+
+/// One after the other.
+fn has_five_digits(text: &str) -> bool {
+    let is_digits = |five: &[u8]| five.iter().all(u8::is_ascii_digit);
+    text.as_bytes().windows(5).any(is_digits)
 }
 
 fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), CommandError> {

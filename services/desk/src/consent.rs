@@ -203,7 +203,8 @@ fn record(
 }
 
 /// It can only close, so every one is kept: it counts for the consents of that id that its signer may
-/// withdraw, those that come later too. Which are here is told to nobody.
+/// withdraw, those that come later too. Which are here is told to nobody, but once an agency has sent so many
+/// that close nothing, only what closes something is taken: nobody can use up a survivor's withdrawals.
 fn withdraw(
     facts: &mut ConsentFacts,
     statements: &mut StatementFacts,
@@ -215,7 +216,7 @@ fn withdraw(
     let action = audit::Action::WithdrawConsent;
     let kept = usize::try_from(facts.withdrawals(call)).unwrap_or(usize::MAX);
     let (refusal, truth) = match statements.look_up(&call.statement) {
-        Known::New if kept >= MOST => too_many(),
+        Known::New if kept >= MOST && !facts.closes(call) => too_many(),
         Known::New => {
             statements.accept(&call.statement);
             let closed = facts.withdraw(call, now);

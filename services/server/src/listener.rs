@@ -33,8 +33,9 @@ use crate::{
 
 /// For a client's hello, and then for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// For the rest of a handshake: one answer of the client's. Until then it holds a slot.
-const HANDSHAKE: Duration = Duration::from_secs(2);
+/// For the rest of a handshake: one answer of the client's, which may have to be sent again on a bad line. Until then
+/// it holds a slot.
+const HANDSHAKE: Duration = Duration::from_secs(4);
 /// Connections that have not begun their handshake; further ones are closed. A silent one takes 10 KiB.
 const WAITING: usize = 8 * 1024;
 /// Of those, as many of one address (IPv6: of one /64, and four times as many of one /48).

@@ -194,22 +194,41 @@ impl ConsentFacts {
     }
 
     /// The same as a directory lets them count: without the permits that somebody else may have signed. What
-    /// refuses only closes, and stays.
+    /// refuses only closes: it stays, and only its source's own word lifts it.
     pub fn counting(&self, of: SourceCase, directory: &Directory) -> Cow<'_, [Grant]> {
         let (grants, source) = (self.grants(of), of.0);
-        let counts = |grant: &&Grant| {
-            grant.terms.choice == Choice::Deny
-                || directory.is_own_word(source, &grant.signed_by, grant.recorded)
-        };
-        if grants.iter().all(|grant| counts(&grant)) {
+        let is_own =
+            |grant: &&Grant| directory.is_own_word(source, &grant.signed_by, grant.recorded);
+        if grants.iter().all(|grant| is_own(&grant)) {
             return Cow::Borrowed(grants);
         }
-        Cow::Owned(grants.iter().filter(counts).cloned().collect())
+        let own = grants.iter().filter(is_own);
+        let superseded: BTreeSet<_> = own.filter_map(|grant| grant.terms.supersedes).collect();
+        let denies = |grant: &Grant| grant.terms.choice == Choice::Deny;
+        let counting = grants.iter().filter(|grant| denies(grant) || is_own(grant));
+        let counting = counting.cloned().map(|mut grant| {
+            if denies(&grant) {
+                grant.superseded = superseded.contains(&grant.terms.consent);
+            }
+            grant
+        });
+        Cow::Owned(counting.collect())
     }
 
     /// Whose consents were loaded.
     pub fn sources(&self) -> impl Iterator<Item = SourceCase> + '_ {
         self.grants.keys().copied()
+    }
+
+    /// Whether it closes a consent that is here and not withdrawn.
+    pub(super) fn closes(&self, call: &WithdrawConsent) -> bool {
+        let mut named = self.closing.iter().filter(|(signer, of, consent)| {
+            (*signer, of.1, *consent) == (call.act.agency, call.case, call.consent)
+        });
+        named.any(|(_, of, _)| {
+            let mut grants = self.grants(*of).iter();
+            grants.any(|grant| grant.terms.consent == call.consent && !grant.withdrawn)
+        })
     }
 
     pub(super) fn withdrawals(&self, call: &WithdrawConsent) -> u32 {

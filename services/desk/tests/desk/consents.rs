@@ -41,13 +41,26 @@ async fn a_recorded_consent_is_in_force_for_its_time() {
 async fn a_permit_counts_only_by_a_directory_that_lists_the_key_it_was_signed_with() {
     let mut ledger = Ledger::new().await;
     ledger.tell(ledger.plain(1, 1)).await.unwrap();
-    let parties = (&ledger.exchange.shelter, &ledger.exchange.police);
-    let refusal = ledger.consent(parties, 1, 2, 2, |consent| {
-        consent.decision = ConsentDecision::Deny.into();
-        consent.paths = vec!["needs.narrative".to_owned()];
-    });
+    let refusal = ledger.consent(
+        (&ledger.exchange.shelter, &ledger.exchange.police),
+        1,
+        2,
+        2,
+        |consent| {
+            consent.decision = ConsentDecision::Deny.into();
+            consent.paths = vec!["needs.narrative".to_owned()];
+        },
+    );
     ledger.tell(refusal).await.unwrap();
-    let (permit, refusal) = (consent_id(1), consent_id(2));
+    let parties = (&ledger.exchange.shelter, &ledger.exchange.police);
+    let lifting = ledger.consent(parties, 1, 3, 3, |consent| {
+        consent.supersedes = consent_id(2).to_vec();
+    });
+    ledger.tell(lifting).await.unwrap();
+    let (permit, lifting) = ((consent_id(1), false), (consent_id(3), false));
+    let lifted = [permit, (consent_id(2), true), lifting];
+    // Nor does what somebody else may have signed lift what she refused.
+    let refused = [(consent_id(2), false)];
     let listed = ledger.exchange.wire();
     let old = listed.agencies[0].statement_keys[0].clone();
 
@@ -65,11 +78,11 @@ async fn a_permit_counts_only_by_a_directory_that_lists_the_key_it_was_signed_wi
     let mut removed = listed.clone();
     removed.agencies.remove(0);
     for (wire, counting) in [
-        (&listed, vec![permit, refusal]),
-        (&retired, vec![permit, refusal]),
-        (&compromised, vec![refusal]),
-        (&forgotten, vec![refusal]),
-        (&removed, vec![refusal]),
+        (&listed, &lifted[..]),
+        (&retired, &lifted),
+        (&compromised, &refused),
+        (&forgotten, &refused),
+        (&removed, &refused),
     ] {
         let signed = ledger.exchange.publish(wire);
         let directory = Directory::verify(&signed, &ledger.exchange.pinned()).unwrap();
@@ -209,6 +222,20 @@ async fn an_agency_cannot_fill_a_case() {
     for call in theirs {
         assert_eq!(ledger.tell(call).await, Ok(()));
     }
+}
+
+#[tokio::test]
+async fn withdrawals_of_nothing_do_not_keep_out_one_that_closes_something() {
+    let mut ledger = Ledger::new().await;
+    assert_eq!(ledger.tell(ledger.plain(1, 1)).await, Ok(()));
+    ledger.fill(500).await;
+    let shelter = &ledger.exchange.shelter;
+    let (real, again) = (
+        ledger.withdrawal(shelter, 1, 2, 1),
+        ledger.withdrawal(shelter, 1, 3, 1),
+    );
+    assert_eq!(ledger.tell(real).await, Ok(()));
+    assert_eq!(ledger.tell(again).await, STATE_CONFLICT, "it is closed");
 }
 
 #[tokio::test]

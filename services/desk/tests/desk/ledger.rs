@@ -275,14 +275,17 @@ impl Ledger {
         grants
     }
 
-    /// Which of the shelter's consents in case 1 count by a directory.
-    pub(crate) async fn counting(&mut self, directory: &Directory) -> Vec<ConsentId> {
+    /// Which of the shelter's consents in case 1 count by a directory, and whether a later one lifts them.
+    pub(crate) async fn counting(&mut self, directory: &Directory) -> Vec<(ConsentId, bool)> {
         let of = (self.exchange.shelter.id, case(1));
         let facts = ConsentFacts::load(&mut self.connection, &self.remembered, [of].into(), &[])
             .await
             .unwrap();
         let counting = facts.counting(of, directory);
-        counting.iter().map(|grant| grant.terms.consent).collect()
+        let counting = counting.iter();
+        counting
+            .map(|grant| (grant.terms.consent, grant.superseded))
+            .collect()
     }
 
     pub(crate) fn list(&self, reader: &Agency, of: Option<u8>, page: Page) -> ConsentCall {

@@ -12,8 +12,8 @@ use super::{
     referral::ReferralRow,
 };
 
-/// Of all cases together; a referral is some two kilobytes.
-const REFERRALS_MIB: usize = 64;
+/// Of all cases together; a referral is some two kilobytes, and a case with all that it may have is still kept.
+const REFERRALS_MIB: usize = 128;
 /// Of all records together; a version is some 25 kilobytes.
 const CONTENTS_MIB: usize = 64;
 

@@ -185,9 +185,10 @@ pub(super) fn read(facts: &mut Facts, rules: &Rules, call: &ReadRecord, now: Tim
     // A source that has left the directory has nothing here any more, as its keys are not released.
     let is_listed = rules.directory.agency(call.source).is_some();
     let content = content.filter(|content| is_listed && content.facts.binding().case == call.case);
-    let referral = facts
-        .referrals
-        .brings(call.case, call.source, call.act.agency);
+    let referral =
+        facts
+            .referrals
+            .brings(call.case, call.source, call.act.agency, &rules.directory);
     let is_party = call.act.agency == call.source || referral.is_some();
     let (Some(content), true) = (content, is_party) else {
         // The same words and the same entry whether the record is absent or another's.

@@ -19,7 +19,7 @@ use amanat_schema::{
     audit::{Action, Linkage, WithheldField},
     policy::ReferralState,
     referral::Direction,
-    statement::Envelope,
+    statement::{Envelope, Signature},
 };
 use amanat_server::Refusal;
 use prost::Message as _;
@@ -129,6 +129,15 @@ impl ReferralRow {
             statement_sha256: self.payload_sha256,
             state: self.state,
         }
+    }
+
+    /// Whether it is its sender's own: signed with a key that is listed for the sender, and submitted before
+    /// anybody else may have used that.
+    fn is_own_word(&self, directory: &Directory) -> bool {
+        let signatures = &self.submission.signatures;
+        let is_own =
+            |by: &Signature| directory.is_own_word(self.terms.sender, &by.key_id, self.submitted);
+        !signatures.is_empty() && signatures.iter().all(is_own)
     }
 
     /// What it takes in memory; its terms are smaller than its submission.
@@ -400,19 +409,21 @@ impl ReferralFacts {
     }
 
     /// The referral that brings a source's records of a case to a reader: one that opens content if there
-    /// is one, else the newest.
+    /// is one, else the newest. What somebody else may have signed in the source's name brings nothing.
     pub(super) fn brings(
         &self,
         case: CaseId,
         source: AgencyId,
         reader: AgencyId,
+        directory: &Directory,
     ) -> Option<&ReferralRow> {
         self.by_key
             .values()
             .map(Arc::as_ref)
             .filter(|row| {
                 let terms = &row.terms;
-                terms.case == case && terms.sender == source && terms.recipient == reader
+                (terms.case, terms.sender, terms.recipient) == (case, source, reader)
+                    && row.is_own_word(directory)
             })
             .max_by_key(|row| (opens_content(row.state), row.seq))
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use amanat_desk::Page;
 use amanat_schema::{
-    catalogue::SCHEMA_VERSION, policy::HandlingCode, record::GuardianConflict,
-    statement::RecordHeader,
+    catalogue::SCHEMA_VERSION, directory::RetiredKey, policy::HandlingCode,
+    record::GuardianConflict, statement::RecordHeader,
 };
-use amanat_seal::{Binding, Header, SUITE, commit_routing, seal_record};
+use amanat_seal::{Binding, Header, SUITE, commit_routing, seal_record, statement::SigningKey};
 
 use super::*;
 use record::{ListVersions, PutRecord, Sealed};
@@ -16,6 +16,17 @@ const RECORD: RecordId = RecordId::new([0x5e; 16]);
 const PURPOSE: Purpose = Purpose::Investigation;
 
 impl Gateway {
+    /// With a record of the shelter's that the police may read by a consent and a referral.
+    async fn shared() -> Self {
+        let mut gateway = Self::new().await;
+        gateway.put_sealed(SHELTER, RECORD).await;
+        gateway.consent(SHELTER, 1, PURPOSE).await;
+        let submitted = gateway.submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE).await;
+        let accepted = [Step::Acknowledge, Step::Accept];
+        gateway.walk(REFERRAL, submitted.unwrap(), &accepted).await;
+        gateway
+    }
+
     /// The first version of a record, every leaf of it absent.
     async fn put_sealed(&mut self, source: Party, record: RecordId) {
         let binding = Binding {
@@ -83,12 +94,7 @@ impl Gateway {
 
 #[tokio::test]
 async fn the_records_of_an_agency_that_left_the_directory_are_as_absent_as_any() {
-    let mut gateway = Gateway::new().await;
-    gateway.put_sealed(SHELTER, RECORD).await;
-    gateway.consent(SHELTER, 1, PURPOSE).await;
-    let submitted = gateway.submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE).await;
-    let accepted = [Step::Acknowledge, Step::Accept];
-    gateway.walk(REFERRAL, submitted.unwrap(), &accepted).await;
+    let mut gateway = Gateway::shared().await;
     let Ok(Reply::Read(read)) = gateway.read(RECORD).await.answer else {
         panic!("a read of what consent and referral open");
     };
@@ -113,4 +119,34 @@ async fn the_records_of_an_agency_that_left_the_directory_are_as_absent_as_any()
     assert_eq!(logged.linkage, absent.linkage);
     assert_eq!((logged.body, logged.reasons), (absent.body, absent.reasons));
     assert_eq!(gateway.known().await, 0);
+}
+
+#[tokio::test]
+async fn a_referral_that_somebody_else_may_have_signed_brings_nothing() {
+    let mut gateway = Gateway::shared().await;
+    let shelter = gateway.id(SHELTER).to_vec();
+    let new = SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().unwrap()).unwrap();
+    let mut wire = gateway.parties.wire();
+    let listed = wire.agencies.iter_mut();
+    let listed = listed
+        .zip(0..)
+        .find(|(agency, _)| agency.agency_id == shelter);
+    let (agency, at) = listed.unwrap();
+    let old = std::mem::replace(&mut agency.statement_keys, vec![new.public_key().to_vec()]);
+    let mut retired = RetiredKey {
+        public_key: old[0].clone(),
+        retired_time: Some(now().to_timestamp()),
+        compromised_since_time: None,
+    };
+    for (compromised, opens) in [(false, true), (true, false)] {
+        retired.compromised_since_time = compromised.then(|| now().to_timestamp());
+        wire.agencies[at].retired_statement_keys = vec![retired.clone()];
+        gateway.take_into_use(&wire);
+        let read = gateway.read(RECORD).await.answer;
+        match read {
+            Ok(Reply::Read(read)) => assert!(opens && !read.routing.is_empty()),
+            Ok(_) => panic!("a read is answered with a read"),
+            Err(refusal) => assert!(!opens && refusal.reason() == "ACCESS_DENIED"),
+        }
+    }
 }
