@@ -20,7 +20,7 @@ use std::{
 
 use amanat::development::{self, Blueprint, Exchange};
 use amanat_connector::{Acting, Connector, ConnectorError, Profile, ReadRequest};
-use amanat_schema::{Time, clock::Clock, policy::Purpose};
+use amanat_schema::{CaseId, Time, clock::Clock, policy::Purpose};
 use amanat_server::Served;
 use amanat_tests::{
     Running, cli, reconfigure,
@@ -207,9 +207,8 @@ async fn clocks_that_differ_by_some_seconds_are_told_and_stop_nothing() {
     shifted.stop().await;
 }
 
-#[tokio::test]
-async fn a_connector_that_outlives_its_directory_does_nothing_until_there_is_a_newer_one() {
-    let folder = TempDir::new().unwrap();
+/// A connector whose servers do not run, and the days that pass for it.
+async fn alone(folder: &TempDir) -> (Connector, Arc<AtomicI64>) {
     let exchange = development::make(folder.path(), &clock(0), &Blueprint::pilot()).unwrap();
     let profile = Profile::load(&exchange.agencies[POLICE].folder).unwrap();
     let days = Arc::new(AtomicI64::new(0));
@@ -219,12 +218,67 @@ async fn a_connector_that_outlives_its_directory_does_nothing_until_there_is_a_n
     };
     let officer = Acting::Officer("default".to_owned());
     let police = Connector::open(profile, officer, passing).await.unwrap();
+    (police, days)
+}
+
+#[tokio::test]
+async fn a_connector_that_outlives_its_directory_does_nothing_until_there_is_a_newer_one() {
+    let folder = TempDir::new().unwrap();
+    let (police, days) = alone(&folder).await;
     police.token().unwrap();
     days.store(31, Ordering::Relaxed);
     let refused = police.token().unwrap_err();
     assert_eq!(refused.reason(), "DIRECTORY_INVALID", "{refused}");
     days.store(0, Ordering::Relaxed);
     police.token().unwrap();
+}
+
+#[tokio::test]
+async fn a_withdrawal_is_handed_in_though_the_directory_has_expired() {
+    let folder = TempDir::new().unwrap();
+    let (police, days) = alone(&folder).await;
+    let waiting = async || -> Vec<_> {
+        let pending = police.pending().await.unwrap();
+        pending
+            .into_iter()
+            .map(|job| (job.kind, job.subject))
+            .collect()
+    };
+    let file = json!({
+        "recipient": SHELTER, "purpose": "SHELTER", "mode": "WRITTEN", "paths": ["needs.needs"],
+    });
+    let file = serde_json::from_value(file).unwrap();
+    let case = CaseId::new([1; 16]);
+    let unreachable = police.grant_consent(case, &file).await.unwrap_err();
+    assert_eq!(unreachable.reason(), "UNREACHABLE", "{unreachable}");
+    let (_, consent) = waiting().await.remove(0);
+
+    days.store(31, Ordering::Relaxed);
+    // What opens is not signed by a directory that does not count.
+    let refused = police.grant_consent(case, &file).await.unwrap_err();
+    assert_eq!(refused.reason(), "DIRECTORY_INVALID", "{refused}");
+    let waits = police.withdraw_consent(consent.parse().unwrap()).await;
+    let waits = waits.unwrap_err();
+    assert!(
+        matches!(waits, ConnectorError::Undelivered { .. }),
+        "{waits}"
+    );
+    assert_eq!(waits.reason(), "DIRECTORY_INVALID", "{waits}");
+    let kinds = [
+        "consent",
+        "withdrawal to the custodian",
+        "withdrawal to the gateway",
+    ];
+    let kinds = kinds.map(|kind| (kind.to_owned(), consent.clone()));
+    assert_eq!(waiting().await, kinds);
+
+    days.store(0, Ordering::Relaxed);
+    for (job, outcome) in police.deliver_pending().await.unwrap() {
+        // It is sent: nobody answers.
+        let unreachable = outcome.unwrap_err();
+        assert_eq!(unreachable.reason(), "UNREACHABLE", "{}", job.kind);
+    }
+    assert_eq!(waiting().await, kinds);
 }
 
 /// What each command says while the custodian is made silent; then what waited is delivered.

@@ -10,9 +10,16 @@
 
 use std::{fs, process::Command};
 
-use amanat_schema::{AgencyId, Time, directory};
-use amanat_seal::statement::key_id;
-use amanat_tests::ceremony::{Ceremony, EXCHANGE, FIRST, REGISTRARS, TABLE};
+use amanat_identity::Signed;
+use amanat_schema::{
+    AgencyId, Time, directory,
+    statement::{Consent, StatementHead},
+};
+use amanat_seal::statement::{SigningKey, key_id};
+use amanat_tests::{
+    ceremony::{Ceremony, EXCHANGE, FIRST, REGISTRARS, TABLE},
+    party::now,
+};
 use prost::Message as _;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
@@ -52,6 +59,133 @@ fn copy(ceremony: &Ceremony, from: &str, to: &str) {
     assert!(command.status().unwrap().success());
 }
 
+/// The draft as a drafter with another tool hands it round.
+fn forges(ceremony: &Ceremony, draft: &str, edit: impl FnOnce(&mut directory::Directory)) {
+    let mut envelope = ceremony.envelope(draft);
+    let mut content = directory::Directory::decode(envelope.payload.as_slice()).unwrap();
+    edit(&mut content);
+    envelope.payload = content.encode_to_vec();
+    fs::write(ceremony.path("forged.draft"), envelope.encode_to_vec()).unwrap();
+}
+
+#[test]
+fn a_draft_that_forgets_what_is_known_of_keys_is_not_signed() {
+    type Edit = fn(&mut directory::Directory);
+    let sign = ["directory", "sign", "forged.draft", "--yes"];
+    let more = ["--key", "one/registrar.key", "--in-use"];
+    let sign = [&sign[..], &more, &["public/directory.bin"]].concat();
+    let back: Edit = |d| {
+        let old = d.agencies[0].retired_statement_keys.remove(0);
+        d.agencies[0].statement_keys.push(old.public_key);
+    };
+    let (ceremony, old) = rotated();
+    let id = hex::encode(police(&ceremony).agency_id);
+    ceremony.drafts("4.draft");
+    forges(&ceremony, "4.draft", back);
+    ceremony.refuses(1, "DRAFT_REFUSED", "is in force again", &sign);
+
+    let since = ["--compromised-since", SINCE, "--compromised-key", &old];
+    ceremony.does(&enrol(POLICE, "4.draft", &since));
+    ceremony.enrols("shelter", "4.draft");
+    ceremony.publishes("4.draft");
+    let shelter = hex::encode(&ceremony.in_use().agencies[1].agency_id);
+    ceremony.drafts("5.draft");
+    ceremony.does(&["agency", "revoke", &shelter, "--draft", "5.draft"]);
+    ceremony.publishes("5.draft");
+
+    ceremony.drafts("6.draft");
+    let edits: [(&str, &str, Edit); 10] = [
+        (&id, "is in force again", back),
+        (&id, "is missing, and not retired", |d| {
+            d.agencies[0].retired_statement_keys.clear();
+        }),
+        (&id, "is missing, and not retired", |d| {
+            d.agencies[0].statement_keys = vec![vec![9; 32]];
+        }),
+        (&id, "was retired earlier", |d| {
+            let retired = &mut d.agencies[0].retired_statement_keys[0];
+            retired.retired_time.as_mut().unwrap().seconds += 1;
+        }),
+        (&id, "is marked compromised", |d| {
+            let retired = &mut d.agencies[0].retired_statement_keys[0];
+            retired.compromised_since_time = None;
+        }),
+        (&id, "is marked compromised", |d| {
+            let retired = &mut d.agencies[0].retired_statement_keys[0];
+            retired.compromised_since_time.as_mut().unwrap().seconds += 1;
+        }),
+        (&id, "neither listed nor a former", |d| d.agencies.clear()),
+        (&shelter, "neither listed nor a former", |d| {
+            d.former_agencies.clear();
+        }),
+        (&id, "its card is older", |d| {
+            d.agencies[0].card_time.as_mut().unwrap().seconds -= 1;
+        }),
+        ("the gateway", "its card is older", |d| {
+            d.gateway.as_mut().unwrap().card_time = None;
+        }),
+    ];
+    for (of, says, edit) in edits {
+        forges(&ceremony, "6.draft", edit);
+        ceremony.refuses(1, "DRAFT_REFUSED", says, &sign);
+        ceremony.refuses(1, "DRAFT_REFUSED", of, &sign);
+    }
+    forges(&ceremony, "6.draft", |_| ());
+    ceremony.does(&sign);
+}
+
+#[test]
+fn a_retired_key_comes_back_only_with_its_agency() {
+    let (ceremony, _) = rotated();
+    ceremony.does(&["keys", "rotate", "authority", "police-then"]);
+    ceremony.drafts("4.draft");
+    for more in [&[][..], &["--keys-lost"]] {
+        let old = enrol("police-then/agency.card.toml", "4.draft", more);
+        ceremony.refuses(3, "CARD_INVALID", "retired and does not come back", &old);
+    }
+}
+
+#[test]
+fn what_an_agency_signs_while_its_removal_is_drafted_counts_when_it_is_back() {
+    let ceremony = Ceremony::published(PROGRAM);
+    let key = fs::read(ceremony.path("police/keys/statement.key")).unwrap();
+    let key = SigningKey::from_pem(&key).unwrap();
+    ceremony.does(&["keys", "rotate", "statements", "police"]);
+    ceremony.drafts("2.draft");
+    ceremony.enrols("police", "2.draft");
+    ceremony.publishes("2.draft");
+    ceremony.does(&["keys", "rotate", "statements", "police", "--finish"]);
+    let id = police(&ceremony).agency_id;
+    ceremony.drafts("3.draft");
+    let by_id = ["agency", "revoke", &hex::encode(&id)];
+    ceremony.does(&[&by_id[..], &["--draft", "3.draft"]].concat());
+
+    let signed = key.sign(&Consent {
+        head: Some(StatementHead {
+            exchange_id: EXCHANGE[1].to_owned(),
+            statement_id: vec![1; 16],
+            agency_id: id,
+            case_id: vec![2; 16],
+            signed_time: Some(now().to_timestamp()),
+            ..StatementHead::default()
+        }),
+        ..Consent::default()
+    });
+    let counts = || Signed::<Consent>::verify_envelope(&signed, &ceremony.directory());
+    assert!(counts().is_ok(), "the directory in use lists it");
+    ceremony.publishes("3.draft");
+    assert!(counts().is_err(), "it is gone");
+    ceremony.drafts("4.draft");
+    ceremony.does(&enrol(POLICE, "4.draft", &["--keys-lost"]));
+    ceremony.publishes("4.draft");
+    let listed = police(&ceremony);
+    let [old] = &listed.retired_statement_keys[..] else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(old.public_key, key.public_key());
+    assert!(counts().is_ok(), "{:?}", counts().err());
+}
+
 #[test]
 fn a_key_whose_theft_is_learnt_late_is_marked_after_it_was_retired() {
     let (ceremony, old) = rotated();
@@ -64,6 +198,10 @@ fn a_key_whose_theft_is_learnt_late_is_marked_after_it_was_retired() {
         let other = [&nothing[..], &["--compromised-key", &key]].concat();
         ceremony.refuses(3, "CARD_INVALID", "no retired statement key", &other);
     }
+    let tomorrow = (now() + std::time::Duration::from_secs(24 * 3600)).to_string();
+    let later = ["--compromised-since", &tomorrow, "--compromised-key", &old];
+    let later = enrol(POLICE, "4.draft", &later);
+    ceremony.refuses(3, "CARD_INVALID", "is in the future", &later);
     let named = [&nothing[..], &["--compromised-key", &old]].concat();
     let told = ceremony.tells(&named);
     let mut changes = told["changes"].as_array().unwrap().iter();
@@ -191,7 +329,21 @@ fn a_strangers_server_card_is_taken_for_lost_keys_only_when_it_is_said() {
         ]
         .concat();
         ceremony.refuses(3, "CARD_INVALID", "--keys-lost", &draft);
-        ceremony.does(&[&draft[..], &["--keys-lost"]].concat());
+        let mut server = ["gateway", "custodian"].into_iter();
+        let another = server.find(|name| *name != kind).unwrap();
+        // What is said of one server says nothing of the other.
+        for lost in [&[another][..], &[]] {
+            let lost = [&draft[..], &["--keys-lost"], lost].concat();
+            assert_eq!(ceremony.run(&lost).code, 2, "{lost:?}");
+        }
+        let (option, card) = (
+            format!("--{another}"),
+            format!("{another}/{another}.card.toml"),
+        );
+        let both = [&draft[..], &[&option, &card]].concat();
+        let lost = [&both[..], &["--keys-lost", another]].concat();
+        ceremony.refuses(3, "CARD_INVALID", &format!("{other}/"), &lost);
+        ceremony.does(&[&both[..], &["--keys-lost", kind]].concat());
     }
 }
 

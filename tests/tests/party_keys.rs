@@ -13,11 +13,13 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    time::Duration,
 };
 
+use amanat::ceremony::{Party, Step, statements};
 use amanat_schema::directory;
 use amanat_seal::statement::SigningKey;
-use amanat_tests::ceremony::Ceremony;
+use amanat_tests::{ceremony::Ceremony, party::now};
 use prost::Message as _;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
@@ -178,6 +180,32 @@ fn a_statement_key_is_replaced_with_an_overlap_and_the_old_one_is_retired() {
     let key = fs::read(ceremony.path("police/keys/statement.key")).unwrap();
     let key = SigningKey::from_pem(&key).unwrap();
     assert_eq!(key.public_key().to_vec(), both[1]);
+}
+
+#[test]
+fn a_card_made_by_a_clock_far_ahead_does_not_keep_out_those_after_it() {
+    let ceremony = Ceremony::published(PROGRAM);
+    let years = Duration::from_secs(3 * 365 * 24 * 3600);
+    for party in ["police", "gateway"] {
+        let mut party = Party::open(&ceremony.path(party)).unwrap();
+        statements(&mut party, Step::Begin, now() + years).unwrap();
+    }
+    ceremony.drafts("2.draft");
+    let card = "police/agency.card.toml";
+    let enrol = ["agency", "enrol", card, "--draft", "2.draft"];
+    ceremony.refuses(3, "CARD_INVALID", "in the future", &enrol);
+
+    // The same once more dates the card anew, and so does whatever else is changed.
+    let rotate = ["keys", "rotate", "statements", "police"];
+    ceremony.does(&rotate);
+    ceremony.refuses(1, "ROTATION_REFUSED", "made already", &rotate);
+    ceremony.does(&enrol);
+    ceremony.does(&["keys", "rotate", "authority", "gateway"]);
+    let draft = ["directory", "draft", "--from", "public/directory.bin"];
+    let gateway = ["--gateway", "gateway/gateway.card.toml"];
+    ceremony.does(&[&draft[..], &gateway, &["--out", "gateway.draft"]].concat());
+    ceremony.publishes("2.draft");
+    ceremony.does(&[&rotate[..], &["--finish"]].concat());
 }
 
 #[test]

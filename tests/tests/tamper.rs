@@ -11,8 +11,12 @@
 
 use std::{fs, process::Command};
 
-use amanat_connector::{EntryQuery, Server};
-use amanat_schema::{audit::Action, policy::Decision};
+use amanat_connector::{Connector, EntryQuery, Profile, Server, Submitted};
+use amanat_schema::{
+    audit::{Action, Receipt},
+    case_file,
+    policy::Decision,
+};
 use amanat_tests::{
     Running,
     forge::{
@@ -22,7 +26,9 @@ use amanat_tests::{
     },
     sharing::{self, Shared},
 };
+use prost::Message as _;
 use serde_json::Value;
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const SOURCE: &str = "police-lahore";
 const READER: &str = "darul-aman-lahore";
@@ -430,4 +436,63 @@ async fn a_log_rewritten_and_signed_anew_contradicts_the_head_that_the_custodian
         what.contains("the head that the custodian observed"),
         "{what}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agency_that_is_receipted_one_place_twice_keeps_both_and_delivers_nothing_more() {
+    let mut drill = Drill::start().await;
+    let submit = async |source: &Connector| {
+        let file = case_file::parse(&sharing::file("police-case")).unwrap();
+        let submitted = source.submit_case(file, None).await;
+        submitted.and_then(Submitted::delivered)
+    };
+    submit(&drill.running.connector(SOURCE).await)
+        .await
+        .unwrap();
+    assert!(drill.running.gateway.stop());
+    drill.gateway.cut(drill.gateway.size().await - 2).await;
+    drill.gateway.sign_anew(Replaced).await;
+    drill.running.gateway.start();
+
+    let source = drill.running.connector(SOURCE).await;
+    let told = submit(&source).await.err().unwrap();
+    assert_eq!(told.reason(), "LOG_INCONSISTENT", "{told}");
+    let profile = Profile::load(&drill.running.exchange.agencies[SOURCE].folder).unwrap();
+    let options = SqliteConnectOptions::new().filename(profile.outbox);
+    let mut outbox = SqliteConnection::connect_with(&options).await.unwrap();
+    let kept = sqlx::query("SELECT ours, theirs FROM contradictions WHERE kind = 'receipts'");
+    let kept = kept.fetch_all(&mut outbox).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    let [ours, theirs] =
+        [0, 1].map(|column| Receipt::decode(kept[0].get::<&[u8], _>(column)).unwrap());
+    assert_eq!(ours.index, theirs.index);
+    assert_ne!(ours.body, theirs.body);
+
+    // By now the forked log has grown over the place, and would give the entry again.
+    let waiting = source.pending().await.unwrap();
+    assert!(!waiting.is_empty());
+    let sizes = [drill.gateway.size().await, drill.custodian.size().await];
+    let told = drill.running.tell(SOURCE, &["outbox", "deliver"]);
+    assert_eq!(told.code, 5, "{}", told.shown());
+    for words in ["LOG_INCONSISTENT", "duty contact", "a new outbox"] {
+        assert!(told.shown().contains(words), "{}", told.shown());
+    }
+    assert_eq!(source.pending().await.unwrap(), waiting);
+    assert_eq!(
+        [drill.gateway.size().await, drill.custodian.size().await],
+        sizes
+    );
+
+    // Both servers are told what closes, and one is not believed that it heard.
+    let told = source
+        .withdraw_consent(drill.shared.consent)
+        .await
+        .unwrap_err();
+    assert_eq!(told.reason(), "LOG_INCONSISTENT", "{told}");
+    assert_eq!(
+        [drill.gateway.size().await, drill.custodian.size().await],
+        sizes.map(|size| size + 1)
+    );
+    let last = source.pending().await.unwrap().pop().unwrap();
+    assert_eq!(last.kind, "withdrawal to the gateway");
 }

@@ -19,6 +19,7 @@ mod draft;
 mod enrolment;
 mod error;
 mod folder;
+mod history;
 mod keys;
 mod leaf;
 mod party;
@@ -40,7 +41,9 @@ pub use card::Card;
 pub use changes::{Change, Direction, Fact};
 pub use draft::{Cards, Draft, first, next};
 pub use enrolment::{Compromised, Known};
-pub use error::{CardFault, CeremonyError, DraftFault, RotationFault, SuspensionRefusal};
+pub use error::{
+    CardFault, CeremonyError, DraftFault, Forgotten, RotationFault, SuspensionRefusal,
+};
 pub use party::Party;
 pub use publish::publish;
 pub use renew::{InUse, Renewed, Revocation, renew, revoke, revoke_until};

@@ -272,9 +272,9 @@ impl Connector {
         }
         let bodies = self.rehash_bodies(server, head.size, &leaves).await?;
         if let Some(checkpoint) = &checkpoint
-            && let Some(what) = self.keep.checkpoint(log, checkpoint).await?
+            && let Some(contradiction) = self.keep.checkpoint(log, checkpoint, self.now()).await?
         {
-            return Err(contradicts(server, None, what));
+            return Err(contradiction.of(server));
         }
         Ok(LogReport {
             server,

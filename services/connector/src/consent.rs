@@ -205,7 +205,8 @@ impl Connector {
     /// what could not be delivered stays in the outbox.
     pub async fn withdraw_consent(&self, consent: ConsentId) -> Result<Delivery, ConnectorError> {
         let case = self.case_of_consent(consent).await?;
-        let withdrawal = self.session()?.signer.sign(case, None, |head| Withdrawal {
+        let session = self.latest_session();
+        let withdrawal = session.signer.sign(case, None, |head| Withdrawal {
             head: Some(head),
             consent_id: consent.to_vec(),
         })?;

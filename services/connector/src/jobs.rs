@@ -125,6 +125,18 @@ impl Kind {
             Self::Move(Move::Revoke) => &[Step::MoveReferral(Move::Revoke)],
         }
     }
+
+    /// The servers whose word its steps rest on. A withdrawal rests on none: it can only close, so it is told to a
+    /// server that nothing else is told to.
+    const fn rests_on(self) -> &'static [Server] {
+        match self {
+            Self::Subject | Self::Submission | Self::Consent => {
+                &[Server::Custodian, Server::Gateway]
+            }
+            Self::WithdrawalToCustodian | Self::WithdrawalToGateway => &[],
+            Self::Referral | Self::Move(_) => &[Server::Gateway],
+        }
+    }
 }
 
 impl Connector {
@@ -212,10 +224,24 @@ impl Connector {
         Ok(outcomes)
     }
 
+    /// # Errors
+    /// [`ConnectorError::Verify`] if the log of one was seen to contradict itself: nothing is begun that it would
+    /// have to vouch for.
+    async fn believes(&self, servers: &[Server]) -> Result<(), ConnectorError> {
+        for server in servers {
+            let log = self.log(*server)?;
+            if let Some(contradiction) = self.keep.contradiction(log.origin()).await? {
+                return Err(contradiction.of(*server));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the calls that are left. A refusal takes the job out of the queue; anything else leaves it.
     async fn deliver(&self, job: &JobRow) -> Result<Delivery, ConnectorError> {
         let damaged = || ConnectorError::Keep(format!("job {} cannot be read", job.seq));
         let kind = Kind::parse(&job.kind).ok_or_else(damaged)?;
+        self.believes(kind.rests_on()).await?;
         let context: [&[u8]; 2] = [kind.name().as_bytes(), job.subject.as_bytes()];
         let plain = self.local.unwrap(JOB, &context, &job.job)?;
         let requests = Requests::decode(plain.as_slice())
@@ -240,9 +266,13 @@ impl Connector {
                         rest: &self.sealed(kind, &job.subject, &requests)?,
                         learnt: &answered.learnt,
                     };
-                    self.keep.answered(&row).await?;
+                    let is_ours = self.keep.answered(&row).await?;
                     answers.push(answered.answer);
                     entries.extend(answered.entries);
+                    // Another process of this profile is ahead, and may have come to the end or dropped it.
+                    if !is_ours && self.keep.open_job(job.seq).await?.is_none() {
+                        break;
+                    }
                 }
                 Err(error) => {
                     if is_final(&error) {

@@ -12,6 +12,7 @@ use sqlx::{
 use crate::ConnectorError;
 
 mod backlog;
+mod contradiction;
 mod evidence;
 mod outbox;
 mod subjects;
@@ -22,7 +23,7 @@ pub(crate) use evidence::Evidence;
 pub(crate) use outbox::{JobRow, Learnt, SealedJob, StepRow};
 pub(crate) use subjects::SubjectRow;
 
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "outbox", include_str!("../migrations/0001_outbox.sql")),
     (
         2,
@@ -38,6 +39,11 @@ const MIGRATIONS: [(i64, &str, &str); 4] = [
         4,
         "open-jobs",
         include_str!("../migrations/0004_open_jobs.sql"),
+    ),
+    (
+        5,
+        "contradictions",
+        include_str!("../migrations/0005_contradictions.sql"),
     ),
 ];
 const READERS: u32 = 2;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use amanat_identity::{Directory, DirectoryError, OwnCertificate, PeerName};
+use amanat_identity::{Directory, OwnCertificate, PeerName};
 use amanat_schema::clock::Clock;
 
 use crate::{
@@ -84,8 +84,8 @@ impl Sessions {
     }
 
     /// By the files as they are now. What cannot be used, for it is half written or not listed yet, leaves the
-    /// session in use as it is, for as long as its directory counts.
-    fn current(&self, profile: &Profile, clock: &Clock) -> Result<Arc<Session>, DirectoryError> {
+    /// session in use as it is. Whether its directory still counts is not asked.
+    fn latest(&self, profile: &Profile, clock: &Clock) -> Arc<Session> {
         // A panic elsewhere cannot leave a session half made.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::of(profile);
@@ -105,8 +105,7 @@ impl Sessions {
                 None => last.refused = Some((files, Instant::now())),
             }
         }
-        last.session.directory.counts(clock())?;
-        Ok(Arc::clone(&last.session))
+        Arc::clone(&last.session)
     }
 }
 
@@ -160,6 +159,14 @@ impl Connector {
     /// # Errors
     /// [`ConnectorError::Directory`] if the directory has expired and its file holds no newer one.
     pub(crate) fn session(&self) -> Result<Arc<Session>, ConnectorError> {
-        Ok(self.sessions.current(&self.profile, &self.clock)?)
+        let session = self.latest_session();
+        session.directory.counts(self.now())?;
+        Ok(session)
+    }
+
+    /// To sign what can only close, as a withdrawal: that is handed in even if the directory has expired, and
+    /// waits with every other delivery for a newer one. No call may be made with it.
+    pub(crate) fn latest_session(&self) -> Arc<Session> {
+        self.sessions.latest(&self.profile, &self.clock)
     }
 }

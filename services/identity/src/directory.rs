@@ -19,7 +19,7 @@ use crate::Suspensions;
 pub use parties::{Agency, RetiredKey, Service, TokenIssuerKey};
 
 /// The longest life that registrars may give a directory.
-const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The registrars whose signatures make a directory: pinned by each party in its own configuration. A directory
 /// names them too, and cannot change them.

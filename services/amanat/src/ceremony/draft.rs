@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use amanat_identity::{Directory, DirectoryError, Registrars};
+use amanat_identity::{Directory, DirectoryError, Registrars, directory::LONGEST_LIFE};
 use amanat_schema::{
     AgencyId, Time,
     directory::{self, card},
@@ -20,7 +20,7 @@ use super::{
     changes::{self, Change},
     enrolment,
     error::{CardFault, DraftFault},
-    folder,
+    folder, history,
     verbs::party_name,
 };
 
@@ -78,7 +78,7 @@ pub fn first(
 }
 
 /// The next after a directory: the same, one version on and with a time of its own, with what is given changed.
-/// A server's card that no listed key of its signed is taken only if `known` says that its keys are lost.
+/// A server's card that no listed key of its signed is taken only if it is known that this server's keys are lost.
 ///
 /// # Errors
 /// [`CeremonyError::Draft`] unless its registrars signed it; [`CeremonyError::Card`].
@@ -86,8 +86,7 @@ pub fn next(
     path: &Path,
     from: &Draft,
     table: Option<&[u8]>,
-    servers: &[(&Path, Card)],
-    known: &Known,
+    servers: &[(&Path, Card, Known)],
     now: Time,
     days: u32,
 ) -> Result<Draft, CeremonyError> {
@@ -98,7 +97,7 @@ pub fn next(
     if let Some(table) = table {
         draft.content.table_sha256 = amanat_seal::sha256(table).to_vec();
     }
-    for (path, card) in servers {
+    for (path, card, known) in servers {
         draft.set_server(path, card, known, now)?;
     }
     draft.settle()?;
@@ -261,18 +260,22 @@ impl Draft {
         })
     }
 
-    /// Lists an agency no more. Its keys stay known, so that its return forgets none of them.
+    /// Lists an agency no more. Its keys stay known, so that its return forgets none of them. They are retired at
+    /// a time when surely nobody works by an earlier directory: until then the agency goes on signing, what it signs
+    /// is accepted, and after its return that still has to verify.
     ///
     /// # Errors
     /// [`DraftFault::UnknownAgency`], [`DraftFault::IsSigned`].
-    pub fn remove(&mut self, id: AgencyId, now: Time) -> Result<Vec<Change>, CeremonyError> {
+    pub fn remove(&mut self, id: AgencyId) -> Result<Vec<Change>, CeremonyError> {
         self.edit(|next| {
             let mut agencies = next.agencies.iter();
             let place = agencies.position(|a| a.agency_id == id.as_bytes());
             let place = place.ok_or(DraftFault::UnknownAgency(id))?;
             let gone = next.agencies.remove(place);
+            let drafted = Time::parse(next.not_before_time.as_ref());
+            let unused = drafted.map_err(|_| DraftFault::Malformed)? + LONGEST_LIFE;
             let mut keys = gone.retired_statement_keys;
-            keys.extend(enrolment::retired_at(&gone.statement_keys, now));
+            keys.extend(enrolment::retired_at(&gone.statement_keys, unused));
             next.former_agencies.push(directory::FormerAgency {
                 agency_id: gone.agency_id,
                 statement_keys: keys,
@@ -305,7 +308,8 @@ impl Draft {
     /// draft too; then all of it is shown as well.
     ///
     /// # Errors
-    /// [`CeremonyError::Draft`] if it does not follow, is not in time, or bears a signature that does not hold;
+    /// [`CeremonyError::Draft`] if it does not follow, forgets what the directory in use says of keys, is not in
+    /// time, or bears a signature that does not hold;
     /// [`CeremonyError::Directory`] if a field is not valid.
     pub fn examine(
         &self,
@@ -324,6 +328,8 @@ impl Draft {
                         found: self.content.version,
                     }));
                 }
+                history::is_kept(&in_use.content, &self.content)
+                    .map_err(|fault| self.refused(fault))?;
             }
             None if self.content.version != 1 => {
                 return Err(self.refused(DraftFault::InUseMissing(self.content.version)));

@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 use super::error::CardFault;
 
 /// How far a party's clock may be ahead. A card of the far future would keep out all that come after it.
-const AHEAD: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub(super) const AHEAD: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// What whoever takes a card knows beside it.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ pub struct Compromised {
 }
 
 /// An agency's entry as its card says, with every key that was ever listed for it. A statement key that the card
-/// leaves out is retired at `now`; one that is retired and not compromised may come back.
+/// leaves out is retired at `now`; one that is retired comes back only with the agency, and a compromised one never.
 pub(super) fn agency(
     directory: &Directory,
     card: &Agency,
@@ -52,6 +52,12 @@ pub(super) fn agency(
         let left_out = left_out.filter(|key| !card.statement_keys.contains(key));
         dropped.extend(left_out.cloned());
         retired.clone_from(&listed.retired_statement_keys);
+        let named = |key: &&RetiredKey| card.statement_keys.contains(&key.public_key);
+        if let Some(old) = retired.iter().find(named)
+            && old.compromised_since_time.is_none()
+        {
+            return Err(CardFault::RetiredKey(hex::encode(&old.public_key)));
+        }
         retired.extend(retired_at(&dropped, now));
     } else if let Some(former) = former {
         if former.removed_version == directory.version {
@@ -73,6 +79,9 @@ pub(super) fn agency(
     }
     retired.retain(|key| !is_back(key));
     if let Some(compromised) = &known.compromised {
+        if compromised.since > now {
+            return Err(CardFault::CompromisedLater(compromised.since));
+        }
         mark(&mut retired, &dropped, compromised)?;
     }
     Ok(Agency {

@@ -83,7 +83,7 @@ pub enum CardFault {
     ShelterNamed,
     #[error(
         "the card is not signed by any statement key that the directory lists for its party now; if its keys are \
-         lost, make sure with the party itself and add --keys-lost"
+         lost, make sure with the party itself and add --keys-lost, for a server as in --keys-lost gateway"
     )]
     Discontinuous,
     #[error("the card does not say when it was made; ask for it again")]
@@ -103,6 +103,12 @@ pub enum CardFault {
     )]
     CompromisedKey(String),
     #[error(
+        "the card names the statement key {0}, which is listed as retired and does not come back; the agency makes a \
+         new one with `keys rotate statements`, or, if it has lost those that are listed, is removed with one \
+         directory and taken back with the next"
+    )]
+    RetiredKey(String),
+    #[error(
         "the agency was removed in this very draft; to list it after all, draft anew with `directory draft`"
     )]
     RemovedHere,
@@ -121,6 +127,11 @@ pub enum CardFault {
          `keys rotate statements`"
     )]
     NotRetired(String),
+    #[error(
+        "--compromised-since {0} is in the future, so it marks nothing, and no later directory can move it; say since \
+         when somebody else may have used the key, and check the clock"
+    )]
+    CompromisedLater(Time),
     #[error(
         "{key} is listed as compromised since {since} already; only an earlier time can take its place"
     )]
@@ -149,6 +160,10 @@ pub enum DraftFault {
     Superseded { in_use: u64 },
     #[error("it names other registrars, or another threshold, than the directory in use")]
     Registrars,
+    #[error(
+        "of {of} it forgets what the directory in use says: {forgotten}; do not sign it, and find out who drafted it"
+    )]
+    History { of: String, forgotten: Forgotten },
     #[error("the directory in use must be given with --in-use: it is version {0}, not the first")]
     InUseMissing(u64),
     #[error(
@@ -179,6 +194,23 @@ pub enum DraftFault {
     OtherTable { table: PathBuf },
     #[error("{table} is not a decision table: {message}")]
     NoTable { table: PathBuf, message: String },
+}
+
+/// What a draft leaves out, or says otherwise, that the next directory must keep.
+#[derive(Debug, thiserror::Error)]
+pub enum Forgotten {
+    #[error("it was listed, and is neither listed nor a former agency")]
+    Entry,
+    #[error("its card is older than the one that is listed, or undated")]
+    Card,
+    #[error("the statement key {0} is missing, and not retired")]
+    Key(String),
+    #[error("the statement key {0}, which is retired, is in force again")]
+    InForce(String),
+    #[error("the statement key {0} was retired earlier")]
+    Retired(String),
+    #[error("the statement key {0} is marked compromised, since an earlier time")]
+    Compromised(String),
 }
 
 /// Why keys are not changed.

@@ -17,6 +17,7 @@ use super::{
     Card, CeremonyError, Party,
     agency::ISSUER_KEY,
     authority::Authority,
+    enrolment::AHEAD,
     error::RotationFault,
     folder::{Folder, failed},
     keys::KeyFile,
@@ -56,7 +57,7 @@ pub fn statements(party: &mut Party, step: Step, now: Time) -> Result<Rotated, C
     let keys = Folder::at(party.keys());
     let new = keys.path(NEW_STATEMENT_KEY);
     match step {
-        Step::Begin if new.exists() => Err(party.refused(RotationFault::UnderWay)),
+        Step::Begin if new.exists() => under_way(party, now),
         Step::Begin => {
             let made = KeyFile::make(&keys, NEW_STATEMENT_KEY)?;
             let next = edited(party, |lists| lists.statement_keys.push(made.public_key()));
@@ -101,7 +102,7 @@ pub fn tokens(
         .token_issuers
         .clone();
     match step {
-        Step::Begin if issuers.len() > 1 => Err(party.refused(RotationFault::UnderWay)),
+        Step::Begin if issuers.len() > 1 => under_way(party, now),
         Step::Begin => {
             let mut files = vec![party.card_file()];
             let issuer = match provider {
@@ -189,6 +190,23 @@ pub fn authority(party: &mut Party, step: Step, now: Time) -> Result<Rotated, Ce
     }
 }
 
+/// A new one is made already. If that was by a clock far ahead no directory takes its card: it is dated anew.
+fn under_way(party: &mut Party, now: Time) -> Result<Rotated, CeremonyError> {
+    let mut next = party.card.content().clone();
+    let mut made = None;
+    change(&mut next, |lists| {
+        made = Time::parse(lists.card_time.as_ref()).ok();
+    });
+    if made.is_none_or(|made| made <= now + AHEAD) {
+        return Err(party.refused(RotationFault::UnderWay));
+    }
+    hand_in(party, next, now)?;
+    Ok(Rotated {
+        files: vec![party.card_file()],
+        next: HAVE_ENROLLED,
+    })
+}
+
 /// The agency's own next key, if it has an issuer of its own.
 fn own_issuer(
     party: &Party,
@@ -265,9 +283,11 @@ fn change(card: &mut directory::Card, edit: impl FnOnce(Lists<'_>)) {
 
 /// Signs what the party says now with every statement key that it names, and puts the card in place.
 fn hand_in(party: &mut Party, mut next: directory::Card, now: Time) -> Result<(), CeremonyError> {
-    // Later than the card before also by a clock that was put back, or the directory would not take it.
+    // Later than the card before also by a clock that was put back, or the directory would not take it. A card made
+    // by a clock far ahead was never listed: those after it are not to be kept out with it.
     change(&mut next, |lists| {
-        let before = Time::parse(lists.card_time.as_ref());
+        let before = Time::parse(lists.card_time.as_ref()).ok();
+        let before = before.filter(|before| *before <= now + AHEAD);
         let next = before.map_or(now, |before| now.max(before + Duration::from_millis(1)));
         *lists.card_time = Some(next.to_timestamp());
     });

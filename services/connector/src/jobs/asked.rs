@@ -67,6 +67,7 @@ impl Connector {
             log,
             receipt: receipt.clone(),
             proven,
+            seen: self.now(),
         })
     }
 

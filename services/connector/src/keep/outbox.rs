@@ -119,18 +119,19 @@ impl Keep {
     }
 
     /// Keeps all that a step came to, or nothing of it. Of one whose receipt contradicts what was kept before,
-    /// the receipt alone is kept, and the step counts as not made.
+    /// the contradiction alone is kept, and the step counts as not made. Answers whether the job still stood at
+    /// that step: if not, another process made the step or dropped the job, and of this one the receipt alone is
+    /// kept.
     ///
     /// # Errors
-    /// [`ConnectorError::Verify`] for such a receipt.
-    pub(crate) async fn answered(&self, step: &StepRow<'_>) -> Result<(), ConnectorError> {
+    /// [`ConnectorError::Verify`] for such a receipt, and for every later one of its log.
+    pub(crate) async fn answered(&self, step: &StepRow<'_>) -> Result<bool, ConnectorError> {
         let mut transaction = self.begin().await?;
         let contradiction = step.evidence.keep(&mut transaction).await?;
-        if contradiction.is_none() {
-            step.advance(&mut transaction).await?;
-        }
+        let advanced = contradiction.is_none() && step.advance(&mut transaction).await?;
         transaction.commit().await?;
-        step.evidence.stands(contradiction)
+        step.evidence.stands(contradiction)?;
+        Ok(advanced)
     }
 
     /// Takes a job out of the queue, unless another process completed it; its contents stay, so that nothing
@@ -168,28 +169,34 @@ impl Keep {
 }
 
 impl StepRow<'_> {
-    async fn advance(&self, connection: &mut SqliteConnection) -> Result<(), ConnectorError> {
+    /// INVARIANT: what was erased with a step, or with a job that was dropped, is never written back.
+    async fn advance(&self, connection: &mut SqliteConnection) -> Result<bool, ConnectorError> {
         let step = u32::try_from(self.step).unwrap_or(u32::MAX);
-        sqlx::query("INSERT OR IGNORE INTO answers (seq, step, answer) VALUES ($1, $2, $3)")
-            .bind(self.seq)
-            .bind(step)
-            .bind(self.answer)
-            .execute(&mut *connection)
-            .await?;
-        sqlx::query(
-            "UPDATE jobs SET progress = max(progress, $2 + 1), \
-             job = CASE WHEN $2 + 1 >= steps THEN x'' ELSE $3 END WHERE seq = $1",
+        let advanced = sqlx::query(
+            "UPDATE jobs SET progress = $2 + 1, \
+             job = CASE WHEN $2 + 1 >= steps THEN x'' ELSE $3 END \
+             WHERE seq = $1 AND progress = $2",
         )
         .bind(self.seq)
         .bind(step)
         .bind(self.rest)
         .execute(&mut *connection)
         .await?;
-        match self.learnt {
-            Learnt::Nothing => Ok(()),
-            Learnt::Version(version) => version.keep(connection).await,
-            Learnt::Subject(case, subject) => subject.keep(connection, self.seq, *case).await,
+        if advanced.rows_affected() == 0 {
+            return Ok(false);
         }
+        sqlx::query("INSERT INTO answers (seq, step, answer) VALUES ($1, $2, $3)")
+            .bind(self.seq)
+            .bind(step)
+            .bind(self.answer)
+            .execute(&mut *connection)
+            .await?;
+        match self.learnt {
+            Learnt::Nothing => {}
+            Learnt::Version(version) => version.keep(connection).await?,
+            Learnt::Subject(case, subject) => subject.keep(connection, self.seq, *case).await?,
+        }
+        Ok(true)
     }
 }
 
@@ -199,6 +206,7 @@ mod tests {
 
     use amanat_ledger::{Edge, LogEntry, LogSigner, body, inclusion_proof, receipt, sign};
     use amanat_schema::audit::{Action, EntryBody, Receipt};
+    use prost::Message as _;
     use sqlx::AssertSqlSafe;
     use tempfile::TempDir;
 
@@ -226,8 +234,8 @@ mod tests {
         keep.add_jobs(&[job]).await.unwrap()[0]
     }
 
-    /// That an entry stands at a place in a log of two, whose other entry is what `tree` says.
-    fn evidence(at: u64, tree: u8) -> Evidence {
+    /// That an entry stands at a place in a log of this size, whose other entries are what `tree` says.
+    fn evidence(at: u64, tree: u8, size: u64) -> Evidence {
         let key = [hex::decode(PKCS8).unwrap(), vec![7; 32]].concat();
         let signer = LogSigner::from_pkcs8(ORIGIN, &key).unwrap();
         let body = body::encode(&EntryBody {
@@ -241,11 +249,11 @@ mod tests {
         });
         let (salt, other) = ([tree; 32], [tree]);
         let (mut edge, mut nodes) = (Edge::empty(), BTreeMap::new());
-        for index in 0..2 {
+        for index in 0..size {
             let entry = if index == at { body.as_slice() } else { &other };
             nodes.extend(edge.append(&LogEntry::new(&salt, entry)));
         }
-        let proof = inclusion_proof(at, 2, |node| nodes.get(&node).copied()).unwrap();
+        let proof = inclusion_proof(at, size, |node| nodes.get(&node).copied()).unwrap();
         let receipt = Receipt {
             index: at,
             body,
@@ -260,10 +268,11 @@ mod tests {
             proven: receipt::verify(&receipt, &log).unwrap(),
             log,
             receipt,
+            seen: Time::from_millis(5).unwrap(),
         }
     }
 
-    async fn answered(keep: &Keep, seq: i64, evidence: &Evidence) -> Result<(), ConnectorError> {
+    async fn answered(keep: &Keep, seq: i64, evidence: &Evidence) -> Result<bool, ConnectorError> {
         let step = StepRow {
             seq,
             step: 0,
@@ -275,28 +284,132 @@ mod tests {
         keep.answered(&step).await
     }
 
-    #[tokio::test]
-    async fn a_receipt_that_contradicts_an_earlier_one_is_kept_and_its_step_is_not_made() {
-        let (keep, _folder) = keep().await;
-        let [seq, later] = [handed_in(&keep).await, handed_in(&keep).await];
-        answered(&keep, seq, &evidence(0, 1)).await.unwrap();
-        // At the place of the other, and at one of its own.
-        for (at, what, kept) in [(0, "another entry", 1), (1, "another tree", 2)] {
-            let told = answered(&keep, later, &evidence(at, 9)).await.unwrap_err();
-            let ConnectorError::Verify(error) = told else {
-                panic!("{told}");
-            };
-            assert_eq!(error.fault, Fault::Contradiction);
-            assert_eq!(error.index, Some(at));
-            assert!(error.what.starts_with(what), "{}", error.what);
-            assert_eq!(keep.receipted(ORIGIN).await.unwrap().len(), kept);
+    /// Answers the place it names, and what it says of it.
+    async fn contradicts(keep: &Keep, seq: i64, evidence: &Evidence) -> (Option<u64>, String) {
+        let told = answered(keep, seq, evidence).await.unwrap_err();
+        assert_eq!(told.reason(), "LOG_INCONSISTENT");
+        let ConnectorError::Verify(error) = told else {
+            panic!("{told}");
+        };
+        assert_eq!(error.fault, Fault::Contradiction);
+        for words in ["kept in this outbox", "duty contact", "a new outbox"] {
+            assert!(error.what.contains(words), "{}", error.what);
         }
+        (error.index, error.what)
+    }
+
+    async fn contradictions(keep: &Keep) -> Vec<(String, String, Vec<u8>, Vec<u8>, i64)> {
+        sqlx::query_as("SELECT origin, kind, ours, theirs, seen_time FROM contradictions")
+            .fetch_all(&keep.readers)
+            .await
+            .unwrap()
+    }
+
+    /// A log that went on from the other of its two words signs well, and holds the entry that was asked for.
+    async fn nothing_more_is_believed(keep: &Keep, later: i64, fork: &[Evidence]) {
+        let receipts = keep.receipted(ORIGIN).await.unwrap();
+        let last = keep.last_checkpoint(ORIGIN).await.unwrap();
+        let proof = contradictions(keep).await;
+        for evidence in fork {
+            let (index, what) = contradicts(keep, later, evidence).await;
+            assert_eq!(index, None);
+            assert!(what.contains("1970-01-01T00:00:00.005Z"), "{what}");
+            let (log, checkpoint) = (&evidence.log, &evidence.proven.checkpoint);
+            let told = keep.checkpoint(log, checkpoint, evidence.seen).await;
+            assert!(told.unwrap().is_some());
+        }
+        assert!(keep.contradiction(ORIGIN).await.unwrap().is_some());
+        assert!(keep.contradiction("another/log").await.unwrap().is_none());
+        assert_eq!(keep.receipted(ORIGIN).await.unwrap(), receipts);
+        assert_eq!(keep.last_checkpoint(ORIGIN).await.unwrap(), last);
+        assert_eq!(contradictions(keep).await, proof);
         let job = keep.open_job(later).await.unwrap().unwrap();
         assert_eq!((job.job, job.answers), (vec![1], vec![]));
-        let job = keep.open_job(seq).await.unwrap().unwrap();
-        assert_eq!((job.job, job.answers), (vec![3], vec![vec![2]]));
-        let first = evidence(0, 1).proven.checkpoint.text;
-        assert_eq!(keep.last_checkpoint(ORIGIN).await.unwrap(), Some(first));
+    }
+
+    #[tokio::test]
+    async fn two_receipts_of_one_place_are_kept_and_nothing_of_their_log_is_believed_again() {
+        let (keep, _folder) = keep().await;
+        let [seq, later] = [handed_in(&keep).await, handed_in(&keep).await];
+        let [ours, theirs] = [evidence(0, 1, 2), evidence(0, 9, 2)];
+        assert!(answered(&keep, seq, &ours).await.unwrap());
+        let (index, what) = contradicts(&keep, later, &theirs).await;
+        assert_eq!(index, Some(0));
+        assert!(what.starts_with("another entry"), "{what}");
+        let [ours, theirs] = [ours, theirs].map(|evidence| evidence.receipt.encode_to_vec());
+        let kind = "receipts".to_owned();
+        let proof = (ORIGIN.to_owned(), kind, ours, theirs, 5);
+        assert_eq!(contradictions(&keep).await, [proof]);
+        nothing_more_is_believed(&keep, later, &[evidence(1, 9, 2), evidence(1, 9, 3)]).await;
+    }
+
+    #[tokio::test]
+    async fn two_trees_of_one_size_are_kept_and_a_larger_one_settles_nothing() {
+        let (keep, _folder) = keep().await;
+        let [seq, later] = [handed_in(&keep).await, handed_in(&keep).await];
+        let [ours, theirs] = [evidence(0, 1, 2), evidence(1, 9, 2)];
+        assert!(answered(&keep, seq, &ours).await.unwrap());
+        let (index, what) = contradicts(&keep, later, &theirs).await;
+        assert_eq!(index, Some(1));
+        assert!(what.starts_with("another tree"), "{what}");
+        let [ours, theirs] =
+            [ours, theirs].map(|evidence| evidence.receipt.checkpoint.into_bytes());
+        let kind = "checkpoints".to_owned();
+        let proof = (ORIGIN.to_owned(), kind, ours, theirs, 5);
+        assert_eq!(contradictions(&keep).await, [proof]);
+        // The same entry again, in a larger tree.
+        nothing_more_is_believed(&keep, later, &[evidence(1, 9, 3)]).await;
+    }
+
+    #[tokio::test]
+    async fn two_trees_of_one_size_are_kept_if_no_receipt_shows_them() {
+        let (keep, _folder) = keep().await;
+        let [ours, theirs] = [evidence(0, 1, 2), evidence(0, 9, 2)];
+        for (evidence, is_first) in [(&ours, true), (&ours, true), (&theirs, false)] {
+            let checkpoint = &evidence.proven.checkpoint;
+            let told = keep
+                .checkpoint(&evidence.log, checkpoint, evidence.seen)
+                .await;
+            assert_eq!(told.unwrap().is_none(), is_first);
+        }
+        assert_eq!(contradictions(&keep).await.len(), 1);
+        assert_eq!(
+            keep.last_checkpoint(ORIGIN).await.unwrap(),
+            Some(ours.receipt.checkpoint)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_process_knew_of_a_job_that_ended_meanwhile_is_not_written_back() {
+        let (keep, _folder) = keep().await;
+        let [done, dropped] = [handed_in(&keep).await, handed_in(&keep).await];
+        let receipt = evidence(0, 1, 2);
+        for step in 0..3 {
+            let step = StepRow {
+                seq: done,
+                step,
+                evidence: &receipt,
+                answer: &[4],
+                rest: &[5],
+                learnt: &Learnt::Nothing,
+            };
+            assert!(keep.answered(&step).await.unwrap());
+        }
+        keep.refused(dropped, "FIELD_INVALID").await.unwrap();
+        assert!(keep.drop_refused(dropped).await.unwrap());
+        let rows = async || -> Vec<(i64, Vec<u8>, i64, i64)> {
+            let rows = sqlx::query_as(
+                "SELECT seq, job, progress, (SELECT count(*) FROM answers WHERE answers.seq = jobs.seq) \
+                 FROM jobs ORDER BY seq",
+            );
+            rows.fetch_all(&keep.readers).await.unwrap()
+        };
+        let ended = [(done, vec![], 3, 3), (dropped, vec![], 3, 0)];
+        assert_eq!(rows().await, ended);
+        for seq in [done, dropped] {
+            assert!(!answered(&keep, seq, &receipt).await.unwrap());
+        }
+        assert_eq!(rows().await, ended);
     }
 
     #[tokio::test]

@@ -63,7 +63,7 @@ pub(crate) struct Enrol {
     #[arg(long, value_name = "FILE")]
     draft: PathBuf,
     /// The statement keys that the card leaves out may be in other hands since then, as in 2026-03-01T09:30:00Z:
-    /// what was not recorded before does not count
+    /// what was not recorded before does not count. Once published it cannot be moved later, only earlier
     #[arg(long, value_name = "TIME", value_parser = codes::time)]
     compromised_since: Option<Time>,
     /// Not those, but this retired one; once for each, also if it was retired long ago
@@ -119,7 +119,7 @@ pub(crate) fn run(verb: Verb) -> Result<Report, CeremonyError> {
     match verb {
         Verb::Enrol(enrol) => enrol.run(),
         Verb::Revoke { which, draft } => {
-            let changes = Draft::read(&draft)?.remove(which.id()?, system_clock()())?;
+            let changes = Draft::read(&draft)?.remove(which.id()?)?;
             let (text, json) = told(&changes);
             let text = format!(
                 "{text}next: sign and publish. From then on its requests are refused, its open referrals stay as \

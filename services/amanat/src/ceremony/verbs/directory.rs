@@ -95,9 +95,15 @@ pub(crate) struct Drafted {
     /// The custodian's card; without --from, or to change its keys
     #[arg(long, value_name = "CARD", required_unless_present = "from")]
     custodian: Option<PathBuf>,
-    /// Take a server's card although no key that is listed for it signed it: its operator was asked
-    #[arg(long, requires = "from")]
-    keys_lost: bool,
+    /// Take this server's card although no key that is listed for it signed it: its operator was asked
+    #[arg(
+        long,
+        value_name = "SERVER",
+        value_parser = ["gateway", "custodian"],
+        requires = "from",
+        requires_ifs = [("gateway", "gateway"), ("custodian", "custodian")]
+    )]
+    keys_lost: Vec<String>,
     /// The decision table; without --from, or to change it
     #[arg(long, value_name = "FILE", required_unless_present = "from")]
     table: Option<PathBuf>,
@@ -171,15 +177,15 @@ fn draft(drafted: &Drafted) -> Result<Report, CeremonyError> {
                 ("custodian", &drafted.custodian),
             ] {
                 if let Some(path) = path {
-                    servers.push((path.as_path(), server_card(kind, path)?));
+                    let known = Known {
+                        keys_lost: drafted.keys_lost.iter().any(|lost| lost == kind),
+                        compromised: None,
+                    };
+                    servers.push((path.as_path(), server_card(kind, path)?, known));
                 }
             }
             let (table, days) = (table.as_deref(), drafted.days);
-            let known = Known {
-                keys_lost: drafted.keys_lost,
-                compromised: None,
-            };
-            ceremony::next(out, &from, table, &servers, &known, now, days)?
+            ceremony::next(out, &from, table, &servers, now, days)?
         }
     };
     let (out, digest) = (out.display().to_string(), draft.digest());
