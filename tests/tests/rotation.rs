@@ -456,10 +456,10 @@ async fn of_a_compromised_key_only_what_was_recorded_before_opens() {
             .all(|seen| seen.state == ReferralState::Accepted)
     );
 
-    // A consent that may be the thief's opens nothing.
+    // A referral that may be the thief's brings nothing.
     let party = Party::open(&running, SHELTER);
     let refused = party.read(after.ask(&PERMITTED)).await.unwrap_err();
-    assert_eq!(refused.reason(), "NOTHING_RELEASABLE");
+    assert_eq!(refused.reason(), "ACCESS_DENIED");
     // The referral is shown to the custodian, which cannot tell when it was signed: it is asked for anew.
     let answer = party.read(before.ask(&PERMITTED)).await.unwrap();
     let refused = party.release(&party.token(), honest_ask(&answer)).await;
@@ -489,9 +489,9 @@ async fn of_a_compromised_key_only_what_was_recorded_before_opens() {
     // A directory that forgets the key brings nothing back.
     let forget = |next: &mut directory::Directory| listed(next, id).retired_statement_keys.clear();
     publish(&running, forget).await;
-    for story in [&before, &after] {
+    for (story, reason) in [(&before, "NOTHING_RELEASABLE"), (&after, "ACCESS_DENIED")] {
         let refused = party.read(story.ask(&PERMITTED)).await.unwrap_err();
-        assert_eq!(refused.reason(), "NOTHING_RELEASABLE");
+        assert_eq!(refused.reason(), reason);
     }
     let oversight = running.connector(OVERSIGHT).await;
     assert!(alarms(&oversight).await.is_empty());

@@ -15,10 +15,11 @@ fn earlier(lab: &Lab) -> Config {
 }
 
 fn told<T>(outcome: Result<T, JournalError>) -> String {
-    match error(outcome) {
-        JournalError::Database(why) => why,
-        other => panic!("{other}"),
-    }
+    let error = error(outcome);
+    let JournalError::Database(why) = error else {
+        panic!("{error}");
+    };
+    why
 }
 
 #[tokio::test]
