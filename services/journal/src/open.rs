@@ -1,11 +1,9 @@
 //! Making and opening a journal's database, and the check that it is the log that was last signed.
 
 use std::{
-    io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
@@ -13,14 +11,10 @@ use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use sqlx::{
-    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::{
-    runtime,
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, schema, store,
@@ -171,7 +165,7 @@ pub async fn open<B: Book>(
     let (mut journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest, share)?;
     journal.filing = filing.clone();
     let tasks = vec![
-        spawn_writer(writer, pool)?,
+        tokio::spawn(writer.run(pool)),
         tokio::spawn(fold::follow(folding, follow.clone())),
         tokio::spawn(note_file::follow(
             config.checkpoint_file.clone(),
@@ -185,33 +179,6 @@ pub async fn open<B: Book>(
         reader,
         tasks,
     })
-}
-
-/// On a thread of its own: among a server's other tasks it would wait for its turn after each statement, and with it
-/// all who wait for the batch.
-fn spawn_writer<B: Book>(
-    writer: Writer<B>,
-    readers: SqlitePool,
-) -> Result<JoinHandle<()>, JournalError> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(unstarted)?;
-    let (end, ended) = oneshot::channel::<()>();
-    thread::Builder::new()
-        .name("journal".to_owned())
-        .spawn(move || {
-            runtime.block_on(writer.run(readers));
-            drop(end);
-        })
-        .map_err(unstarted)?;
-    Ok(tokio::spawn(async {
-        ended.await.ok();
-    }))
-}
-
-fn unstarted(error: io::Error) -> JournalError {
-    JournalError::Unwritable(format!("the thread of its writer cannot start: {error}"))
 }
 
 impl Database {
