@@ -9,7 +9,7 @@ use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
     audit::{Action, Linkage},
     policy::Decision,
-    statement::{DepositReceipt, Envelope, RecordHeader, Signature},
+    statement::{DepositReceipt, Envelope, RecordHeader},
 };
 use amanat_seal::{Binding, Header, statement::SigningKey};
 use amanat_server::Refusal;
@@ -47,6 +47,8 @@ pub(super) type Deposits = Vec<(Key, Arc<Deposit>)>;
 pub(crate) struct Deposit {
     pub(crate) header: Header,
     envelope: Vec<u8>,
+    /// The keys that signed it, as the envelope names them.
+    signed_by: Vec<Vec<u8>>,
     header_sha256: [u8; 32],
     /// `None` once it expired.
     pub(crate) wrapped: Option<Vec<u8>>,
@@ -120,11 +122,9 @@ impl Deposit {
     /// before anybody else may have used that.
     pub(crate) fn is_own_word(&self, directory: &Directory) -> bool {
         let source = self.header.binding().source;
-        Envelope::decode(self.envelope.as_slice()).is_ok_and(|header| {
-            let is_own_word =
-                |by: &Signature| directory.is_own_word(source, &by.key_id, self.deposited);
-            !header.signatures.is_empty() && header.signatures.iter().all(is_own_word)
-        })
+        let mut signed_by = self.signed_by.iter();
+        !self.signed_by.is_empty()
+            && signed_by.all(|key| directory.is_own_word(source, key, self.deposited))
     }
 
     /// Never activated in time: from then on it is as if it had never been deposited.
@@ -408,6 +408,10 @@ impl DepositFacts {
         let deposit = Deposit {
             header: call.header.clone(),
             envelope: call.statement.envelope.clone(),
+            // What cannot be read is nobody's word.
+            signed_by: Envelope::decode(call.statement.envelope.as_slice())
+                .map(signed_by)
+                .unwrap_or_default(),
             header_sha256: call.statement.payload_sha256,
             wrapped: Some(call.wrapped.clone()),
             receipt,
@@ -502,11 +506,16 @@ impl DepositFacts {
     }
 }
 
+fn signed_by(header: Envelope) -> Vec<Vec<u8>> {
+    let signatures = header.signatures.into_iter();
+    signatures.map(|signature| signature.key_id).collect()
+}
+
 fn parse(row: &SqliteRow) -> Result<(Key, Deposit), sqlx::Error> {
     let envelope: Vec<u8> = row.try_get(0)?;
     let header_sha256: Vec<u8> = row.try_get(1)?;
-    let wire = Envelope::decode(envelope.as_slice()).map_err(damaged)?;
-    let wire = RecordHeader::decode(wire.payload.as_slice()).map_err(damaged)?;
+    let signed = Envelope::decode(envelope.as_slice()).map_err(damaged)?;
+    let wire = RecordHeader::decode(signed.payload.as_slice()).map_err(damaged)?;
     let header = Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?;
     let Binding {
         record,
@@ -518,6 +527,7 @@ fn parse(row: &SqliteRow) -> Result<(Key, Deposit), sqlx::Error> {
     let deposit = Deposit {
         header,
         envelope,
+        signed_by: signed_by(signed),
         header_sha256: header_sha256
             .try_into()
             .map_err(|_| sqlx::Error::RowNotFound)?,

@@ -4,7 +4,7 @@ use amanat_schema::{
 };
 use amanat_seal::{
     SealError, sha256,
-    statement::{SigningKey, StatementError, key_id, verify, verify_threshold},
+    statement::{SigningKey, StatementError, key_id, verify, verify_decoded, verify_threshold},
 };
 
 use crate::fixture::flipped;
@@ -128,6 +128,25 @@ fn a_payload_with_a_field_unknown_here_is_refused() {
     let refused = refusal(&resigned, &[signer.public_key()]);
     assert_eq!(
         refused,
+        StatementError::Payload {
+            expected: "amanat.statement.v1.DepositReceipt".into()
+        }
+    );
+}
+
+/// Who decoded the payload first, to learn whose keys count, cannot slip in another message.
+#[test]
+fn a_message_that_is_not_the_payloads_is_refused() {
+    let signer = signing_key();
+    let (envelope, keys) = (signer.sign(&receipt()), [signer.public_key()]);
+    let verified = verify_decoded(&envelope, receipt(), &keys).unwrap();
+    assert_eq!(*verified.message(), receipt());
+    let other = DepositReceipt {
+        version: 4,
+        ..receipt()
+    };
+    assert_eq!(
+        verify_decoded(&envelope, other, &keys).unwrap_err(),
         StatementError::Payload {
             expected: "amanat.statement.v1.DepositReceipt".into()
         }
