@@ -73,12 +73,12 @@ impl Shifted {
                     let stopped = async { stopped.await.unwrap() };
                     if is_gateway {
                         let config = amanat_gateway::Config::load(&path).unwrap();
-                        amanat_gateway::init(&config).await.unwrap();
+                        amanat_gateway::init(&config, None).await.unwrap();
                         let served = amanat_gateway::serve(&config, listener, clock, stopped);
                         served.await.unwrap()
                     } else {
                         let config = amanat_custodian::Config::load(&path).unwrap();
-                        amanat_custodian::init(&config).await.unwrap();
+                        amanat_custodian::init(&config, None).await.unwrap();
                         let served = amanat_custodian::serve(&config, listener, clock, stopped);
                         served.await.unwrap()
                     }

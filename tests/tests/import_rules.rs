@@ -30,6 +30,7 @@ const SERVERS_ROOMS: &[&str] = &[
     "amanat-seal",
     "amanat-identity",
     "amanat-telemetry",
+    "amanat-database",
     "amanat-journal",
     "amanat-server",
 ];
@@ -42,13 +43,14 @@ const WITH_DESK: &[&str] = &[
     "amanat-seal",
     "amanat-identity",
     "amanat-telemetry",
+    "amanat-database",
     "amanat-journal",
     "amanat-server",
     "amanat-desk",
 ];
 
 /// Each room, which of ours it may import, and why no others.
-const ROOMS: [(&str, &[&str], &str); 14] = [
+const ROOMS: [(&str, &[&str], &str); 15] = [
     (
         "amanat-schema",
         &[],
@@ -92,12 +94,18 @@ const ROOMS: [(&str, &[&str], &str); 14] = [
         "every party checks identities, with no server and no store",
     ),
     (
+        "amanat-database",
+        &[],
+        "both engines are known here, and nothing of what is kept in them",
+    ),
+    (
         "amanat-journal",
         &[
             "amanat-schema",
             "amanat-telemetry",
             "amanat-ledger",
             "amanat-seal",
+            "amanat-database",
         ],
         "the journal serves any service's verbs, and knows none",
     ),
@@ -140,15 +148,8 @@ const WHOLE: [&str; 2] = ["amanat", "amanat-tests"];
 const LIBRARIES: [(&str, &[&str], &str); 9] = [
     (
         "sqlx",
-        &[
-            "amanat-journal",
-            "amanat-desk",
-            "amanat-gateway",
-            "amanat-custodian",
-            "amanat-connector",
-            "amanat-tests",
-        ],
-        "SQL stays in the journal and in the stores",
+        &["amanat-database", "amanat-connector", "amanat-tests"],
+        "the engines are met in one place, and the connector's own store is no server's",
     ),
     (
         "tonic",

@@ -27,6 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use amanat_config::{ServerAddress, ServerAddresses};
 use amanat_identity::Registrars;
 use amanat_schema::{AgencyId, clock::Clock};
 
@@ -133,7 +134,7 @@ pub fn make(
         "custodian",
         custodian_address,
         &ground,
-        |out, host| ceremony::custodian(out, &ground, host, &url(gateway_address)),
+        |out, host| ceremony::custodian(out, &ground, host, &only(gateway_address)),
     )?;
     root.folder("agencies")?;
     let mut exchange = Exchange {
@@ -216,8 +217,8 @@ impl Exchange {
             province: plan.province,
             display_name: &plan.display_name,
             services: &plan.services,
-            gateway: &url(self.gateway.address),
-            custodian: &url(self.custodian.address),
+            gateway: &only(self.gateway.address),
+            custodian: &only(self.custodian.address),
             tokens: Tokens::Own(&officers),
             agencies: ids,
         };
@@ -287,8 +288,8 @@ fn publish_list(party: &Party, crls: &Path) -> Result<(), CeremonyError> {
     ceremony::replace(&crls.join(name), &ceremony::read(&list)?)
 }
 
-fn url(address: SocketAddr) -> String {
-    format!("https://{address}")
+fn only(address: SocketAddr) -> ServerAddresses {
+    ServerAddress::from(address).into()
 }
 
 /// Both are bound before either is let go, so that they differ.

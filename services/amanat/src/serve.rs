@@ -8,6 +8,7 @@ use std::{
 };
 
 use amanat_config::ConfigError;
+use amanat_database::Place;
 use amanat_desk::settings::Log;
 use amanat_server::{ExportError, Reporting, Served, Telemetry};
 use clap::{Args, Subcommand};
@@ -86,11 +87,11 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Listen(#[from] amanat_server::ServeError),
     #[error("there is a database at {database} already, and it was left as it is")]
-    Made { database: PathBuf },
+    Made { database: Place },
     #[error("there is no database at {database}")]
-    NotMade { database: PathBuf },
+    NotMade { database: Place },
     #[error("{file} says that this server has signed before; restore its database to {database}")]
-    RanBefore { file: PathBuf, database: PathBuf },
+    RanBefore { file: PathBuf, database: Place },
     #[error("the bound address cannot be read: {0}")]
     Address(io::Error),
     #[error("signals cannot be handled: {0}")]
@@ -176,7 +177,8 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
 /// `init` makes a database and never touches one, nor begins a log anew that others have seen.
 fn not_made(log: &Log) -> Result<(), ServerError> {
     let database = log.database.clone();
-    if database.exists() {
+    // On servers only its tables are made, by who looks for them there first.
+    if database.file().is_some_and(Path::exists) {
         return Err(ServerError::Made { database });
     }
     // The first start writes it: with another database beside it the server would be frozen.
@@ -187,14 +189,12 @@ fn not_made(log: &Log) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn made(database: &Path) -> Report {
-    let database = database.display();
+fn made(database: &Place) -> Report {
     let text = format!("made the empty database {database}");
     Report::new(text, json!({ "database": database.to_string() }))
 }
 
-fn migrated(database: &Path, taken: &[&str]) -> Report {
-    let database = database.display();
+fn migrated(database: &Place, taken: &[&str]) -> Report {
     let text = if taken.is_empty() {
         format!("{database} is up to date")
     } else {
@@ -206,10 +206,10 @@ fn migrated(database: &Path, taken: &[&str]) -> Report {
 
 /// The server's address, held: with it nothing else can serve from its database. Taken before the log is opened, a
 /// second server on the same files ends here, and leaves the log to the first.
-async fn at_rest(listen: SocketAddr, database: &Path) -> Result<TcpListener, ServerError> {
-    if !database.exists() {
+async fn at_rest(listen: SocketAddr, database: &Place) -> Result<TcpListener, ServerError> {
+    if database.file().is_some_and(|file| !file.exists()) {
         return Err(ServerError::NotMade {
-            database: database.to_owned(),
+            database: database.clone(),
         });
     }
     Ok(amanat_server::listen(listen).await?)
@@ -218,7 +218,7 @@ async fn at_rest(listen: SocketAddr, database: &Path) -> Result<TcpListener, Ser
 /// The bound listener, what has the log filter read again, and what ends the server.
 async fn start(
     listen: SocketAddr,
-    database: &Path,
+    database: &Place,
 ) -> Result<
     (
         TcpListener,

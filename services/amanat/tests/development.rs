@@ -201,11 +201,11 @@ fn every_profile_is_one_that_the_connector_reads() {
         let profile = Profile::load(&member.folder).unwrap();
         assert_eq!((&profile.name, profile.agency), (name, member.id));
         assert_eq!(
-            profile.gateway,
+            profile.gateway.to_string(),
             format!("https://{}", made.exchange.gateway.address)
         );
         assert_eq!(
-            profile.custodian,
+            profile.custodian.to_string(),
             format!("https://{}", made.exchange.custodian.address)
         );
         assert_eq!(profile.agencies.len(), 8);
@@ -274,7 +274,7 @@ async fn the_gateway_starts_from_what_was_made() {
     let made = pilot();
     let config = amanat_gateway::Config::load(&made.exchange.gateway.config).unwrap();
     assert_eq!(config.server.listen, made.exchange.gateway.address);
-    amanat_gateway::init(&config).await.unwrap();
+    amanat_gateway::init(&config, None).await.unwrap();
     let listener = amanat_server::listen(config.server.listen).await.unwrap();
     let served = amanat_gateway::serve(&config, listener, system_clock(), async {}).await;
     assert_eq!(served.unwrap(), Served::Drained);
@@ -285,7 +285,7 @@ async fn the_custodian_starts_from_what_was_made() {
     let made = pilot();
     let config = amanat_custodian::Config::load(&made.exchange.custodian.config).unwrap();
     assert_eq!(config.server.listen, made.exchange.custodian.address);
-    amanat_custodian::init(&config).await.unwrap();
+    amanat_custodian::init(&config, None).await.unwrap();
     let listener = amanat_server::listen(config.server.listen).await.unwrap();
     let served = amanat_custodian::serve(&config, listener, system_clock(), async {}).await;
     assert_eq!(served.unwrap(), Served::Drained);

@@ -3,6 +3,7 @@
 //!
 //! Nothing that a file holds is quoted in an error: what stands in the wrong place may be a secret.
 
+mod address;
 mod files;
 mod inspection;
 mod place;
@@ -16,6 +17,7 @@ use std::{
 
 use toml::de::DeTable;
 
+pub use address::{AddressError, AddressesError, ServerAddress, ServerAddresses, Turns};
 pub use files::{FileError, private_key_pem, read_file, secret_hex, write_private};
 pub use inspection::{Inspection, Remark};
 pub use place::FileSetting;

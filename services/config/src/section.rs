@@ -7,14 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http::{Uri, uri::Scheme};
-use serde::de::{DeserializeOwned, IntoDeserializer as _};
+use serde::{
+    Deserialize as _,
+    de::{DeserializeOwned, IntoDeserializer as _},
+};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use crate::{FileSetting, Settings, Violation};
+use crate::{FileSetting, ServerAddress, ServerAddresses, Settings, Violation};
 
 /// The file that is read, which settings are known, and what was found wrong.
 pub(crate) struct File<'a> {
@@ -195,25 +197,53 @@ impl<'a> Section<'a> {
     /// The path of a file or folder.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.required(key, "the path of a file or folder")?;
-        Some(self.file.folder.join(path))
+        Some(self.beside(path))
     }
 
-    /// The address of a server, as in `https://gateway.example:8443`.
-    pub fn server_address(&mut self, key: &'static str, expected: &str) -> Option<String> {
-        let address: String = self.required(key, expected)?;
-        let is_server = Uri::try_from(&address).is_ok_and(|uri| {
-            uri.scheme() == Some(&Scheme::HTTPS)
-                && uri.path_and_query().is_none_or(|path| path == "/")
-                && uri
-                    .authority()
-                    .is_some_and(|at| at.port_u16().is_some() || at.as_str() == at.host())
-                && !address.contains('@')
-        });
-        if is_server {
-            Some(address)
-        } else {
-            self.refuse(key, expected)
+    /// A path that a setting names, as it counts from the file's own folder.
+    pub fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.file.folder.join(path)
+    }
+
+    /// Where a server answers, as in `https://gateway.example:8443`; a list with each of its replicas' addresses.
+    pub fn server_addresses(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+    ) -> Option<ServerAddresses> {
+        let Some(value) = self.take(key) else {
+            return self.refuse(key, &format!("it is missing; {expected}"));
+        };
+        if !matches!(value.get_ref(), DeValue::Array(_)) {
+            let only: ServerAddress = self.value(key, value, expected)?;
+            return Some(only.into());
         }
+        let DeValue::Array(items) = value.into_inner() else {
+            return self.refuse(key, expected);
+        };
+        let read: Vec<_> = (0..)
+            .zip(items)
+            .map(|(number, item)| self.server_address(key, number, item, expected))
+            .collect();
+        let addresses = ServerAddresses::new(read.into_iter().collect::<Option<_>>()?);
+        addresses
+            .or_else(|| self.refuse(key, "a list with at least one address, and with each once"))
+    }
+
+    fn server_address(
+        &self,
+        key: &'static str,
+        number: usize,
+        item: Spanned<DeValue<'a>>,
+        expected: &str,
+    ) -> Option<ServerAddress> {
+        let at = item.span().start;
+        let read = ServerAddress::deserialize(item.into_deserializer()).ok();
+        if read.is_none() {
+            let name = format!("{}[{number}]", self.name(key));
+            self.file.refuse(at, name, expected.to_owned());
+        }
+        read
     }
 
     /// A list of paths, at least one.

@@ -374,7 +374,7 @@ fn a_servers_address_is_https_with_nothing_behind_it() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("one.toml");
         fs::write(&path, format!("at = '{text}'")).unwrap();
-        read(&path, |top| top.server_address("at", "an address")).is_ok()
+        read(&path, |top| top.server_addresses("at", "an address")).is_ok()
     };
     for good in [
         "https://gateway.example:8443",
@@ -396,5 +396,48 @@ fn a_servers_address_is_https_with_nothing_behind_it() {
         "",
     ] {
         assert!(!address(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_server_is_at_one_address_or_at_each_of_a_list() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("one.toml");
+    let addresses = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let read = read(&path, |top| top.server_addresses("at", "an address"));
+        match read {
+            Ok(addresses) => addresses.to_string(),
+            Err(ConfigError::Invalid { violations, .. }) => {
+                let told: Vec<_> = violations.iter().map(ToString::to_string).collect();
+                told.join("; ")
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for (text, told) in [
+        ("at = 'https://a'", "https://a:443"),
+        ("at = ['https://a:1']", "https://a:1"),
+        (
+            "at = ['https://a:1', 'https://B:2/']",
+            "https://a:1, https://b:2",
+        ),
+        ("", "line 1: at: it is missing; an address"),
+        ("at = 3", "line 1: at: an address"),
+        (
+            "at = []",
+            "line 1: at: a list with at least one address, and with each once",
+        ),
+        (
+            "\nat = ['https://a', 'https://a:443']",
+            "line 2: at: a list with at least one address, and with each once",
+        ),
+        (
+            "at = [\n'https://a',\n'http://b',\n'https://c',\n7]",
+            "line 3: at[1]: an address; line 5: at[3]: an address",
+        ),
+        ("at = [['https://a']]", "line 1: at[0]: an address"),
+    ] {
+        assert_eq!(addresses(text), told, "{text}");
     }
 }

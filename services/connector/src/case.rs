@@ -5,7 +5,6 @@ mod submit;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use amanat_identity::{Signed, SignedError};
@@ -25,7 +24,7 @@ use prost_types::FieldMask;
 
 use crate::{
     Connector, ConnectorError, Server,
-    again::Attempts,
+    again::{self, Attempts},
     client::with_token,
     jobs::Asked,
     keep::VersionRow,
@@ -36,10 +35,6 @@ use crate::{
 
 pub(crate) use submit::version_of;
 pub use submit::{SamePerson, Submitted, Undelivered};
-
-/// How often and how long a release waits for the custodian to catch up.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -109,14 +104,17 @@ impl Connector {
     /// [`ConnectorError::Refused`] with each field's public reason if nothing is released;
     /// [`ConnectorError::Untrustworthy`] if an answer does not hold.
     pub async fn read_case(&self, read: &ReadRequest) -> Result<Read, ConnectorError> {
-        let mut attempts = Attempts::begin();
-        loop {
-            let session = self.session()?;
-            match trace::one(self.read(&session, read)).await {
-                Err(error) => attempts.go_on(self, &session, error).await?,
-                Ok(read) => return Ok(read),
+        again::patiently(async {
+            let mut attempts = Attempts::default();
+            loop {
+                let session = self.session()?;
+                match trace::one(self.read(&session, read)).await {
+                    Err(error) => attempts.go_on(self, &session, error).await?,
+                    Ok(read) => return Ok(read),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// All of it by one session: the custodian releases to the certificate that the gateway decided for.
@@ -315,41 +313,20 @@ impl Connector {
             }),
         };
         let asked = Asked::of(Server::Custodian, Action::ReleaseKeys, &request);
-        let mut tries = 0;
-        loop {
-            let call = with_token(request.clone(), token)?;
-            match session
-                .servers
-                .keys()
-                .release_keys(call)
-                .await
-                .map_err(ConnectorError::from)
-            {
-                Ok(answer) => {
-                    let answer = answer.into_inner();
-                    let own = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
-                    if own.body.counterpart_entry_sha256 != entry.entry.sha256() {
-                        let what = "the keys were released for another read";
-                        return Err(ConnectorError::untrustworthy(CUSTODIAN, what));
-                    }
-                    return Ok(answer);
-                }
-                // The custodian's ledger or its view of the log is a moment behind.
-                Err(error) if may_count_later(&error) && tries < TRIES => tries += 1,
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(PAUSE).await;
+        let call = with_token(request, token)?;
+        let answer = session.servers.keys().release_keys(call).await?;
+        let answer = answer.into_inner();
+        let own = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;
+        if own.body.counterpart_entry_sha256 != entry.entry.sha256() {
+            let what = "the keys were released for another read";
+            return Err(ConnectorError::untrustworthy(CUSTODIAN, what));
         }
+        Ok(answer)
     }
 }
 
 const GATEWAY: &str = "gateway";
 const CUSTODIAN: &str = "custodian";
-
-/// Whether the same entry may be good for its keys later.
-fn may_count_later(error: &ConnectorError) -> bool {
-    error.is_retryable() && !error.refusal().is_some_and(|refusal| refusal.superseded)
-}
 
 /// What was answered is what was asked and what the log says: this record version, this purpose, and of
 /// the fields asked each either released or withheld.

@@ -1,7 +1,8 @@
 //! The two servers, over mutual TLS: each must prove to be the one that the directory lists.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc};
 
+use amanat_config::ServerAddresses;
 use amanat_identity::{Directory, OwnCertificate, RevocationFolder};
 use amanat_schema::{
     audit::audit_service_client::AuditServiceClient,
@@ -14,25 +15,19 @@ use amanat_schema::{
         oprf_service_client::OprfServiceClient, subject_service_client::SubjectServiceClient,
     },
 };
-use tonic::{
-    Request,
-    body::Body,
-    metadata::MetadataValue,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, body::Body, metadata::MetadataValue, transport::Channel};
 use tower::util::{MapErr, MapRequest};
 
 use crate::{
     ConnectorError, Profile, Server,
+    patient::Patient,
     skew::Compared,
     trace,
-    transport::{self, Client},
+    transport::{self, Client, ConnectError},
 };
 
-const CONNECT: Duration = Duration::from_secs(5);
-const REQUEST: Duration = Duration::from_secs(30);
 /// A read's answer: every ciphertext in its largest bucket stays under it.
-const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+pub(crate) const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// Connections are made with the first call and made again when they break.
 #[derive(Clone)]
@@ -41,8 +36,9 @@ pub(crate) struct Servers {
     custodian: Link,
 }
 
-/// A channel whose failures name its server, which tells of clocks that differ, and carries the trace along.
-type Link = MapErr<Compared<Traced>, fn(tonic::transport::Error) -> CallError>;
+/// A channel whose failures name its server, which tells of clocks that differ, carries the trace along, and makes
+/// a call again that came to nothing.
+type Link = Patient<MapErr<Compared<Traced>, fn(tonic::transport::Error) -> CallError>>;
 type Traced = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
 
 /// A call that failed below gRPC.
@@ -50,7 +46,21 @@ type Traced = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>
 #[error("a call of the {} failed", .server.name())]
 pub(crate) struct CallError {
     pub(crate) server: Server,
-    source: tonic::transport::Error,
+    pub(crate) source: Box<dyn Error + Send + Sync>,
+}
+
+impl CallError {
+    /// Why there was no connection to make the call on, if that is why it failed: nothing of it was sent.
+    pub(crate) fn unconnected(&self) -> Option<&ConnectError> {
+        let mut cause = Some(&*self.source as &(dyn Error + 'static));
+        while let Some(error) = cause {
+            if let Some(unconnected) = error.downcast_ref() {
+                return Some(unconnected);
+            }
+            cause = error.source();
+        }
+        None
+    }
 }
 
 impl Servers {
@@ -109,33 +119,22 @@ impl Servers {
     }
 }
 
-fn link(url: &str, client: Client) -> Result<Link, ConnectorError> {
-    let invalid = || ConnectorError::Input {
-        what: "gateway and custodian are https:// addresses".to_owned(),
-        next: "mend profile.toml; `amanat config check` tells what is wrong with it",
-    };
-    let address = url.strip_prefix("https://").ok_or_else(invalid)?;
-    // The transport brings its own TLS, so that gRPC sees a plain connection of an https origin.
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| invalid())?
-        .origin(url.parse().map_err(|_| invalid())?)
-        .connect_timeout(CONNECT)
-        .timeout(REQUEST);
+fn link(addresses: &ServerAddresses, client: Client) -> Result<Link, ConnectorError> {
     let failed: fn(_) -> _ = match client.server {
-        Server::Gateway => |source| CallError {
+        Server::Gateway => |source: tonic::transport::Error| CallError {
             server: Server::Gateway,
-            source,
+            source: source.into(),
         },
         Server::Custodian => |source| CallError {
             server: Server::Custodian,
-            source,
+            source: source.into(),
         },
     };
     let (server, clock) = (client.server, Arc::clone(&client.clock));
     let carry: fn(_) -> _ = trace::carry;
-    let channel = MapRequest::new(transport::channel(endpoint, client)?, carry);
-    let channel = Compared::new(channel, server, clock);
-    Ok(MapErr::new(channel, failed))
+    let channel = transport::channel(addresses.clone(), client)?;
+    let channel = Compared::new(MapRequest::new(channel, carry), server, clock);
+    Ok(Patient::new(MapErr::new(channel, failed), server))
 }
 
 /// A request that an officer asks with a token.

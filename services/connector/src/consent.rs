@@ -20,7 +20,7 @@ use crate::{
     Connector, ConnectorError, Delivery, Server,
     case::request_id,
     client::with_token,
-    jobs::{Asked, Kind},
+    jobs::{Asked, Kind, NewJob},
     pages::{self, Pages},
 };
 
@@ -210,20 +210,20 @@ impl Connector {
             head: Some(head),
             consent_id: consent.to_vec(),
         })?;
-        let mut outcomes = Vec::new();
+        let subject = consent.to_string();
+        let mut jobs = Vec::new();
         for kind in [Kind::WithdrawalToCustodian, Kind::WithdrawalToGateway] {
             let request = WithdrawConsentRequest {
                 request_id: request_id()?,
                 withdrawal: Some(withdrawal.clone()),
             };
-            let requests = vec![request.encode_to_vec()];
-            outcomes.push(self.deliver_now(kind, &consent.to_string(), requests).await);
+            jobs.push(NewJob {
+                kind,
+                subject: &subject,
+                requests: vec![request.encode_to_vec()],
+            });
         }
-        let mut entries = Vec::new();
-        for outcome in outcomes {
-            entries.extend(outcome?.entries);
-        }
-        Ok(Delivery { entries })
+        self.deliver_all(jobs).await
     }
 
     /// The case that a withdrawal must name: one that names another would close nothing. So no server alone is

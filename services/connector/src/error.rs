@@ -346,11 +346,14 @@ fn transport(status: &Status) -> ConnectorError {
                     server: server.clone(),
                 };
             }
-            // Neither its own words nor those of another error say more than their text.
-            Some(ConnectError::Io(_) | ConnectError::Tls(_)) | None => {}
+            Some(ConnectError::Refused(_) | ConnectError::Stranger(_)) => {
+                return ConnectorError::Credential;
+            }
+            Some(ConnectError::Silent(_) | ConnectError::Broken(_) | ConnectError::Tls(_))
+            | None => {}
         }
-        let text = error.to_string();
-        if text.contains("alert") || text.contains("invalid peer certificate") {
+        // On a connection that was made, what is no error of ours has only its text.
+        if error.to_string().contains("alert") {
             return ConnectorError::Credential;
         }
         cause = error.source();

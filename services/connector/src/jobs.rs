@@ -9,7 +9,7 @@ use prost::Message;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    Connector, ConnectorError, Reason, Server,
+    Connector, ConnectorError, Reason, Server, again,
     keep::{JobRow, SealedJob, StepRow},
     referral::Move,
     trace,
@@ -188,14 +188,31 @@ impl Connector {
             subject,
             requests,
         };
+        self.deliver_all(vec![job]).await
+    }
+
+    /// The same of several, none of which waits for another: each is durable before the first call, and tried
+    /// even if one before it could not be delivered.
+    pub(crate) async fn deliver_all(
+        &self,
+        jobs: Vec<NewJob<'_>>,
+    ) -> Result<Delivery, ConnectorError> {
+        let numbers = self.hand_in(jobs).await?;
+        let outcomes = again::patiently(async {
+            let mut outcomes = Vec::with_capacity(numbers.len());
+            for job in numbers {
+                let undelivered = |cause| ConnectorError::Undelivered {
+                    job,
+                    cause: Box::new(cause),
+                };
+                outcomes.push(self.deliver_job(job).await.map_err(undelivered));
+            }
+            outcomes
+        })
+        .await;
         let mut delivery = Delivery::default();
-        for seq in self.hand_in(vec![job]).await? {
-            let delivered = self.deliver_job(seq).await;
-            let delivered = delivered.map_err(|cause| ConnectorError::Undelivered {
-                job: seq,
-                cause: Box::new(cause),
-            })?;
-            delivery.entries.extend(delivered.entries);
+        for outcome in outcomes {
+            delivery.entries.extend(outcome?.entries);
         }
         Ok(delivery)
     }
@@ -203,7 +220,7 @@ impl Connector {
     /// Delivers one that was handed in.
     pub(crate) async fn deliver_job(&self, seq: i64) -> Result<Delivery, ConnectorError> {
         match self.keep.open_job(seq).await? {
-            Some(job) => trace::one(self.deliver(&job)).await,
+            Some(job) => again::patiently(trace::one(self.deliver(&job))).await,
             // Another process of this profile delivered it meanwhile.
             None => Ok(Delivery::default()),
         }
@@ -216,12 +233,16 @@ impl Connector {
     pub async fn deliver_pending(
         &self,
     ) -> Result<Vec<(PendingJob, Result<Delivery, ConnectorError>)>, ConnectorError> {
-        let mut outcomes = Vec::new();
-        for job in self.pending().await? {
-            let outcome = self.deliver_job(job.seq).await;
-            outcomes.push((job, outcome));
-        }
-        Ok(outcomes)
+        // However much waits, a server that answers nobody is waited for once.
+        again::patiently(async {
+            let mut outcomes = Vec::new();
+            for job in self.pending().await? {
+                let outcome = self.deliver_job(job.seq).await;
+                outcomes.push((job, outcome));
+            }
+            Ok(outcomes)
+        })
+        .await
     }
 
     /// # Errors

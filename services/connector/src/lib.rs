@@ -14,6 +14,7 @@ mod history;
 mod jobs;
 mod keep;
 mod pages;
+mod patient;
 mod profile;
 mod reason;
 mod referral;

@@ -8,7 +8,8 @@ use std::{
 };
 
 use amanat_config::{
-    ConfigError, FileError, FileSetting, Section, Settings, private_key_pem, read_file, secret_hex,
+    ConfigError, FileError, FileSetting, Section, ServerAddresses, Settings, private_key_pem,
+    read_file, secret_hex,
 };
 use amanat_identity::{Directory, Registrars, TokenIssuer};
 use amanat_schema::{AgencyId, Time, policy::Right};
@@ -26,8 +27,9 @@ pub struct Profile {
     /// How this agency calls itself in its own commands.
     pub name: String,
     pub agency: AgencyId,
-    pub gateway: String,
-    pub custodian: String,
+    /// Of each of its replicas, which differ in nothing else.
+    pub gateway: ServerAddresses,
+    pub custodian: ServerAddresses,
     /// SQLite; made on first use.
     pub outbox: PathBuf,
     /// 64 hexadecimal digits: seals what waits in the outbox, and the evidence part of consents.
@@ -111,8 +113,8 @@ impl Profile {
         let name = top.required("name", "a name");
         let agency = top.required("agency", AGENCY);
         let gateway =
-            top.server_address("gateway", "an address, as in https://gateway.example:8443");
-        let custodian = top.server_address(
+            top.server_addresses("gateway", "an address, as in https://gateway.example:8443");
+        let custodian = top.server_addresses(
             "custodian",
             "an address, as in https://custodian.example:8444",
         );

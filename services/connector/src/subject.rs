@@ -29,6 +29,7 @@ use crate::{
     client::with_token,
     jobs::{Answered, Asked, stored},
     keep::{Evidence, Learnt, SubjectRow},
+    patient::Once,
     trace,
 };
 
@@ -262,7 +263,9 @@ impl Connector {
         };
         let asked = Asked::of(Server::Custodian, Action::EvaluateIdentifiers, &request);
         let session = self.session()?;
-        let request = with_token(request, &session.signer.token()?)?;
+        let mut request = with_token(request, &session.signer.token()?)?;
+        // A repeat would be taken off the budget like another person's identifiers.
+        request.extensions_mut().insert(Once);
         let answer = session.servers.oprf().evaluate_identifiers(request).await?;
         let answer = answer.into_inner();
         let proven = self.keep_receipt(&asked, answer.receipt.as_ref()).await?;

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use amanat_config::{ConfigError, FileSetting, Section, Settings};
-use amanat_desk::settings::{DirectoryFiles, Listen, Log, keep_apart, state_files};
+use amanat_config::{ConfigError, FileSetting, Section, ServerAddresses, Settings};
+use amanat_desk::settings::{Backups, DirectoryFiles, Listen, Log, keep_apart, state_files};
 use amanat_schema::subject::IdentifierDomain;
 use amanat_server::{HealthAddress, Limits, Telemetry};
 use serde::Deserialize;
@@ -18,6 +18,8 @@ pub struct Config {
     pub log: Log,
     pub custody: Custody,
     pub oprf: Oprf,
+    /// Absent: backups name their key.
+    pub backup: Option<Backups>,
     /// Absent: nobody is told.
     pub health: Option<HealthAddress>,
     pub limits: Limits,
@@ -27,8 +29,9 @@ pub struct Config {
 /// `[custody]`: the keys that keep keys, and the gateway whose log is followed.
 #[derive(Debug, Clone)]
 pub struct Custody {
-    /// As in `https://gateway.example:8443`; its certificate must be the one of the directory.
-    pub gateway: String,
+    /// As in `https://gateway.example:8443`, of each of its replicas; their certificate must be the one of the
+    /// directory.
+    pub gateway: ServerAddresses,
     /// 32 bytes, hexadecimal: wraps the record keys.
     pub kek: PathBuf,
     /// PEM, PKCS#8, Ed25519: signs deposit receipts and observed heads.
@@ -81,7 +84,7 @@ impl From<Domain> for IdentifierDomain {
 
 impl Custody {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let gateway = section.server_address(
+        let gateway = section.server_addresses(
             "gateway",
             "the gateway's address, as in https://gateway.example:8443",
         );
@@ -132,6 +135,7 @@ impl Config {
         let log = top.section("log", Log::read);
         let custody = top.section("custody", Custody::read);
         let oprf = top.section("oprf", Oprf::read);
+        let backup = top.optional_section("backup", Backups::read);
         let health = top.optional_section("health", HealthAddress::read);
         let limits = top.section_or_default("limits", Limits::read);
         let telemetry = top.section("telemetry", Telemetry::read);
@@ -141,6 +145,7 @@ impl Config {
             log: log?,
             custody: custody?,
             oprf: oprf?,
+            backup: backup?,
             health: health?,
             limits: limits?,
             telemetry: telemetry?,
@@ -163,6 +168,7 @@ impl Config {
         files.extend(seeds.map(|(number, key)| FileSetting::new(seed_setting(number), &key.seed)));
         files.extend(self.server.key_files());
         files.extend(self.log.key_files());
+        files.extend(self.backup.iter().flat_map(Backups::key_files));
         files
     }
 

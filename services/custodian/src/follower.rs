@@ -16,14 +16,16 @@ use std::{
     time::Duration,
 };
 
+use amanat_database::Engine;
 use amanat_journal::{Journal, JournalError, Trouble, note_file};
-use amanat_ledger::{LogVerifier, SignedCheckpoint};
+use amanat_ledger::{Head, LogVerifier, SignedCheckpoint};
 use amanat_schema::audit::{ConsistencyProof, GetConsistencyProofRequest};
 use amanat_server::Signs;
 use amanat_telemetry::Trace;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time::MissedTickBehavior,
 };
 use tonic::Request;
 
@@ -43,6 +45,8 @@ const MOST: usize = 255;
 const WAITING: usize = 1024;
 /// Between two attempts to record a contradiction.
 const AGAIN: Duration = Duration::from_millis(500);
+/// Between two looks at what other replicas observed.
+const EACH_SECOND: Duration = Duration::from_secs(1);
 
 /// A hold on the one task that follows the log; it ends when all are dropped.
 #[derive(Clone)]
@@ -56,11 +60,37 @@ pub(crate) struct Follower {
     recent: Arc<Recent>,
 }
 
+/// Whether a checkpoint is followed because it was brought, or because it was not there when it was needed: another
+/// replica moved the head meanwhile, or observed so many others that it was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brought {
+    First,
+    Again,
+}
+
+/// What following a checkpoint came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Followed {
+    /// What is decided from now on finds it observed, unless other replicas came in between.
+    Seen,
+    /// There is no proof of it to be had.
+    InVain,
+}
+
 struct Waiting {
     checkpoint: SignedCheckpoint,
-    done: oneshot::Sender<()>,
+    brought: Brought,
+    done: oneshot::Sender<Followed>,
     /// `None` for what is not sampled.
     trace: Option<Trace>,
+}
+
+/// What the checkpoints of a round come to.
+enum Found {
+    Known,
+    New(Observe),
+    Contradiction(Contradiction),
+    Nothing,
 }
 
 /// The task's state.
@@ -70,7 +100,8 @@ struct Task {
     newest: watch::Sender<Option<Observation>>,
     frozen: Arc<AtomicBool>,
     recent: Arc<Recent>,
-    /// The observed head and some others; `None` when the database must be asked.
+    /// The observed head and some others; `None` when the database must be asked. Other replicas observe too, so it
+    /// may be behind: what rests on it is then not taken.
     seen: Option<Seen>,
     view: View,
 }
@@ -99,8 +130,9 @@ impl Follower {
         gateway: Gateway,
         log: &LogVerifier,
         file: &Path,
+        engine: Engine,
     ) -> Result<(Self, [JoinHandle<()>; 2]), FollowError> {
-        let head = match check_file(&journal, log, file).await {
+        let head = match check_file(&journal, log, file, engine).await {
             // Then nothing is decided here, but the log can still be read.
             Err(FollowError::Journal(JournalError::Frozen(_))) => None,
             checked => checked?,
@@ -142,21 +174,33 @@ impl Follower {
     }
 
     /// Returns when the checkpoint is observed, or cannot be: which, the store knows that decides next.
-    pub(crate) async fn observe(&self, checkpoint: SignedCheckpoint) {
-        if self.recent.holds(&checkpoint.head) {
-            return;
+    pub(crate) async fn observe(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        brought: Brought,
+    ) -> Followed {
+        match brought {
+            Brought::First if self.recent.holds(&checkpoint.head) => return Followed::Seen,
+            Brought::First => {}
+            Brought::Again => self.recent.forget(&checkpoint.head),
         }
         let (done, woken) = oneshot::channel();
         let trace = Trace::current().map(|trace| trace.begin("follow"));
         let waiting = Waiting {
-            checkpoint,
+            checkpoint: checkpoint.clone(),
+            brought,
             done,
             trace: trace.clone(),
         };
-        if self.waiting.try_send(waiting).is_err() || woken.await.is_err() {
-            tracing::warn!("a checkpoint could not be followed");
-        }
+        let followed = match self.waiting.try_send(waiting) {
+            Ok(()) => woken.await.ok(),
+            Err(_) => None,
+        };
         drop(trace);
+        followed.unwrap_or_else(|| {
+            tracing::warn!("a checkpoint could not be followed");
+            Followed::InVain
+        })
     }
 
     /// What keeps this custodian from releasing anything, or will.
@@ -182,73 +226,125 @@ impl Follower {
 impl Task {
     /// Serves until every [`Follower`] is dropped.
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let mut ticks = tokio::time::interval(EACH_SECOND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut taken = Vec::new();
-        while queue.recv_many(&mut taken, MOST).await > 0 {
-            // The one proof is in the trace of whoever came first.
-            let trace = taken.iter().find_map(|waiting| waiting.trace.clone());
-            let (checkpoints, waiting): (Vec<_>, Vec<_>) = taken
-                .drain(..)
-                .map(|waiting| (waiting.checkpoint, waiting.done))
-                .unzip();
-            // Submitted before anyone is woken: what they submit next is decided after it.
-            let submitted = match self.examine(checkpoints, trace).await {
-                None => None,
-                Some(Ok(observe)) => {
-                    let added = observe.checkpoints.clone();
-                    let submitted = self.journal.submit(HeadCall::Observe(observe).into());
-                    submitted.ok().map(|committed| (added, committed))
+        loop {
+            tokio::select! {
+                count = queue.recv_many(&mut taken, MOST) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.follow(std::mem::take(&mut taken)).await;
                 }
-                Some(Err(contradiction)) => {
-                    self.freeze(contradiction).await;
-                    None
-                }
-            };
-            for done in waiting {
-                if done.send(()).is_err() {
-                    tracing::debug!("a caller left before its checkpoint was followed");
+                _ = ticks.tick() => self.look_again().await,
+            }
+        }
+    }
+
+    /// One round.
+    async fn follow(&mut self, taken: Vec<Waiting>) {
+        // The one proof is in the trace of whoever came first.
+        let trace = taken.iter().find_map(|waiting| waiting.trace.clone());
+        self.doubt(&taken);
+        let (checkpoints, waiting): (Vec<_>, Vec<_>) = taken
+            .into_iter()
+            .map(|waiting| (waiting.checkpoint, waiting.done))
+            .unzip();
+        // Submitted before anyone is woken: what they submit next is decided after it.
+        let (followed, submitted) = match self.examine(checkpoints, trace).await {
+            Found::Known => (Followed::Seen, None),
+            Found::New(observe) => {
+                let new: Vec<_> = observe.checkpoints.iter().map(|new| new.head).collect();
+                match self.journal.submit(HeadCall::Observe(observe).into()) {
+                    Ok(committed) => (Followed::Seen, Some((new, committed))),
+                    Err(_) => (Followed::InVain, None),
                 }
             }
-            if let Some((added, committed)) = submitted {
-                let answer = committed.await.ok().and_then(Result::ok);
-                match answer.map(|committed| committed.answer) {
-                    Some(Ok(Reply::Seen(seen))) => self.publish(seen, &added),
-                    _ => {
-                        tracing::error!("what was seen of the gateway's log could not be recorded");
-                        self.seen = None;
-                    }
+            Found::Contradiction(contradiction) => {
+                self.freeze(contradiction).await;
+                (Followed::InVain, None)
+            }
+            Found::Nothing => (Followed::InVain, None),
+        };
+        for done in waiting {
+            if done.send(followed).is_err() {
+                tracing::debug!("a caller left before its checkpoint was followed");
+            }
+        }
+        if let Some((new, committed)) = submitted {
+            let answer = committed.await.ok().and_then(Result::ok);
+            match answer.map(|committed| committed.answer) {
+                Some(Ok(Reply::Seen(seen))) => self.publish(seen, &new).await,
+                _ => {
+                    tracing::error!("what was seen of the gateway's log could not be recorded");
+                    self.seen = None;
                 }
             }
         }
     }
 
-    /// What the checkpoints come to: `None` if there is nothing to record, or no proof to be had.
-    async fn examine(
-        &mut self,
-        checkpoints: Vec<SignedCheckpoint>,
-        trace: Option<Trace>,
-    ) -> Option<Result<Observe, Contradiction>> {
-        let sizes: Vec<_> = checkpoints.iter().map(|c| c.head.size).collect();
-        let seen = match &self.seen {
-            Some(seen) if sizes.iter().all(|size| seen.tells(*size)) => seen,
-            _ => {
-                let seen = look(&self.journal, sizes).await.ok()?;
-                self.seen.insert(seen)
-            }
+    /// Asks the database again if somebody comes back with what it was thought to hold.
+    fn doubt(&mut self, taken: &[Waiting]) {
+        let is_known = |waiting: &Waiting, seen: &Seen| {
+            waiting.brought == Brought::Again
+                && seen.standing(&waiting.checkpoint.head) == Standing::Known
         };
-        if seen.frozen || self.frozen.load(Ordering::Relaxed) {
-            return None;
+        self.seen
+            .take_if(|seen| taken.iter().any(|waiting| is_known(waiting, seen)));
+    }
+
+    async fn examine(&mut self, checkpoints: Vec<SignedCheckpoint>, trace: Option<Trace>) -> Found {
+        let sizes: Vec<_> = checkpoints.iter().map(|c| c.head.size).collect();
+        if self
+            .seen
+            .as_ref()
+            .is_none_or(|seen| !sizes.iter().all(|size| seen.tells(*size)))
+        {
+            self.look(sizes).await;
         }
+        let Some(seen) = self.seen.as_ref().filter(|_| !self.is_frozen()) else {
+            return Found::Nothing;
+        };
         let ladder = match Ladder::new(seen, checkpoints) {
-            Ok(ladder) => ladder?,
-            Err(contradiction) => return Some(Err(contradiction)),
+            Ok(Some(ladder)) => ladder,
+            Ok(None) => return Found::Known,
+            Err(contradiction) => return Found::Contradiction(contradiction),
         };
         let sizes = ladder.sizes();
         let proofs = if sizes.len() < 2 {
-            Vec::new()
+            Some(Vec::new())
         } else {
-            self.fetch(sizes, trace).await?
+            self.fetch(sizes, trace).await
         };
-        ladder.climb(&proofs)
+        match proofs.and_then(|proofs| ladder.climb(&proofs)) {
+            None => Found::Nothing,
+            Some(Ok(observe)) => Found::New(observe),
+            Some(Err(contradiction)) => Found::Contradiction(contradiction),
+        }
+    }
+
+    /// What other replicas observed, and whether one of them found a contradiction, is shown here too.
+    async fn look_again(&mut self) {
+        if !self.is_frozen() {
+            self.look(Vec::new()).await;
+        }
+    }
+
+    /// Asks the database for the head, for these sizes, and for what was the head before.
+    async fn look(&mut self, mut sizes: Vec<u64>) {
+        sizes.extend(self.newest.borrow().as_ref().map(|newest| newest.head.size));
+        match look(&self.journal, sizes).await {
+            Ok(seen) => self.publish(seen, &[]).await,
+            Err(error) => {
+                tracing::debug!(%error, "what was seen of the gateway's log cannot be read");
+                self.seen = None;
+            }
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
     }
 
     /// Returns when the contradiction is recorded: the log may never contradict itself again, so what was
@@ -296,11 +392,31 @@ impl Task {
         }
     }
 
-    /// Shows the head that the database holds now.
-    fn publish(&mut self, seen: Seen, added: &[SignedCheckpoint]) {
-        self.recent.add(added);
-        self.view.show(seen.head(), seen.frozen);
-        self.newest.send_replace(seen.head().cloned());
+    /// Shows the head that the database holds now. Which of the new ones it took, stands in it.
+    async fn publish(&mut self, seen: Seen, new: &[Head]) {
+        let newest = self.newest.borrow().clone();
+        if let Some((newest, why)) = newest.and_then(|newest| {
+            let why = departed(&seen, &newest.head)?;
+            Some((newest, why))
+        }) {
+            let ours = seen.head().map(|head| head.note.clone());
+            self.freeze(Contradiction {
+                why,
+                ours: ours.unwrap_or_default(),
+                theirs: newest.note,
+            })
+            .await;
+            return;
+        }
+        let is_there = |head: &&Head| seen.standing(head) == Standing::Known;
+        self.recent.add(new.iter().filter(is_there));
+        self.frozen.fetch_or(seen.frozen, Ordering::Relaxed);
+        self.view.show(seen.head(), self.is_frozen());
+        self.newest.send_if_modified(|newest| {
+            let has_moved = newest.as_ref() != seen.head();
+            *newest = seen.head().cloned();
+            has_moved
+        });
         self.seen = Some(seen);
     }
 }
@@ -322,9 +438,14 @@ async fn check_file(
     journal: &Journal<Custody>,
     log: &LogVerifier,
     file: &Path,
+    engine: Engine,
 ) -> Result<Option<Observation>, FollowError> {
     let note = note_file::read(file)?;
     let filed = note.as_deref().and_then(|note| log.open(note).ok());
+    if engine == Engine::Postgres && filed.is_none() && note.as_deref() != Some("") {
+        // A replica that lost its own file says nothing about the database: the others' stand guard.
+        return Err(no_file(file).into());
+    }
     let seen = look(journal, filed.iter().map(|filed| filed.head.size).collect()).await?;
     if let Some(contradiction) = against_file(&seen, note.as_deref(), log) {
         journal.call(HeadCall::Freeze(contradiction).into()).await?;
@@ -332,35 +453,41 @@ async fn check_file(
     Ok(seen.head().cloned())
 }
 
+fn no_file(file: &Path) -> JournalError {
+    JournalError::File {
+        path: file.display().to_string(),
+        message: "it is gone, or holds no checkpoint of the gateway's log; copy another replica's"
+            .to_owned(),
+    }
+}
+
 /// Database ahead of the file: proceed. Behind, or of another tree: frozen.
 fn against_file(seen: &Seen, file: Option<&str>, log: &LogVerifier) -> Option<Contradiction> {
-    let ours = seen.head().map(|head| head.note.clone());
-    let contradiction = |why| {
-        Some(Contradiction {
-            why,
-            ours: ours.clone().unwrap_or_default(),
-            theirs: file.unwrap_or_default().to_owned(),
-        })
-    };
-    let filed = match file {
-        None => return contradiction("the file of the observed head is gone"),
+    let why = match file {
+        None => Some("the file of the observed head is gone"),
         // Made before anything was seen, and not written since: any head is ahead of it.
-        Some("") => return None,
-        Some(note) => log.open(note),
+        Some("") => None,
+        Some(note) => match log.open(note) {
+            Ok(filed) => departed(seen, &filed.head),
+            Err(_) => Some("the observed-head file holds no checkpoint of the gateway's log"),
+        },
     };
-    let Ok(filed) = filed else {
-        return contradiction("the observed-head file holds no checkpoint of the gateway's log");
-    };
-    match seen.standing(&filed.head) {
-        Standing::Contradicted(_) => contradiction("the observed-head file names another tree"),
-        Standing::Unknown
-            if seen
-                .head()
-                .is_none_or(|head| head.head.size < filed.head.size) =>
-        {
-            contradiction("the database ends before the observed-head file: it was rolled back")
+    let ours = seen.head().map(|head| head.note.clone());
+    Some(Contradiction {
+        why: why?,
+        ours: ours.unwrap_or_default(),
+        theirs: file.unwrap_or_default().to_owned(),
+    })
+}
+
+/// How the database departs from a head that was observed before; `None` if it does not, or if that is smaller and no
+/// longer retained.
+fn departed(seen: &Seen, before: &Head) -> Option<&'static str> {
+    match seen.standing(before) {
+        Standing::Contradicted(_) => Some("the database names another tree than was observed"),
+        Standing::Unknown if seen.size() < before.size => {
+            Some("the database ends before the observed head: it was rolled back")
         }
-        // Smaller and no longer retained.
         Standing::Unknown | Standing::Known => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use amanat_desk::{Desk, Stored, reload::Reload};
+use amanat_desk::{Answered, Desk, Stored, reload::Reload};
 use amanat_ledger::Head;
 use amanat_schema::{
     CaseId, RequestId, Violation,
@@ -23,11 +23,11 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::{
-    follower::Follower,
+    follower::{Brought, Followed, Follower},
     kek::Kek,
     proofs::Proofs,
     store::{
-        Call, Custody, Reply, Shown,
+        Call, Custody, Reply, Shown, Unseen,
         deposit::{ActivateKey, DepositKey},
         release::{self, ReleaseKeys, Released},
     },
@@ -43,6 +43,8 @@ pub(crate) struct KeyDesk {
     pub(crate) reload: Arc<Reload>,
 }
 
+/// How often a checkpoint is followed for one call.
+const TRIES: usize = 8;
 const DEPOSITORS: [Right; 1] = [Right::CaseWorker];
 const READERS: [Right; 2] = [Right::CaseWorker, Right::EvidenceOfficer];
 
@@ -98,9 +100,13 @@ impl KeyService for KeyDesk {
             .await?;
         let wire = request.get_ref();
         act.request = Some(("ActivateKey", request_id(&wire.request_id)?));
-        let put = self.shown(wire.put_receipt.as_ref(), "put_receipt").await?;
-        let activate = ActivateKey { act, put };
-        let answered = self.desk.call(Call::Activate(Box::new(activate))).await?;
+        let put = self.shown(wire.put_receipt.as_ref(), "put_receipt")?;
+        let activate = Arc::new(ActivateKey { act, put });
+        let answered = self
+            .decide(&activate.put, |unseen| {
+                Call::Activate(Arc::clone(&activate), unseen)
+            })
+            .await?;
         Ok(Response::new(ActivateKeyResponse {
             receipt: Some(answered.receipt),
         }))
@@ -117,9 +123,7 @@ impl KeyService for KeyDesk {
         let wire = request.into_inner();
         request_id(&wire.request_id)?;
         let fields = parse_fields(&wire).map_err(Refusal::invalid)?;
-        let read = self
-            .shown(wire.read_receipt.as_ref(), "read_receipt")
-            .await?;
+        let read = self.shown(wire.read_receipt.as_ref(), "read_receipt")?;
         let now = (self.desk.guard.clock)();
         if release::names_newer_rules(&read, &act, &self.desk.rules.current(), now) {
             self.reload.soon().await;
@@ -130,8 +134,12 @@ impl KeyService for KeyDesk {
             .referral
             .map(|referral| self.proofs.referral(&referral, directory, now));
         let officer = wire.officer.unwrap_or_default();
-        let release = ReleaseKeys::new(act, read, officer, referral, fields);
-        let answered = self.desk.call(Call::Release(Box::new(release))).await?;
+        let release = Arc::new(ReleaseKeys::new(act, read, officer, referral, fields));
+        let answered = self
+            .decide(&release.read, |unseen| {
+                Call::Release(Arc::clone(&release), unseen)
+            })
+            .await?;
         let Reply::Released(released) = answered.reply else {
             // A release is answered with what is released.
             return Err(Refusal::audit_unavailable().into());
@@ -183,16 +191,36 @@ impl KeyDesk {
             .map_err(|_| Refusal::audit_unavailable())
     }
 
-    /// Verifies a receipt of the gateway's log and has its checkpoint followed.
-    async fn shown(&self, receipt: Option<&Receipt>, path: &str) -> Result<Shown, Refusal> {
+    /// Verifies a receipt of the gateway's log.
+    fn shown(&self, receipt: Option<&Receipt>, path: &str) -> Result<Shown, Refusal> {
         let expected = "a receipt of the gateway's log";
         let receipt = receipt.ok_or_else(|| Refusal::field(path, expected))?;
         let rules = self.desk.rules.current();
-        let shown = self.proofs.receipt(receipt, &rules.directory.gateway().log);
-        if let Ok(proven) = &shown {
-            self.follower.observe(proven.checkpoint.clone()).await;
+        Ok(self.proofs.receipt(receipt, &rules.directory.gateway().log))
+    }
+
+    /// Decides what rests on a receipt once its checkpoint is observed. Another replica may move the head first, and
+    /// then it is followed again: the head has come further each time, and what it has passed cannot lose any more.
+    async fn decide(
+        &self,
+        shown: &Shown,
+        call: impl Fn(Unseen) -> Call,
+    ) -> Result<Answered<Reply>, Status> {
+        if let Ok(proven) = shown {
+            let mut brought = Brought::First;
+            for _ in 0..TRIES {
+                let followed = self.follower.observe(&proven.checkpoint, brought).await;
+                if followed == Followed::InVain {
+                    break;
+                }
+                let committed = self.desk.commit(call(Unseen::Waits)).await?;
+                if !matches!(committed.answer, Ok(Reply::Unseen)) {
+                    return Desk::<Custody>::answered(committed);
+                }
+                brought = Brought::Again;
+            }
         }
-        Ok(shown)
+        self.desk.call(call(Unseen::IsRefused)).await
     }
 
     fn derive(&self, released: &Released) -> Result<Vec<FieldKey>, SealError> {

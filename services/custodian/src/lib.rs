@@ -24,10 +24,12 @@ mod store;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use amanat_config::{FileError, private_key_pem, secret_hex};
+use amanat_database::Place;
 use amanat_desk::{
     Desk, Lifetimes,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
+    keeping::Keeping,
     setup::{Setup, SetupError},
     vitals::Disks,
 };
@@ -98,10 +100,17 @@ pub enum CustodianError {
 ///
 /// # Errors
 /// [`CustodianError::Journal`], also if the database exists; [`CustodianError::File`].
-pub async fn init(config: &Config) -> Result<(), CustodianError> {
-    amanat_journal::init(&config.log.journal(store::MIGRATIONS, &config.limits)).await?;
+pub async fn init(config: &Config, owner: Option<&Place>) -> Result<(), CustodianError> {
+    amanat_journal::init(&journal(config), owner).await?;
+    begin_state(config)
+}
+
+/// Makes the file of the observed head. One that is there stays: a database behind it starts frozen.
+///
+/// # Errors
+/// [`CustodianError::Journal`] if it cannot be written.
+pub fn begin_state(config: &Config) -> Result<(), CustodianError> {
     let seen = &config.custody.observed_head_file;
-    // One that is there stays: a new database behind it starts frozen.
     if !seen.exists() {
         note_file::begin(seen, "")?;
     }
@@ -112,8 +121,28 @@ pub async fn init(config: &Config) -> Result<(), CustodianError> {
 ///
 /// # Errors
 /// [`CustodianError::Journal`].
-pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, CustodianError> {
-    Ok(amanat_journal::migrate(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
+pub async fn migrate(
+    config: &Config,
+    owner: Option<&Place>,
+) -> Result<Vec<&'static str>, CustodianError> {
+    Ok(amanat_journal::migrate(&journal(config), owner).await?)
+}
+
+/// What there is to keep of the custodian over the years.
+pub fn keeping(config: &Config) -> Keeping<'_> {
+    Keeping {
+        audience: Audience::Custodian,
+        directory: &config.directory,
+        log: &config.log,
+        backups: config.backup.as_ref(),
+        journal: journal(config),
+    }
+}
+
+fn journal(config: &Config) -> amanat_journal::Config {
+    config
+        .log
+        .journal(store::STEPS, store::CHANGING, &config.limits)
 }
 
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
@@ -171,13 +200,13 @@ pub async fn serve(
         evaluation: terms(&config.oprf),
         memory: store::Memory::default(),
     };
-    let journal = config.log.journal(store::MIGRATIONS, &config.limits);
-    let opened = amanat_journal::open(&journal, keys, book, clock).await?;
+    let opened = amanat_journal::open(&journal(config), keys, book, clock).await?;
     let (follower, following) = Follower::start(
         opened.journal.clone(),
         gateway,
         &directory.gateway().log,
         &custody.observed_head_file,
+        config.log.database.engine(),
     )
     .await?;
     let desk = Desk {
@@ -205,7 +234,7 @@ pub async fn serve(
         limits: config.limits,
     };
     let (log_frozen, contradicted) = (desk.journal.freezing(), follower.contradicted());
-    desk.begins();
+    desk.begins().await;
     let served = amanat_server::serve(
         listener,
         tls,

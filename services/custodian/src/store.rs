@@ -8,17 +8,19 @@ pub(crate) mod evaluation;
 pub(crate) mod head;
 mod memory;
 mod missing;
+mod objection;
 mod redeemed;
 pub(crate) mod release;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use amanat_database::{Connection, Error, Step};
 use amanat_desk::{
     Act, Refused, Rulebook, Rules, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
-use amanat_journal::{Access, Book, Draft, Ruling};
+use amanat_journal::{Access, Book, Draft, Overtaking, Ruling};
 use amanat_ledger::{Proven, ReceiptError};
 use amanat_schema::{
     AgencyId, Time,
@@ -27,27 +29,44 @@ use amanat_schema::{
 };
 use amanat_seal::statement::SigningKey;
 use amanat_server::Refusal;
-use sqlx::SqliteConnection;
 
 use deposit::{ActivateKey, DepositFacts, DepositKey};
 use evaluation::{EvaluateIdentifiers, EvaluationFacts, ListUnused, Unused};
 use head::{HeadCall, HeadFacts, Seen};
 pub(crate) use memory::Memory;
 use missing::MissingFacts;
+use objection::Objection;
+pub(crate) use objection::Unseen;
 use redeemed::RedeemedFacts;
 use release::{ReleaseKeys, Released};
 
-/// The tables of the custodian, in order: (step name, SQL).
-pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
-    amanat_desk::MIGRATIONS[0],
-    ("custody", include_str!("../migrations/0003_custody.sql")),
+/// The tables of the custodian, in order.
+pub(crate) const STEPS: &[Step] = &[
+    amanat_desk::STEPS[0],
+    Step {
+        name: "custody",
+        sqlite: include_str!("../migrations/0003_custody.sql"),
+        postgres: include_str!("../migrations/postgres/0003_custody.sql"),
+    },
     amanat_journal::ENTRY_TIMES,
-    (
-        "evaluations",
-        include_str!("../migrations/0004_evaluations.sql"),
-    ),
-    amanat_desk::MIGRATIONS[1],
+    Step {
+        name: "evaluations",
+        sqlite: include_str!("../migrations/0004_evaluations.sql"),
+        postgres: include_str!("../migrations/postgres/0004_evaluations.sql"),
+    },
+    amanat_desk::STEPS[1],
     amanat_journal::REQUESTS_BY_KEY,
+];
+
+/// Those of them whose rows change. INVARIANT: `evidence` is none: only a person takes it away.
+pub(crate) const CHANGING: &[&str] = &[
+    amanat_desk::CHANGING[0],
+    "deposits",
+    "missing_consents",
+    "observed_heads",
+    "evaluations",
+    "allowances",
+    "budgets",
 ];
 
 /// The custodian's book.
@@ -66,8 +85,8 @@ pub(crate) enum Call {
     Audit(AuditCall),
     Head(HeadCall),
     Deposit(Box<DepositKey>),
-    Activate(Box<ActivateKey>),
-    Release(Box<ReleaseKeys>),
+    Activate(Arc<ActivateKey>, Unseen),
+    Release(Arc<ReleaseKeys>, Unseen),
     Evaluate(Box<EvaluateIdentifiers>),
     ListUnused(Box<ListUnused>),
     /// Deletes the keys that were never activated.
@@ -82,6 +101,8 @@ pub(crate) enum Reply {
     Consent(ConsentReply),
     Audit(AuditReply),
     Seen(Seen),
+    /// Nothing was decided, for the checkpoint was not observed.
+    Unseen,
     /// The encoded envelope of the deposit receipt.
     Deposited(Vec<u8>),
     Released(Box<Released>),
@@ -108,66 +129,6 @@ pub(crate) struct Facts {
     evaluations: EvaluationFacts,
     missing: MissingFacts,
     redeemed: RedeemedFacts,
-}
-
-/// A check that failed.
-pub(crate) struct Objection {
-    /// What the caller is told.
-    refusal: Box<Refusal>,
-    /// For the operator, and behind the entry's commitment.
-    why: &'static str,
-    /// Behind the commitment only: it may say what became of a consent.
-    detail: String,
-    alarm: Alarm,
-}
-
-/// Whether a person must hear of it: what was shown here cannot come from honest parties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alarm {
-    Raised,
-    Quiet,
-}
-
-impl Objection {
-    fn quiet(refusal: Refusal, why: &'static str) -> Self {
-        Self {
-            refusal: Box::new(refusal),
-            why,
-            detail: String::new(),
-            alarm: Alarm::Quiet,
-        }
-    }
-
-    fn alarm(refusal: Refusal, why: &'static str) -> Self {
-        Self {
-            alarm: Alarm::Raised,
-            ..Self::quiet(refusal, why)
-        }
-    }
-
-    fn with(self, detail: String) -> Self {
-        Self { detail, ..self }
-    }
-
-    /// The refusal with its entry, of the action ALARM if it raises one; not remembered, so that the caller
-    /// can try again when things have changed.
-    fn rule(self, act: &Act, rules: &Rules, action: Action, linkage: Linkage) -> Ruled {
-        let action = match self.alarm {
-            Alarm::Quiet => action,
-            Alarm::Raised => {
-                tracing::error!(why = self.why, agency = %act.agency, "ALARM: a request does not fit");
-                Action::Alarm
-            }
-        };
-        let truth = format!("{} {}", self.why, self.detail);
-        let refusal = self.refusal;
-        let draft = act.refused(rules, action, linkage, &refusal, truth.trim_end());
-        Ruling {
-            answer: Err(*refusal),
-            draft: Some(draft),
-            remember: None,
-        }
-    }
 }
 
 impl From<Refused> for Call {
@@ -222,13 +183,13 @@ impl Call {
     /// The source whose consents in a case the decision needs; consent verbs know their own.
     fn source_case(&self) -> Option<SourceCase> {
         match self {
-            Self::Release(call) => call.source_case(),
+            Self::Release(call, _) => call.source_case(),
             Self::Refused(_)
             | Self::Consent(_)
             | Self::Audit(_)
             | Self::Head(_)
             | Self::Deposit(_)
-            | Self::Activate(_)
+            | Self::Activate(..)
             | Self::Evaluate(_)
             | Self::ListUnused(_)
             | Self::Expire
@@ -242,8 +203,8 @@ impl Call {
             Self::Consent(call) => Some(call.act()),
             Self::Audit(call) => Some(call.act()),
             Self::Deposit(call) => Some(&call.act),
-            Self::Activate(call) => Some(&call.act),
-            Self::Release(call) => Some(&call.act),
+            Self::Activate(call, _) => Some(&call.act),
+            Self::Release(call, _) => Some(&call.act),
             Self::Evaluate(call) => Some(&call.act),
             Self::ListUnused(call) => Some(&call.act),
             Self::Refused(_) | Self::Head(_) | Self::Expire | Self::AlarmMissing => None,
@@ -257,8 +218,8 @@ impl Call {
             Self::Refused(_)
             | Self::Audit(_)
             | Self::Head(_)
-            | Self::Activate(_)
-            | Self::Release(_)
+            | Self::Activate(..)
+            | Self::Release(..)
             | Self::Evaluate(_)
             | Self::ListUnused(_)
             | Self::Expire
@@ -276,9 +237,10 @@ impl Call {
         };
         match self {
             Self::Head(HeadCall::Look(sizes)) => sizes.clone(),
-            Self::Activate(call) => of(&call.put),
-            Self::Release(call) => of(&call.read),
-            Self::Head(HeadCall::Observe(_) | HeadCall::Freeze(_))
+            Self::Head(HeadCall::Observe(call)) => call.sizes(),
+            Self::Activate(call, _) => of(&call.put),
+            Self::Release(call, _) => of(&call.read),
+            Self::Head(HeadCall::Freeze(_))
             | Self::Refused(_)
             | Self::Consent(_)
             | Self::Audit(_)
@@ -304,8 +266,8 @@ impl Book for Custody {
             Call::Consent(call) => call.access(),
             Call::Audit(call) => call.access(),
             Call::Deposit(call) => call.access(),
-            Call::Activate(call) => call.access(),
-            Call::Release(call) => call.access(),
+            Call::Activate(call, _) => call.access(),
+            Call::Release(call, _) => call.access(),
             Call::Evaluate(call) => call.access(),
             Call::Head(_) | Call::ListUnused(_) | Call::Expire | Call::AlarmMissing => {
                 Access::default()
@@ -321,11 +283,7 @@ impl Book for Custody {
         }
     }
 
-    async fn load(
-        &self,
-        connection: &mut SqliteConnection,
-        calls: &[&Call],
-    ) -> Result<Facts, sqlx::Error> {
+    async fn load(&self, connection: &mut Connection, calls: &[&Call]) -> Result<Facts, Error> {
         let asked: BTreeSet<_> = calls.iter().filter_map(|call| call.source_case()).collect();
         let ids = calls
             .iter()
@@ -337,11 +295,11 @@ impl Book for Custody {
             match call {
                 Call::Consent(call) => consents.push(call.as_ref()),
                 Call::Audit(call) => audits.push(call),
-                Call::Release(call) => releases.push(call.as_ref()),
+                Call::Release(call, _) => releases.push(call.as_ref()),
                 Call::Refused(_)
                 | Call::Head(_)
                 | Call::Deposit(_)
-                | Call::Activate(_)
+                | Call::Activate(..)
                 | Call::Evaluate(_)
                 | Call::ListUnused(_)
                 | Call::Expire
@@ -383,10 +341,11 @@ impl Book for Custody {
             Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
             Call::Head(call) => head::decide(&mut facts.heads, rules, call, now),
             Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
-            Call::Activate(call) => {
-                deposit::activate(facts, rules, self.evaluation.deposit_within, call, now)
+            Call::Activate(call, unseen) => {
+                let within = self.evaluation.deposit_within;
+                deposit::activate(facts, rules, within, call, *unseen, now)
             }
-            Call::Release(call) => release::release(facts, rules, call, now),
+            Call::Release(call, unseen) => release::release(facts, rules, call, *unseen, now),
             Call::Evaluate(call) => evaluation::evaluate(facts, rules, &self.evaluation, call, now),
             Call::ListUnused(call) => evaluation::list(&facts.evaluations, rules, call),
             Call::Expire => deposit::expire(&mut facts.deposits, now),
@@ -394,11 +353,7 @@ impl Book for Custody {
         }
     }
 
-    async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        facts: Facts,
-    ) -> Result<(), sqlx::Error> {
+    async fn write(&self, connection: &mut Connection, facts: Facts) -> Result<(), Error> {
         facts.statements.write(connection).await?;
         for case in facts.consents.changed_cases() {
             self.memory.changes.forget(&case);
@@ -414,6 +369,10 @@ impl Book for Custody {
         facts.redeemed.write(connection).await
     }
 
+    fn overtaken(&self, by: Overtaking<'_>) {
+        self.memory.overtaken(by);
+    }
+
     fn replay(&self, call: &Call, answer: &[u8]) -> Result<Reply, Refusal> {
         Ok(match call {
             Call::Consent(_) => Reply::Consent(ConsentReply::Done),
@@ -421,8 +380,8 @@ impl Book for Custody {
             Call::Refused(_)
             | Call::Audit(_)
             | Call::Head(_)
-            | Call::Activate(_)
-            | Call::Release(_)
+            | Call::Activate(..)
+            | Call::Release(..)
             | Call::Evaluate(_)
             | Call::ListUnused(_)
             | Call::Expire
@@ -436,6 +395,15 @@ fn map<T>(ruling: Ruling<Result<T, Refusal>>, reply: impl FnOnce(T) -> Reply) ->
         answer: ruling.answer.map(reply),
         draft: ruling.draft,
         remember: ruling.remember,
+    }
+}
+
+/// No act of a caller, or none that was decided, so no entry.
+fn quiet(answer: Result<Reply, Refusal>) -> Ruled {
+    Ruling {
+        answer,
+        draft: None,
+        remember: None,
     }
 }
 

@@ -5,13 +5,13 @@ mod service;
 
 use std::collections::HashMap;
 
+use amanat_database::{Connection, Error};
 use amanat_journal::{Access, EntryFilter, Ruling, StoredEntry};
 use amanat_schema::{
     audit,
     policy::{AgencyKind, Right},
 };
 use amanat_server::Refusal;
-use sqlx::SqliteConnection;
 
 use crate::{Act, Rules};
 
@@ -73,10 +73,7 @@ impl AuditCall {
 impl AuditFacts {
     /// # Errors
     /// Of the driver.
-    pub async fn load(
-        connection: &mut SqliteConnection,
-        calls: &[&AuditCall],
-    ) -> Result<Self, sqlx::Error> {
+    pub async fn load(connection: &mut Connection, calls: &[&AuditCall]) -> Result<Self, Error> {
         let mut facts = Self::default();
         for call in calls {
             match call {

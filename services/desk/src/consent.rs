@@ -1,6 +1,7 @@
 //! The consent ledger: what was recorded and withdrawn here, and the verbs over it. Gateway and custodian
 //! each keep one, so that neither has to believe the other.
 
+mod overtaken;
 mod service;
 mod store;
 
@@ -12,7 +13,7 @@ use amanat_schema::{
 };
 use amanat_server::Refusal;
 
-use crate::{Act, Known, Page, Remembered, Rules, StatementFacts, Stored};
+use crate::{Act, Known, Page, RememberedByCase, Rules, StatementFacts, Stored};
 
 pub use service::{ConsentDesk, Evidence};
 pub use store::ConsentFacts;
@@ -21,7 +22,7 @@ pub use store::ConsentFacts;
 pub type SourceCase = (AgencyId, CaseId);
 
 /// The consents of the cases that were decided on last.
-pub type RememberedConsents = Remembered<SourceCase, Vec<Grant>>;
+pub type RememberedConsents = RememberedByCase<Vec<Grant>>;
 
 /// Of all cases together, in memory.
 const REMEMBERED_MIB: usize = 32;
@@ -96,7 +97,7 @@ pub(crate) struct ConsentRow {
 
 /// For a server's memory.
 pub fn remembered() -> RememberedConsents {
-    Remembered::holding(REMEMBERED_MIB, |grants| {
+    RememberedByCase::holding(REMEMBERED_MIB, |grants| {
         // The nodes of a set are half empty at worst, and have heads.
         let paths = grants
             .iter()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use amanat_identity::{Caller, Signed, SignedError, inspect::lasts, statement::AgencyStatement};
-use amanat_journal::{Access, Book, Draft, Journal, JournalError, Reader, Ruling};
+use amanat_journal::{Access, Book, Committed, Draft, Journal, JournalError, Reader, Ruling};
 use amanat_schema::{
     AgencyId, RequestId, Time,
     audit::{Action, EntryBody, Linkage, Opening, Receipt},
@@ -70,11 +70,12 @@ pub struct Answered<R> {
 
 impl<B: Book> Desk<B> {
     /// Tells its operator what it begins to serve with.
-    pub fn begins(&self) {
+    pub async fn begins(&self) {
+        // One that cannot be read is told by who needs it.
+        let newest = self.reader.checkpoint().await.ok().flatten();
         let now = (self.guard.clock)();
         let rules = self.rules.current();
         let directory = &rules.directory;
-        let newest = self.reader.checkpoint();
         let how = match (self.journal.freezing())() {
             None => "serving",
             Some(_) => "serving the log's proofs and nothing else, for it is frozen",
@@ -319,14 +320,29 @@ where
     /// # Errors
     /// The refusal with the index of its entry, or why the log has no answer.
     pub async fn call(&self, call: B::Call) -> Result<Answered<R>, Status> {
+        Self::answered(self.commit(call).await?)
+    }
+
+    /// The same, before it is judged: for what may not be decided yet.
+    ///
+    /// # Errors
+    /// Why the log has no answer.
+    pub async fn commit(&self, call: B::Call) -> Result<Committed<B::Answer>, Refusal> {
         let agency = self.journal.agency(&call);
-        let committed = self.journal.call(call).await.map_err(|error| {
+        self.journal.call(call).await.map_err(|error| {
             if let JournalError::Crowded = error {
                 self.guard.crowd(agency)
             } else {
                 refusal(&error)
             }
-        })?;
+        })
+    }
+
+    /// What a decided call is answered.
+    ///
+    /// # Errors
+    /// The refusal with the index of its entry.
+    pub fn answered(committed: Committed<B::Answer>) -> Result<Answered<R>, Status> {
         let index = committed.receipt.as_ref().map(|receipt| receipt.index);
         let reply = committed.answer.map_err(|refusal| refusal.logged(index))?;
         // INVARIANT: every act of a caller makes an entry, so an allowed one has its receipt.

@@ -2,6 +2,7 @@
 //! all faults at once. Nothing is made or changed.
 
 use amanat_config::{Inspection, private_key_pem, read_file};
+use amanat_database::Place;
 use amanat_identity::{
     Directory, PeerName, RevocationFolder, Suspensions, Trust,
     inspect::{directory, lasts, revocation},
@@ -118,13 +119,21 @@ impl Inspected<'_> {
             }
         }
         found.take("log.openings_key", log.openings());
-        found.folder_of("log.database", &log.database);
         found.folder_of("log.checkpoint_file", &log.checkpoint_file);
-        if !log.database.exists() {
-            found.in_order(
+        match &log.database {
+            Place::Sqlite(file) => {
+                found.folder_of("log.database", file);
+                if !file.exists() {
+                    found.in_order(
+                        "log.database",
+                        "not made yet; run `init` before the first start",
+                    );
+                }
+            }
+            Place::Postgres(_) => found.in_order(
                 "log.database",
-                "not made yet; run `init` before the first start",
-            );
+                format!("{}; it is not asked here", log.database),
+            ),
         }
     }
 }

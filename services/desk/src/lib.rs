@@ -14,6 +14,7 @@ pub mod consent;
 mod desk;
 mod filter;
 pub mod inspect;
+pub mod keeping;
 mod lifetimes;
 mod metrics;
 mod own;
@@ -26,23 +27,30 @@ pub mod setup;
 mod statements;
 pub mod vitals;
 
+use amanat_database::Step;
+
 pub use act::{Act, Rulebook, Rules, Superseded};
 pub use desk::{Answered, Desk, Refused, refusal};
 pub use filter::Filters;
 pub use lifetimes::Lifetimes;
 pub use metrics::METRICS;
 pub use page::{Page, Paged, Pages};
-pub use remembered::Remembered;
+pub use remembered::{Remembered, RememberedByCase};
 pub use statements::{Known, StatementFacts, Stored};
 
-/// The tables of this room, in order: (step name, SQL).
-pub const MIGRATIONS: [(&str, &str); 2] = [
-    (
-        "statements",
-        include_str!("../migrations/0002_statements.sql"),
-    ),
-    (
-        "consent-purposes",
-        include_str!("../migrations/0006_consent_purposes.sql"),
-    ),
+/// The tables of this room, in order.
+pub const STEPS: [Step; 2] = [
+    Step {
+        name: "statements",
+        sqlite: include_str!("../migrations/0002_statements.sql"),
+        postgres: include_str!("../migrations/postgres/0002_statements.sql"),
+    },
+    Step {
+        name: "consent-purposes",
+        sqlite: include_str!("../migrations/0006_consent_purposes.sql"),
+        postgres: include_str!("../migrations/postgres/0006_consent_purposes.sql"),
+    },
 ];
+
+/// Those of them whose rows change: of a consent, how many reads rested on it.
+pub const CHANGING: [&str; 1] = ["consents"];

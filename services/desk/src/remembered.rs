@@ -1,11 +1,15 @@
 //! Facts of earlier batches, kept in memory for the next ones.
 
+mod by_case;
+
 use std::{
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use hashlink::LruCache;
+
+pub use by_case::RememberedByCase;
 
 /// Bytes of an entry beside its value: key, places, counts.
 const EACH: usize = 256;
@@ -15,9 +19,10 @@ const LARGEST_PART: usize = 32;
 /// What was loaded last for each key, the least recently used falling out. Bounded by what the values take, for
 /// how large each is, its signer chooses.
 ///
-/// INVARIANT: a database has one writer, and whoever writes what a key stands for forgets the key in the same
-/// transaction, before it commits: what is found here is what the database holds, whether a commit succeeded,
-/// failed or is in doubt.
+/// INVARIANT: a database has one writer at a time. Whoever writes what a key stands for forgets the key in the same
+/// transaction, before it commits; and what other writers may have changed since is forgotten before anything is
+/// asked for in the next one. What is found here is what the database holds, whether a commit succeeded, failed or
+/// is in doubt.
 pub struct Remembered<K, V> {
     kept: Mutex<Kept<K, V>>,
     most_bytes: usize,
@@ -71,6 +76,14 @@ impl<K: Eq + Hash, V> Remembered<K, V> {
         self.with(|kept| kept.forget(key));
     }
 
+    /// Nothing is known any more.
+    pub fn forget_all(&self) {
+        self.with(|kept| {
+            kept.values.clear();
+            kept.bytes = 0;
+        });
+    }
+
     fn with<T>(&self, with: impl FnOnce(&mut Kept<K, V>) -> T) -> T {
         // Its operations do not panic half way.
         with(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
@@ -121,6 +134,17 @@ mod tests {
         assert_eq!(kept.bytes, counted);
         assert!(kept.bytes <= 1 << 20, "{}", kept.bytes);
         assert!(kept.values.len() > LARGEST_PART, "{}", kept.values.len());
+    }
+
+    #[test]
+    fn when_all_is_forgotten_its_place_is_free_again() {
+        let remembered = remembered();
+        for key in 0..10 {
+            remembered.keep(key, Arc::new(7));
+        }
+        remembered.forget_all();
+        assert!((0..10).all(|key| remembered.get(&key).is_none()));
+        assert_eq!(remembered.kept.lock().unwrap().bytes, 0);
     }
 
     #[test]

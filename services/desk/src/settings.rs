@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU64, path::PathBuf};
 
 use amanat_config::{FileSetting, Section};
+use amanat_database::Place;
 use amanat_identity::Registrars;
 
 /// `[server]`: where it listens and with which certificate.
@@ -83,8 +84,8 @@ pub fn state_files<'a>(directory: &'a DirectoryFiles, log: &'a Log) -> [FileSett
 /// `[log]`: the append-only log.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// SQLite, made by `init`.
-    pub database: PathBuf,
+    /// SQLite in a file, or the address of a PostgreSQL database; made by `init`.
+    pub database: Place,
     /// The last signed checkpoint; outside the folder that is backed up with the database.
     pub checkpoint_file: PathBuf,
     /// PEM, PKCS#8, Ed25519.
@@ -95,8 +96,8 @@ pub struct Log {
 
 impl Log {
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
-        let (database, checkpoint_file) =
-            (section.path("database"), section.path("checkpoint_file"));
+        let database = place(section, "database");
+        let checkpoint_file = section.path("checkpoint_file");
         let (signing_key, openings_key) =
             (section.path("signing_key"), section.path("openings_key"));
         Some(Self {
@@ -115,6 +116,35 @@ impl Log {
     }
 }
 
+/// `[backup]`: how backups of the database are sealed.
+#[derive(Debug, Clone)]
+pub struct Backups {
+    /// 32 bytes, hexadecimal. Whoever restores needs it: a copy is kept where neither the backups nor the database are.
+    pub key: PathBuf,
+}
+
+impl Backups {
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        Some(Self {
+            key: section.path("key")?,
+        })
+    }
+
+    pub fn key_files(&self) -> [FileSetting<'_>; 1] {
+        [FileSetting::new("backup.key", &self.key)]
+    }
+}
+
+fn place(section: &mut Section<'_>, key: &'static str) -> Option<Place> {
+    let expected = "the path of a file, or an address as in postgres://role@host/database";
+    let setting: String = section.required(key, expected)?;
+    match Place::of_address(&setting) {
+        Ok(Some(servers)) => Some(servers),
+        Ok(None) => Some(Place::Sqlite(section.beside(&setting))),
+        Err(why) => section.refuse(key, &why.to_string()),
+    }
+}
+
 /// Keys, data and state lie apart: who copies or restores one of them does not take another along. `top` is
 /// the configuration as a whole. Returns `None` if one lies with another.
 pub fn keep_apart(
@@ -123,8 +153,32 @@ pub fn keep_apart(
     state: &[FileSetting<'_>],
     keys: &[FileSetting<'_>],
 ) -> Option<()> {
-    let database = FileSetting::new("log.database", &log.database);
-    let data = top.keep_out(
+    let from_data = keep_out_of_data(top, log, state, keys);
+    let from_state: Vec<_> = state
+        .iter()
+        .map(|file| {
+            top.keep_out(
+                file,
+                keys,
+                "whoever copies the state must not get the keys with it",
+            )
+        })
+        .collect();
+    from_data.and(from_state.into_iter().collect())
+}
+
+/// Where the data is on servers of its own, nothing lies beside it.
+fn keep_out_of_data(
+    top: &Section<'_>,
+    log: &Log,
+    state: &[FileSetting<'_>],
+    keys: &[FileSetting<'_>],
+) -> Option<()> {
+    let Some(file) = log.database.file() else {
+        return Some(());
+    };
+    let database = FileSetting::new("log.database", file);
+    let copied = top.keep_out(
         &database,
         keys,
         "whoever copies the data must not get the keys with it",
@@ -134,14 +188,5 @@ pub fn keep_apart(
         state,
         "restoring the database would take it along, and nobody would see that the log was rolled back",
     );
-    let with_state = state.iter().map(|file| {
-        top.keep_out(
-            file,
-            keys,
-            "whoever copies the state must not get the keys with it",
-        )
-    });
-    let with_state: Vec<_> = with_state.collect();
-    data.and(restored)
-        .and(with_state.into_iter().collect::<Option<()>>())
+    copied.and(restored)
 }

@@ -4,6 +4,7 @@
 pub(crate) mod error;
 
 use amanat_config::{private_key_pem, secret_hex};
+use amanat_database::Step;
 use amanat_identity::{
     ShownCertificate, TokenVerifier, Trusted, tls::server_config, token::Audience,
 };
@@ -119,16 +120,18 @@ impl Log {
         })
     }
 
-    /// Where the journal lives, with a service's own tables.
+    /// Where the journal lives, with a service's own tables, and those whose rows change.
     pub fn journal(
         &self,
-        migrations: &'static [(&'static str, &'static str)],
+        steps: &'static [Step],
+        changing: &'static [&'static str],
         limits: &Limits,
     ) -> amanat_journal::Config {
         amanat_journal::Config {
             database: self.database.clone(),
             checkpoint_file: self.checkpoint_file.clone(),
-            migrations,
+            steps,
+            changing,
             waiting_per_agency: limits.waiting_per_agency,
         }
     }

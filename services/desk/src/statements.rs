@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use amanat_database::{Column::Bytes, Connection, Error, Insert, Sql};
 use amanat_identity::{Signed, statement::AgencyStatement};
-use amanat_journal::{ConflictKey, id_set};
+use amanat_journal::ConflictKey;
 use amanat_schema::{AgencyId, StatementId};
 use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 /// A verified statement in the form in which it is kept.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ impl Others {
 /// The accepted ids that a batch asks about, and those it adds.
 #[derive(Default)]
 pub struct StatementFacts {
-    known: HashMap<Key, Vec<u8>>,
+    known: HashMap<Key, [u8; 32]>,
     accepted: Vec<(Key, [u8; 32])>,
 }
 
@@ -99,26 +99,22 @@ impl StatementFacts {
     /// # Errors
     /// Of the driver.
     pub async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         ids: impl Iterator<Item = StatementId>,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let ids: Vec<_> = ids.collect();
         if ids.is_empty() {
             return Ok(Self::default());
         }
-        let rows = sqlx::query(
-            "SELECT agency, statement_id, payload_sha256 FROM statements \
-             WHERE statement_id IN (SELECT unhex(value) FROM json_each($1))",
-        )
-        .bind(id_set(ids.iter().map(|id| id.as_bytes().as_slice())))
-        .fetch_all(connection)
-        .await?;
+        let ids = ids.iter().map(StatementId::as_bytes);
+        let rows = Sql::new("SELECT agency, statement_id, payload_sha256 FROM statements WHERE ")
+            .is_one_of(Bytes("statement_id"), ids)
+            .fetch_all(connection)
+            .await?;
         let mut known = HashMap::new();
         for row in rows {
-            let (agency, id): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            if let (Ok(agency), Ok(id)) = (AgencyId::parse(&agency), StatementId::parse(&id)) {
-                known.insert((agency, id), row.try_get(2)?);
-            }
+            let key = (AgencyId::new(row.get(0)?), StatementId::new(row.get(1)?));
+            known.insert(key, row.get(2)?);
         }
         Ok(Self {
             known,
@@ -129,7 +125,7 @@ impl StatementFacts {
     pub fn look_up(&self, statement: &Stored) -> Known {
         match self.known.get(&statement.key()) {
             None => Known::New,
-            Some(sha256) if sha256.as_slice() == statement.payload_sha256 => Known::Same,
+            Some(sha256) if *sha256 == statement.payload_sha256 => Known::Same,
             Some(_) => {
                 if let Some(count) = OTHERS.met(Instant::now()) {
                     // The last of them is named.
@@ -148,22 +144,22 @@ impl StatementFacts {
 
     /// # Errors
     /// Of the driver.
-    pub async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        if self.accepted.is_empty() {
-            return Ok(());
-        }
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO statements (agency, statement_id, payload_sha256) ",
-        )
-        .push_values(&self.accepted, |mut row, ((agency, id), sha256)| {
-            row.push_bind(agency.to_vec())
-                .push_bind(id.to_vec())
-                .push_bind(sha256.as_slice());
-        })
-        .build()
-        .execute(connection)
-        .await
-        .map(drop)
+    pub async fn write(self, connection: &mut Connection) -> Result<(), Error> {
+        let rows = self.accepted.iter().map(|((agency, id), sha256)| {
+            [
+                agency.as_bytes().into(),
+                id.as_bytes().into(),
+                sha256.into(),
+            ]
+        });
+        let columns = [
+            Bytes("agency"),
+            Bytes("statement_id"),
+            Bytes("payload_sha256"),
+        ];
+        Insert::into("statements", columns, rows)
+            .execute(connection)
+            .await
     }
 }
 

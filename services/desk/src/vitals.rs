@@ -27,18 +27,17 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Disks {
     free_mib: u64,
-    folders: [(&'static str, PathBuf); 2],
+    folders: Vec<(&'static str, PathBuf)>,
 }
 
 impl Disks {
-    /// Those of the log's database and of its checkpoint file; less than `free_mib` is told.
+    /// Those of the log's database, if it is a file, and of its checkpoint file; less than `free_mib` is told.
     pub fn new(log: &Log, free_mib: u64) -> Self {
+        let data = log.database.file().map(|file| ("data", folder(file)));
+        let state = ("state", folder(&log.checkpoint_file));
         Self {
             free_mib,
-            folders: [
-                ("data", folder(&log.database)),
-                ("state", folder(&log.checkpoint_file)),
-            ],
+            folders: data.into_iter().chain([state]).collect(),
         }
     }
 
@@ -152,7 +151,29 @@ mod tests {
         atomic::{AtomicI64, Ordering},
     };
 
+    use amanat_database::Place;
+
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_of_the_folders_that_this_server_writes_to() {
+        let told = |database| {
+            let log = Log {
+                database,
+                checkpoint_file: "/checkpoint".into(),
+                signing_key: PathBuf::new(),
+                openings_key: PathBuf::new(),
+            };
+            let mut signs = Signs::default();
+            Disks::new(&log, u64::MAX).look(&mut signs);
+            let warnings = signs.warnings.iter();
+            let names = warnings.map(|warning| warning.split(' ').nth(3).unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(told(Place::Sqlite("/data.db".into())), ["data", "state"]);
+        let servers = Place::of_address("postgres://localhost/amanat");
+        assert_eq!(told(servers.unwrap().unwrap()), ["state"]);
+    }
 
     #[test]
     fn a_clock_that_jumps_is_told_for_an_hour_and_one_that_runs_is_not() {

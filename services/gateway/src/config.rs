@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use amanat_config::{ConfigError, FileSetting, Section, Settings};
-use amanat_desk::settings::{DirectoryFiles, Listen, Log, keep_apart, state_files};
+use amanat_desk::settings::{Backups, DirectoryFiles, Listen, Log, keep_apart, state_files};
 use amanat_server::{HealthAddress, Limits, Telemetry};
 
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct Config {
     pub directory: DirectoryFiles,
     pub log: Log,
     pub subjects: Subjects,
+    /// Absent: backups name their key.
+    pub backup: Option<Backups>,
     /// Absent: nobody is told.
     pub health: Option<HealthAddress>,
     pub limits: Limits,
@@ -44,6 +46,7 @@ impl Config {
         let directory = top.section("directory", DirectoryFiles::read);
         let log = top.section("log", Log::read);
         let subjects = top.section("subjects", Subjects::read);
+        let backup = top.optional_section("backup", Backups::read);
         let health = top.optional_section("health", HealthAddress::read);
         let limits = top.section_or_default("limits", Limits::read);
         let telemetry = top.section("telemetry", Telemetry::read);
@@ -52,6 +55,7 @@ impl Config {
             directory: directory?,
             log: log?,
             subjects: subjects?,
+            backup: backup?,
             health: health?,
             limits: limits?,
             telemetry: telemetry?,
@@ -74,6 +78,7 @@ impl Config {
         ));
         files.extend(self.server.key_files());
         files.extend(self.log.key_files());
+        files.extend(self.backup.iter().flat_map(Backups::key_files));
         files
     }
 

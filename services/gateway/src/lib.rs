@@ -13,13 +13,19 @@ mod referral;
 mod store;
 mod subject;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use amanat_config::{FileError, secret_hex};
+use amanat_database::Place;
 use amanat_desk::{
     Desk, Lifetimes, Rulebook,
     audit::AuditDesk,
     consent::{ConsentDesk, Evidence},
+    keeping::Keeping,
     setup::{Setup, SetupError},
     vitals::Disks,
 };
@@ -55,6 +61,8 @@ use subject::SubjectDesk;
 const EACH_MINUTE: Duration = Duration::from_secs(60);
 /// How long answers about subjects gather before canaries are looked for among them.
 const GATHERING: Duration = Duration::from_secs(3);
+const OUTDATED: &str = "another replica has put a pepper on top of what is stored, so nobody can be looked up here: \
+                        name its file last in subjects.peppers, and restart";
 /// For all the tasks that write the last word to their files.
 const ENDING: Duration = Duration::from_secs(2);
 
@@ -76,20 +84,40 @@ pub enum GatewayError {
     Serve(#[from] ServeError),
 }
 
-/// Makes the gateway's empty database.
+/// Makes the gateway's empty database, as `owner` if that is another role than its own.
 ///
 /// # Errors
 /// [`GatewayError::Journal`], also if it exists.
-pub async fn init(config: &Config) -> Result<(), GatewayError> {
-    Ok(amanat_journal::init(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
+pub async fn init(config: &Config, owner: Option<&Place>) -> Result<(), GatewayError> {
+    Ok(amanat_journal::init(&journal(config), owner).await?)
 }
 
 /// Brings the gateway's database up to date: the names of the steps taken. Nothing may serve from it meanwhile.
 ///
 /// # Errors
 /// [`GatewayError::Journal`].
-pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, GatewayError> {
-    Ok(amanat_journal::migrate(&config.log.journal(store::MIGRATIONS, &config.limits)).await?)
+pub async fn migrate(
+    config: &Config,
+    owner: Option<&Place>,
+) -> Result<Vec<&'static str>, GatewayError> {
+    Ok(amanat_journal::migrate(&journal(config), owner).await?)
+}
+
+/// What there is to keep of the gateway over the years.
+pub fn keeping(config: &Config) -> Keeping<'_> {
+    Keeping {
+        audience: Audience::Gateway,
+        directory: &config.directory,
+        log: &config.log,
+        backups: config.backup.as_ref(),
+        journal: journal(config),
+    }
+}
+
+fn journal(config: &Config) -> amanat_journal::Config {
+    config
+        .log
+        .journal(store::STEPS, store::CHANGING, &config.limits)
 }
 
 /// Serves on `listener` until `stop` completes; every answered request is durable by then.
@@ -121,13 +149,13 @@ pub async fn serve(
     let reload = Arc::new(reload.fitting(move |new| fits(&directory, new)));
     let subjects = subject_keys(&config.subjects)?;
     let peppers = Arc::clone(&subjects.peppers);
+    let outdated = Arc::clone(&subjects.outdated);
     let book = Exchange {
         rules: rules.clone(),
         subjects,
         memory: Memory::default(),
     };
-    let journal = config.log.journal(store::MIGRATIONS, &config.limits);
-    let opened = amanat_journal::open(&journal, keys, book, clock).await?;
+    let opened = amanat_journal::open(&journal(config), keys, book, clock).await?;
     advance_peppers(&opened.journal).await?;
     let handles = config.log.handles()?;
     let desk = Desk {
@@ -140,7 +168,13 @@ pub async fn serve(
     let reloading = tokio::spawn(reload.run());
     let minutes = tokio::spawn(each_minute(desk.clone()));
     let disks = Disks::new(&config.log, config.limits.free_mib);
-    let vitals = desk.clone().watch_health(health.clone(), disks, |_| {});
+    let vitals = desk
+        .clone()
+        .watch_health(health.clone(), disks, move |signs| {
+            if outdated.load(Ordering::Relaxed) {
+                signs.reasons.push(OUTDATED.to_owned());
+            }
+        });
     let vitals = tokio::spawn(vitals);
     let lifetimes = Lifetimes::new(guard.clone(), certificate, &config.directory.crls);
     let lifetimes = tokio::spawn(lifetimes.run());
@@ -156,7 +190,7 @@ pub async fn serve(
         limits: config.limits,
     };
     let frozen = desk.journal.freezing();
-    desk.begins();
+    desk.begins().await;
     let served = amanat_server::serve(
         listener,
         tls,
@@ -241,6 +275,7 @@ fn subject_keys(files: &Subjects) -> Result<Keys, GatewayError> {
     Ok(Keys {
         peppers: Arc::new(peppers),
         pseudonyms: pseudonym_key(files)?,
+        outdated: Arc::default(),
     })
 }
 
@@ -273,9 +308,9 @@ async fn advance_peppers(journal: &Journal<Exchange>) -> Result<(), GatewayError
     }
 }
 
-/// Looks for canaries that were asked for: at the start, for what was left when a process ended; then some time
-/// after an answer, whatever it was about, once for all that were given meanwhile. Under each new directory
-/// those that it silences are counted first.
+/// Looks for canaries that were asked for: some time after an answer, whatever it was about, once for all that
+/// were given meanwhile; and, at the start and each minute, for what was left when a process ended, another
+/// replica's too. Under each new directory those that it silences are counted first.
 async fn watch_canaries(journal: Journal<Exchange>, rules: Rulebook, answered: Arc<Notify>) {
     let (mut asked, mut counted_under) = (Asked::NotSince, None);
     loop {
@@ -293,9 +328,13 @@ async fn watch_canaries(journal: Journal<Exchange>, rules: Rulebook, answered: A
                 answered.notify_one();
             }
         }
-        answered.notified().await;
-        tokio::time::sleep(GATHERING).await;
-        asked = Asked::SinceTheLast;
+        asked = match tokio::time::timeout(EACH_MINUTE, answered.notified()).await {
+            Ok(()) => {
+                tokio::time::sleep(GATHERING).await;
+                Asked::SinceTheLast
+            }
+            Err(_) => Asked::NotSince,
+        };
     }
 }
 

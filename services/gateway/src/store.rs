@@ -9,15 +9,15 @@ pub(crate) mod subject;
 
 use std::collections::BTreeSet;
 
+use amanat_database::{Connection, Error, Step};
 use amanat_desk::{
     Act, Refused, Rulebook, StatementFacts, Stored,
     audit::{AuditCall, AuditFacts, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
-use amanat_journal::{Access, Book, Ruling};
+use amanat_journal::{Access, Book, Overtaking, Ruling};
 use amanat_schema::{AgencyId, Time};
 use amanat_server::Refusal;
-use sqlx::SqliteConnection;
 
 pub(crate) use memory::Memory;
 use record::{ListVersions, PutRecord, ReadRecord, ReadReply, RecordFacts, VersionRow};
@@ -26,18 +26,39 @@ use referral::{
 };
 use subject::{SubjectCall, SubjectFacts, SubjectReply};
 
-/// The tables of the gateway, in order: (step name, SQL).
-pub(crate) const MIGRATIONS: &[(&str, &str)] = &[
-    amanat_desk::MIGRATIONS[0],
-    ("exchange", include_str!("../migrations/0003_exchange.sql")),
+/// The tables of the gateway, in order.
+pub(crate) const STEPS: &[Step] = &[
+    amanat_desk::STEPS[0],
+    Step {
+        name: "exchange",
+        sqlite: include_str!("../migrations/0003_exchange.sql"),
+        postgres: include_str!("../migrations/postgres/0003_exchange.sql"),
+    },
     amanat_journal::ENTRY_TIMES,
-    (
-        "list-indexes",
-        include_str!("../migrations/0005_list_indexes.sql"),
-    ),
-    amanat_desk::MIGRATIONS[1],
-    ("subjects", include_str!("../migrations/0004_subjects.sql")),
+    Step {
+        name: "list-indexes",
+        sqlite: include_str!("../migrations/0005_list_indexes.sql"),
+        postgres: include_str!("../migrations/postgres/0005_list_indexes.sql"),
+    },
+    amanat_desk::STEPS[1],
+    Step {
+        name: "subjects",
+        sqlite: include_str!("../migrations/0004_subjects.sql"),
+        postgres: include_str!("../migrations/postgres/0004_subjects.sql"),
+    },
     amanat_journal::REQUESTS_BY_KEY,
+];
+
+/// The tables whose rows change: the service may update these, and to all others only add.
+pub(crate) const CHANGING: &[&str] = &[
+    amanat_desk::CHANGING[0],
+    "referrals",
+    "identifiers",
+    "aliases",
+    "merges",
+    "canaries",
+    "canary_hits",
+    "pepper_state",
 ];
 
 /// The gateway's book.
@@ -207,11 +228,7 @@ impl Book for Exchange {
         }
     }
 
-    async fn load(
-        &self,
-        connection: &mut SqliteConnection,
-        calls: &[&Call],
-    ) -> Result<Facts, sqlx::Error> {
+    async fn load(&self, connection: &mut Connection, calls: &[&Call]) -> Result<Facts, Error> {
         let asked: BTreeSet<_> = calls.iter().filter_map(|call| call.source_case()).collect();
         let ids = calls
             .iter()
@@ -282,11 +299,7 @@ impl Book for Exchange {
         }
     }
 
-    async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        facts: Facts,
-    ) -> Result<(), sqlx::Error> {
+    async fn write(&self, connection: &mut Connection, facts: Facts) -> Result<(), Error> {
         facts.statements.write(connection).await?;
         facts
             .consents
@@ -295,6 +308,10 @@ impl Book for Exchange {
         facts.records.write(connection, &self.memory).await?;
         facts.referrals.write(connection, &self.memory).await?;
         facts.subjects.write(connection).await
+    }
+
+    fn overtaken(&self, by: Overtaking<'_>) {
+        self.memory.overtaken(by);
     }
 
     /// Every mutation but FindSubject answers with its receipt alone.

@@ -290,6 +290,8 @@ impl SubjectDesk {
         wrong.nonce(&wire.nonce);
         let fits = (1..=LONGEST_LABEL).contains(&wire.label.len());
         wrong.that(fits, "label", "1 to 64 bytes");
+        let printable = !wire.label.contains(char::is_control);
+        wrong.that(printable, "label", "text without control characters");
         let directory = &self.desk.rules.current().directory;
         let identifier = tokens.0.first().map(|presented| {
             self.identify(act.agency, directory, presented, "identifier", &mut wrong)

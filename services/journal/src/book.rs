@@ -2,11 +2,12 @@
 
 use std::future::Future;
 
+use amanat_database::{Connection, Error};
 use amanat_schema::{
     AgencyId, RequestId, Time,
-    audit::{EntryBody, Linkage, Opening, Receipt},
+    audit::{Action, EntryBody, Linkage, Opening, Receipt},
+    policy::Decision,
 };
-use sqlx::SqliteConnection;
 
 /// A service's verbs over its own tables. Gateway and custodian each have one.
 pub trait Book: Send + Sync + 'static {
@@ -31,9 +32,9 @@ pub trait Book: Send + Sync + 'static {
     /// Of the driver; the batch is then rolled back.
     fn load(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         calls: &[&Self::Call],
-    ) -> impl Future<Output = Result<Self::Facts, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Facts, Error>> + Send;
 
     /// Decides one call. Pure but for the changes it leaves in `facts`; total: a refusal is a ruling.
     fn decide(&self, facts: &mut Self::Facts, call: &Self::Call, now: Time)
@@ -45,12 +46,33 @@ pub trait Book: Send + Sync + 'static {
     /// Of the driver; the batch is then rolled back.
     fn write(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         facts: Self::Facts,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Forgets what is kept in memory of earlier batches and that others may have changed. Called while the head of
+    /// the log is held, so nothing changes between this and the facts that are loaded next.
+    fn overtaken(&self, by: Overtaking<'_>);
 
     /// What a remembered mutation answered, from the bytes that its ruling left.
     fn replay(&self, call: &Self::Call, answer: &[u8]) -> Self::Answer;
+}
+
+/// What other writers of the database did since this one's last batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Overtaking<'a> {
+    /// All that they logged: whatever changes, changes with an entry.
+    Entries(&'a [Logged]),
+    /// It cannot be told.
+    Unknown,
+}
+
+/// An entry as far as it tells what may have changed.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    pub action: Action,
+    pub decision: Decision,
+    pub linkage: Linkage,
 }
 
 /// What a call touches. A batch holds at most one mutation a key, and nothing after it that shares the key;

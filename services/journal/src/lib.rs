@@ -8,6 +8,7 @@
 //! If the stored log and the checkpoint file outside the database disagree, the journal is *frozen*:
 //! it signs nothing and decides nothing until a person has looked.
 
+pub mod backup;
 mod batch;
 mod book;
 mod fold;
@@ -24,15 +25,18 @@ mod trouble;
 mod watch;
 mod writer;
 
-pub use book::{Access, Book, Committed, ConflictKey, Draft, RequestKey, Ruling, Touch};
+pub use book::{
+    Access, Book, Committed, ConflictKey, Draft, Logged, Overtaking, RequestKey, Ruling, Touch,
+};
 pub use journal::Journal;
 pub use metrics::METRICS;
 pub use open::{Config, Keys, Opened, init, migrate, open};
 pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
 pub use schema::{ENTRY_TIMES, REQUESTS_BY_KEY};
-pub use store::{damaged, id_set};
 pub use trouble::Trouble;
 pub use writer::Writer;
+
+use amanat_database::{Error, StepsError};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -84,9 +88,9 @@ impl JournalError {
     }
 }
 
-impl From<sqlx::Error> for JournalError {
+impl From<Error> for JournalError {
     /// Driver errors can quote values; only their kind is kept.
-    fn from(error: sqlx::Error) -> Self {
+    fn from(error: Error) -> Self {
         if is_full(&error) {
             // The writer tells it, once a minute.
             return Self::Full;
@@ -96,13 +100,13 @@ impl From<sqlx::Error> for JournalError {
             reason = "the driver may add kinds; none is told apart"
         )]
         let kind = match &error {
-            sqlx::Error::Database(error) => error.code().map_or_else(
+            Error::Database(error) => error.code().map_or_else(
                 || "the database refused a statement".to_owned(),
                 |code| format!("the database refused a statement (code {code})"),
             ),
-            sqlx::Error::Io(error) => format!("input or output failed ({})", error.kind()),
-            sqlx::Error::RowNotFound => "a row that must be there is not".to_owned(),
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+            Error::Io(error) => format!("input or output failed ({})", error.kind()),
+            Error::RowNotFound => "a row that must be there is not".to_owned(),
+            Error::ColumnDecode { .. } | Error::Decode(_) => {
                 "a stored value is not in its form".to_owned()
             }
             _ => "the database connection failed".to_owned(),
@@ -112,8 +116,21 @@ impl From<sqlx::Error> for JournalError {
     }
 }
 
-/// SQLITE_FULL, and SQLITE_IOERR_SHMSIZE, which is the same of the file of the write-ahead log's index.
-fn is_full(error: &sqlx::Error) -> bool {
+impl From<StepsError> for JournalError {
+    fn from(error: StepsError) -> Self {
+        match error {
+            StepsError::Database(error) => error.into(),
+            error @ (StepsError::NotMade
+            | StepsError::Foreign
+            | StepsError::Missing(_)
+            | StepsError::Step(_)) => Self::Database(error.to_string()),
+        }
+    }
+}
+
+/// SQLITE_FULL; SQLITE_IOERR_SHMSIZE, which is the same of the file of the write-ahead log's index; and PostgreSQL's
+/// disk_full.
+fn is_full(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| ["13", "4874"].contains(&code.as_ref()))
+    code.is_some_and(|code| ["13", "4874", "53100"].contains(&code.as_ref()))
 }

@@ -7,14 +7,11 @@ use std::{
     time::Duration,
 };
 
+use amanat_database::{Connection, Engine, Place, Pool, Sql, Step, grant, unfit};
 use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
-use sqlx::{
-    ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
     Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, schema, store,
@@ -22,22 +19,22 @@ use crate::{
 
 /// Connections that serve proofs and checkpoints beside the writer.
 const READERS: u32 = 4;
-/// Statements that stay prepared: those that write rows have one for each number of them.
-const STATEMENTS: usize = 1024;
-/// Pages in memory, in KiB as SQLite wants it: negative.
-const CACHE_KIB: &str = "-65536";
-const READERS_CACHE_KIB: &str = "-4096";
-/// Pages of the write-ahead log, 4 KiB each, after which the writer folds what [`fold`] has left of it and begins it
-/// anew: without that it could grow for ever under load.
-const WAL_PAGES: &str = "8192";
-const BUSY: Duration = Duration::from_secs(5);
+/// The newest entries that must all be there at the start; whether older ones are is for `audit verify` to find, for
+/// a start must not take longer the longer the log is.
+const LOOKED_AT: u64 = 4096;
+/// How long a replica waits after a failover before it signs: another one that knows more of the log than the new
+/// primary has then said so, and nobody signs any more.
+const SETTLE: Duration = Duration::from_secs(2);
 
-/// Where a journal lives and which tables the service adds: (step name, SQL), in order.
+/// Where a journal lives and which tables the service adds.
 pub struct Config {
-    pub database: PathBuf,
+    pub database: Place,
     /// Outside every folder that is backed up with the database.
     pub checkpoint_file: PathBuf,
-    pub migrations: &'static [(&'static str, &'static str)],
+    /// After the journal's own.
+    pub steps: &'static [Step],
+    /// The service's tables whose rows change; of all others rows are only ever added.
+    pub changing: &'static [&'static str],
     /// How many calls of one agency may wait.
     pub waiting_per_agency: NonZeroUsize,
 }
@@ -56,15 +53,17 @@ pub struct Opened<B: Book> {
     pub tasks: Vec<JoinHandle<()>>,
 }
 
-/// The database file with the settings that durability rests on.
+/// The database, and which of its histories is served.
 pub(crate) struct Database {
-    options: SqliteConnectOptions,
+    place: Place,
+    /// Of PostgreSQL: another one after each failover.
+    timeline: String,
 }
 
 /// A log as it was found.
 pub(crate) struct State {
     pub(crate) database: Database,
-    pub(crate) connection: SqliteConnection,
+    pub(crate) connection: Connection,
     pub(crate) edge: Edge,
     pub(crate) checkpoint: Option<SignedCheckpoint>,
     /// Why nothing may be signed, if so.
@@ -73,27 +72,38 @@ pub(crate) struct State {
 
 /// What the database alone says.
 pub(crate) struct Loaded {
-    pub(crate) connection: SqliteConnection,
+    pub(crate) connection: Connection,
     pub(crate) edge: Edge,
     pub(crate) checkpoint: Option<SignedCheckpoint>,
 }
 
-/// Makes an empty database. It is never made on the way to serving: an absent file is then a lost log,
-/// not a new one.
+impl Config {
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        [&[schema::FIRST], self.steps].concat()
+    }
+}
+
+/// Makes an empty database, or on PostgreSQL the tables in an empty one: as `owner`, if it is another role than the
+/// service's, which then gets no more rights than it needs. It is never made on the way to serving: an absent
+/// database is then a lost log, not a new one.
 ///
 /// # Errors
-/// [`JournalError`] if the file exists, or cannot be made.
-pub async fn init(config: &Config) -> Result<(), JournalError> {
-    if config.database.exists() {
-        return Err(JournalError::Database("it exists already".to_owned()));
+/// [`JournalError`] if it exists, or cannot be made.
+pub async fn init(config: &Config, owner: Option<&Place>) -> Result<(), JournalError> {
+    if config.database.file().is_some_and(Path::exists) {
+        return Err(exists());
     }
-    let options = Database::options(config).create_if_missing(true);
-    let mut connection = options.connect().await?;
-    schema::apply(config, &mut connection).await?;
-    sqlx::query("INSERT INTO head (id, size, root, checkpoint) VALUES (1, 0, $1, '')")
-        .bind(Edge::empty().head().root.0.as_slice())
-        .execute(&mut connection)
-        .await?;
+    let mut connection = owner.unwrap_or(&config.database).create().await?;
+    if amanat_database::missing(&config.steps(), &mut connection)
+        .await
+        .is_ok()
+    {
+        return Err(exists());
+    }
+    fitting(&mut connection).await?;
+    amanat_database::apply(&config.steps(), &mut connection).await?;
+    store::begin_head(&mut connection, &Head::EMPTY, "").await?;
+    give(config, owner, &mut connection).await?;
     Ok(connection.close().await?)
 }
 
@@ -102,12 +112,48 @@ pub async fn init(config: &Config) -> Result<(), JournalError> {
 ///
 /// # Errors
 /// [`JournalError::Database`] if it is missing, another service's or a later version's.
-pub async fn migrate(config: &Config) -> Result<Vec<&'static str>, JournalError> {
-    let mut connection = Database::options(config).connect().await?;
-    let missing = schema::missing(config, &mut connection).await?;
-    schema::apply(config, &mut connection).await?;
+pub async fn migrate(
+    config: &Config,
+    owner: Option<&Place>,
+) -> Result<Vec<&'static str>, JournalError> {
+    let mut connection = owner.unwrap_or(&config.database).connect().await?;
+    let missing = amanat_database::missing(&config.steps(), &mut connection).await?;
+    amanat_database::apply(&config.steps(), &mut connection).await?;
+    give(config, owner, &mut connection).await?;
     connection.close().await?;
     Ok(missing)
+}
+
+/// The service's rights on what its owner made.
+pub(crate) async fn give(
+    config: &Config,
+    owner: Option<&Place>,
+    connection: &mut Connection,
+) -> Result<(), JournalError> {
+    let (Some(owner), Some(role)) = (owner.and_then(Place::role), config.database.role()) else {
+        return Ok(());
+    };
+    if owner != role {
+        let changing = [&[schema::CHANGING], config.changing].concat();
+        grant(connection, role, &changing).await?;
+    }
+    Ok(())
+}
+
+/// Goes on if the server keeps what it is given, and to itself.
+pub(crate) async fn fitting(connection: &mut Connection) -> Result<(), JournalError> {
+    let unfit = unfit(connection).await?;
+    if unfit.is_empty() {
+        return Ok(());
+    }
+    Err(JournalError::Database(format!(
+        "its server is not fit to hold it: {}",
+        unfit.join("; ")
+    )))
+}
+
+pub(crate) fn exists() -> JournalError {
+    JournalError::Database("it exists already".to_owned())
 }
 
 /// Opens a journal, checks it against the checkpoint file and starts its writer.
@@ -121,11 +167,12 @@ pub async fn open<B: Book>(
     book: B,
     clock: Clock,
 ) -> Result<Opened<B>, JournalError> {
-    let database = Database {
-        options: Database::options(config),
-    };
-    let mut connection = database.connect().await?;
-    schema::check(config, &mut connection).await?;
+    let place = config.database.clone();
+    let mut connection = place.connect().await?;
+    amanat_database::check(&config.steps(), &mut connection).await?;
+    fitting(&mut connection).await?;
+    let timeline = timeline(&mut connection).await?;
+    let database = Database { place, timeline };
     let verifier = keys.signer.verifier().clone();
     let mut state = match load(connection, &verifier).await {
         Ok(loaded) => State {
@@ -136,7 +183,7 @@ pub async fn open<B: Book>(
             frozen: None,
         },
         Err(error) => State {
-            connection: database.connect().await?,
+            connection: database.place.connect().await?,
             database,
             edge: Edge::empty(),
             checkpoint: None,
@@ -149,31 +196,27 @@ pub async fn open<B: Book>(
     if let Some(why) = &state.frozen {
         tracing::error!(why, "the log is frozen: nothing is signed or disclosed");
     }
-    let folding = state.database.connect().await?;
-    let pool = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .connect_with(
-            Database::options(config)
-                .read_only(true)
-                .pragma("cache_size", READERS_CACHE_KIB),
-        )
-        .await?;
+    let engine = config.database.engine();
+    let pool = Pool::open(&config.database, READERS).await?;
     let (newest, follow) = watch::channel(state.checkpoint.clone());
-    let reader = Reader::new(pool.clone(), newest.subscribe());
+    let reader = Reader::new(pool.clone(), engine, verifier, newest.subscribe());
     let filing = Trouble::with("checkpoint");
+    let mut tasks = Vec::new();
+    if engine == Engine::Sqlite {
+        let folding = config.database.connect().await?;
+        tasks.push(tokio::spawn(fold::follow(folding, follow.clone())));
+    }
     let share = config.waiting_per_agency;
-    let (mut journal, writer) = Writer::new(Arc::new(book), state, keys, clock, newest, share)?;
+    let book = Arc::new(book);
+    let (mut journal, writer) = Writer::new(book, state, keys, clock, newest, pool, share)?;
     journal.filing = filing.clone();
-    let tasks = vec![
-        tokio::spawn(writer.run(pool)),
-        tokio::spawn(fold::follow(folding, follow.clone())),
-        tokio::spawn(note_file::follow(
-            config.checkpoint_file.clone(),
-            follow,
-            |checkpoint: &SignedCheckpoint| &checkpoint.text,
-            filing,
-        )),
-    ];
+    tasks.push(tokio::spawn(writer.run()));
+    tasks.push(tokio::spawn(note_file::follow(
+        config.checkpoint_file.clone(),
+        follow,
+        |checkpoint: &SignedCheckpoint| &checkpoint.text,
+        filing,
+    )));
     Ok(Opened {
         journal,
         reader,
@@ -182,60 +225,62 @@ pub async fn open<B: Book>(
 }
 
 impl Database {
-    fn options(config: &Config) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&config.database)
-            .create_if_missing(false)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // What is deleted, a key say, does not stay behind in free pages.
-            .pragma("secure_delete", "ON")
-            .pragma("cache_size", CACHE_KIB)
-            .pragma("wal_autocheckpoint", WAL_PAGES)
-            // What a statement would need to undo its own rows is small.
-            .pragma("temp_store", "MEMORY")
-            .busy_timeout(BUSY)
-            .statement_cache_capacity(STATEMENTS)
-            .disable_statement_logging()
-    }
-
-    async fn connect(&self) -> Result<SqliteConnection, JournalError> {
-        Ok(self.options.connect().await?)
-    }
-
     /// What the database holds now, over a new connection. It must extend what was last handed out.
     pub(crate) async fn reload(
-        &self,
+        &mut self,
         verifier: &LogVerifier,
         last: Option<&SignedCheckpoint>,
     ) -> Result<Loaded, JournalError> {
-        let mut loaded = load(self.connect().await?, verifier).await?;
+        let mut loaded = load(self.place.connect().await?, verifier).await?;
         let signed = last.map_or(Head::EMPTY, |checkpoint| checkpoint.head);
-        match departure(&mut loaded.connection, &signed, &loaded.edge.head()).await {
-            None => Ok(loaded),
-            Some(why) => Err(JournalError::Frozen(why)),
+        if let Some(why) = departure(&mut loaded.connection, &signed, &loaded.edge.head()).await {
+            return Err(JournalError::Frozen(why));
         }
+        let timeline = timeline(&mut loaded.connection).await?;
+        if timeline != self.timeline {
+            tracing::warn!("another server of the database is the primary now");
+            sleep(SETTLE).await;
+            self.timeline = timeline;
+        }
+        Ok(loaded)
+    }
+
+    /// Tells all replicas that none may write any more.
+    pub(crate) async fn freeze(&self, why: &str) -> Result<(), JournalError> {
+        let mut connection = self.place.connect().await?;
+        store::freeze(&mut connection, why).await?;
+        Ok(connection.close().await?)
     }
 }
 
+/// Which history of the database this is; empty for SQLite, which has one.
+async fn timeline(connection: &mut Connection) -> Result<String, JournalError> {
+    if connection.engine() == Engine::Sqlite {
+        return Ok(String::new());
+    }
+    let row = Sql::new("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.get(0)?)
+}
+
 /// Reads the head and the right edge, and checks that they are one log that this key signed.
-async fn load(
-    mut connection: SqliteConnection,
-    verifier: &LogVerifier,
-) -> Result<Loaded, JournalError> {
-    let row = sqlx::query(
-        "SELECT size, root, checkpoint, (SELECT count(*) FROM entries), \
-         (SELECT coalesce(max(idx), -1) + 1 FROM entries) FROM head",
+pub(crate) async fn load(mut connection: Connection, verifier: &LogVerifier) -> Result<Loaded, JournalError> {
+    let row = Sql::new(
+        "SELECT size, root, checkpoint, (SELECT coalesce(max(idx), -1) + 1 FROM entries), ",
     )
+    .push("(SELECT count(*) FROM entries WHERE idx >= head.size - ")
+    .bind(store::signed(LOOKED_AT))
+    .push("), ")
+    .per("''", "frozen")
+    .push(" FROM head")
     .fetch_one(&mut connection)
     .await?;
-    let size = store::unsigned(row.try_get(0)?);
-    let (root, note): (Vec<u8>, String) = (row.try_get(1)?, row.try_get(2)?);
-    let (count, next) = (
-        store::unsigned(row.try_get(3)?),
-        store::unsigned(row.try_get(4)?),
-    );
+    let (size, next, count): (u64, u64, u64) = (row.get(0)?, row.get(3)?, row.get(4)?);
+    let (root, note, frozen): (Vec<u8>, String, String) = (row.get(1)?, row.get(2)?, row.get(5)?);
+    if !frozen.is_empty() {
+        return Err(contradiction(&frozen));
+    }
     if next < size {
         return Err(contradiction(&format!(
             "entries {next} to {} are gone",
@@ -247,9 +292,10 @@ async fn load(
             "entry {size} is stored, but the head ends before it"
         )));
     }
-    if count != size {
+    let first = size.saturating_sub(LOOKED_AT);
+    if count != size - first {
         return Err(contradiction(&format!(
-            "of entries 0 to {} only {count} are stored",
+            "of entries {first} to {} only {count} are stored",
             size - 1
         )));
     }
@@ -312,8 +358,8 @@ async fn against_file(
 }
 
 /// How the stored log, with its head, departs from one that was signed before; `None` if it extends it.
-async fn departure(
-    connection: &mut SqliteConnection,
+pub(crate) async fn departure(
+    connection: &mut Connection,
     signed: &Head,
     stored: &Head,
 ) -> Option<String> {
@@ -330,26 +376,5 @@ async fn departure(
             "entries 0 to {} are not those that were signed",
             signed.size.saturating_sub(1)
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_deleted_is_overwritten() {
-        let config = Config {
-            database: ":memory:".into(),
-            checkpoint_file: PathBuf::new(),
-            migrations: &[],
-            waiting_per_agency: NonZeroUsize::MIN,
-        };
-        let mut connection = Database::options(&config).connect().await.unwrap();
-        let row = sqlx::query("PRAGMA secure_delete")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        assert_eq!(row.get::<i64, _>(0), 1);
     }
 }

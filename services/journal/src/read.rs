@@ -1,6 +1,7 @@
 //! The reading side: public artefacts over their own connections, bodies inside a batch.
 
-use amanat_ledger::{Hash, SignedCheckpoint};
+use amanat_database::{Connection, Engine, Error, Pool, Row, Sql};
+use amanat_ledger::{Hash, LogVerifier, SignedCheckpoint};
 use amanat_schema::{
     AgencyId, CaseId, EntryId, Time,
     audit::{Action, Opening, Receipt},
@@ -8,10 +9,6 @@ use amanat_schema::{
 };
 use amanat_seal::WrapKey;
 use prost::Message as _;
-use sqlx::{
-    QueryBuilder, Row as _, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection,
-    sqlite::SqliteRow,
-};
 use tokio::sync::watch;
 
 use crate::{JournalError, store};
@@ -22,7 +19,10 @@ const LARGEST_BUNDLE: u32 = 4096;
 /// Serves what anyone may have: checkpoints, entries, proofs.
 #[derive(Clone)]
 pub struct Reader {
-    pool: SqlitePool,
+    pool: Pool,
+    engine: Engine,
+    verifier: LogVerifier,
+    /// Of this process.
     newest: watch::Receiver<Option<SignedCheckpoint>>,
 }
 
@@ -64,21 +64,47 @@ struct Openings {
 }
 
 impl Reader {
-    pub(crate) fn new(pool: SqlitePool, newest: watch::Receiver<Option<SignedCheckpoint>>) -> Self {
-        Self { pool, newest }
+    pub(crate) fn new(
+        pool: Pool,
+        engine: Engine,
+        verifier: LogVerifier,
+        newest: watch::Receiver<Option<SignedCheckpoint>>,
+    ) -> Self {
+        Self {
+            pool,
+            engine,
+            verifier,
+            newest,
+        }
     }
 
     /// For questions of the service's own, beside the writer's way; it cannot write.
     ///
     /// # Errors
     /// Of the database.
-    pub async fn connection(&self) -> Result<PoolConnection<Sqlite>, JournalError> {
+    pub async fn connection(&self) -> Result<Connection, JournalError> {
         Ok(self.pool.acquire().await?)
     }
 
-    /// The newest signed checkpoint; `None` while the log is empty.
-    pub fn checkpoint(&self) -> Option<SignedCheckpoint> {
-        self.newest.borrow().clone()
+    /// The newest signed checkpoint, whoever signed it; `None` while the log is empty.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn checkpoint(&self) -> Result<Option<SignedCheckpoint>, JournalError> {
+        let ours = self.newest.borrow().clone();
+        if self.engine == Engine::Sqlite {
+            return Ok(ours);
+        }
+        let mut connection = self.pool.acquire().await?;
+        let note: String = Sql::new("SELECT checkpoint FROM head")
+            .fetch_one(&mut connection)
+            .await?
+            .get(0)?;
+        match ours {
+            Some(ours) if ours.text == note => Ok(Some(ours)),
+            _ if note.is_empty() => Ok(None),
+            _ => Ok(Some(self.verifier.open(&note)?)),
+        }
     }
 
     /// The public entries from an index on, at most 4,096.
@@ -86,14 +112,16 @@ impl Reader {
     /// # Errors
     /// Of the database.
     pub async fn bundle(&self, from: u64, count: u32) -> Result<Vec<Vec<u8>>, JournalError> {
-        let rows = sqlx::query("SELECT entry FROM entries WHERE idx >= $1 ORDER BY idx LIMIT $2")
+        let mut connection = self.pool.acquire().await?;
+        let rows = Sql::new("SELECT entry FROM entries WHERE idx >= ")
             .bind(store::signed(from))
+            .push(" ORDER BY idx LIMIT ")
             .bind(count.min(LARGEST_BUNDLE))
-            .fetch_all(&self.pool)
+            .fetch_all(&mut connection)
             .await?;
         Ok(rows
             .iter()
-            .map(|row| row.try_get(0))
+            .map(|row| row.get(0))
             .collect::<Result<_, _>>()?)
     }
 
@@ -102,7 +130,7 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Log`] if there is no such tree or entry.
     pub async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
-        self.within(size)?;
+        self.within(size).await?;
         let mut connection = self.pool.acquire().await?;
         inclusion(&mut connection, index, size).await
     }
@@ -112,25 +140,25 @@ impl Reader {
     /// # Errors
     /// [`JournalError::Log`] if there are no such trees.
     pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, JournalError> {
-        self.within(new)?;
+        self.within(new).await?;
         let mut connection = self.pool.acquire().await?;
         consistency(&mut connection, old, new).await
     }
 
-    fn within(&self, size: u64) -> Result<(), JournalError> {
-        let newest = self
-            .checkpoint()
-            .map_or(0, |checkpoint| checkpoint.head.size);
-        if size > newest {
-            Err(amanat_ledger::LedgerError::NoSuchTree.into())
-        } else {
+    async fn within(&self, size: u64) -> Result<(), JournalError> {
+        let reaches = |newest: Option<&SignedCheckpoint>| {
+            newest.is_some_and(|newest| size <= newest.head.size) || size == 0
+        };
+        if reaches(self.newest.borrow().as_ref()) || reaches(self.checkpoint().await?.as_ref()) {
             Ok(())
+        } else {
+            Err(amanat_ledger::LedgerError::NoSuchTree.into())
         }
     }
 }
 
 async fn inclusion(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     index: u64,
     size: u64,
 ) -> Result<Vec<Hash>, JournalError> {
@@ -142,7 +170,7 @@ async fn inclusion(
 }
 
 pub(crate) async fn consistency(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     old: u64,
     new: u64,
 ) -> Result<Vec<Hash>, JournalError> {
@@ -154,7 +182,7 @@ pub(crate) async fn consistency(
 }
 
 async fn fetch(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     indexes: &[u64],
 ) -> Result<std::collections::HashMap<u64, Hash>, JournalError> {
     let hashes = store::nodes(connection, indexes).await?;
@@ -163,7 +191,7 @@ async fn fetch(
 
 /// The receipt of a stored entry in a checkpoint of this log.
 pub(crate) async fn receipt(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     idx: u64,
     checkpoint: &SignedCheckpoint,
 ) -> Result<Receipt, JournalError> {
@@ -214,20 +242,19 @@ pub(crate) fn seal_openings(
 }
 
 const COLUMNS: &str =
-    "SELECT idx, coalesce(agency, x''), body, salt, linkage, linkage_salt, openings FROM entries";
+    "SELECT idx, agency, body, salt, linkage, linkage_salt, openings FROM entries";
 
 /// One stored entry, inside a batch.
 ///
 /// # Errors
 /// Of the driver.
 pub async fn stored_entry(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     idx: u64,
-) -> Result<Option<StoredEntry>, sqlx::Error> {
-    QueryBuilder::<Sqlite>::new(COLUMNS)
+) -> Result<Option<StoredEntry>, Error> {
+    Sql::new(COLUMNS)
         .push(" WHERE idx = ")
-        .push_bind(store::signed(idx))
-        .build()
+        .bind(store::signed(idx))
         .fetch_optional(connection)
         .await?
         .map(|row| parse(&row))
@@ -239,41 +266,36 @@ pub async fn stored_entry(
 /// # Errors
 /// Of the driver.
 pub async fn page(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     filter: &EntryFilter,
-) -> Result<Vec<StoredEntry>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query
+) -> Result<Vec<StoredEntry>, Error> {
+    let mut query = Sql::new(COLUMNS)
         .push(" WHERE idx >= ")
-        .push_bind(store::signed(filter.from));
+        .bind(store::signed(filter.from));
     if let Some(agency) = filter.agency {
-        query.push(" AND agency = ").push_bind(agency.to_vec());
+        query = query.push(" AND agency = ").bind(agency.to_vec());
     }
     if let Some(case) = filter.case {
-        query.push(" AND case_id = ").push_bind(case.to_vec());
+        query = query.push(" AND case_id = ").bind(case.to_vec());
     }
     if let Some(action) = filter.action {
-        query.push(" AND action = ").push_bind(i32::from(action));
+        query = query.push(" AND action = ").bind(i32::from(action));
     }
     if let Some(decision) = filter.decision {
-        query
-            .push(" AND decision = ")
-            .push_bind(i32::from(decision));
+        query = query.push(" AND decision = ").bind(i32::from(decision));
     }
     // A clock can step back, so time and index need not rise together; the first and the last index of the
     // time asked for bound what is looked at one by one.
     for bound in ["idx >= (SELECT min(idx)", "idx <= (SELECT max(idx)"] {
         if filter.since.is_some() || filter.until.is_some() {
-            query.push(" AND ").push(bound);
-            query.push(" FROM entries WHERE TRUE");
-            within(&mut query, filter);
-            query.push(")");
+            query = query.push(" AND ").push(bound);
+            query = query.push(" FROM entries WHERE TRUE");
+            query = within(query, filter).push(")");
         }
     }
-    within(&mut query, filter);
-    query.push(" ORDER BY idx LIMIT ").push_bind(filter.limit);
-    query
-        .build()
+    within(query, filter)
+        .push(" ORDER BY idx LIMIT ")
+        .bind(filter.limit)
         .fetch_all(connection)
         .await?
         .iter()
@@ -281,31 +303,32 @@ pub async fn page(
         .collect()
 }
 
-fn within(query: &mut QueryBuilder<Sqlite>, filter: &EntryFilter) {
+fn within<'a>(mut query: Sql<'a>, filter: &EntryFilter) -> Sql<'a> {
     if let Some(since) = filter.since {
-        query.push(" AND time >= ").push_bind(since.millis());
+        query = query.push(" AND time >= ").bind(since.millis());
     }
     if let Some(until) = filter.until {
-        query.push(" AND time < ").push_bind(until.millis());
+        query = query.push(" AND time < ").bind(until.millis());
     }
+    query
 }
 
-fn parse(row: &SqliteRow) -> Result<StoredEntry, sqlx::Error> {
-    let body: Vec<u8> = row.try_get(2)?;
+fn parse(row: &Row) -> Result<StoredEntry, Error> {
+    let body: Vec<u8> = row.get(2)?;
     // A body that no longer parses is served as it is: that it does not is for the verifier to find.
     let entry_id = amanat_ledger::body::parse(&body)
         .map(|b| b.entry_id)
         .unwrap_or_default();
     Ok(StoredEntry {
-        idx: store::unsigned(row.try_get(0)?),
-        agency: row.try_get(1)?,
+        idx: row.get(0)?,
+        agency: row.get::<Option<_>>(1)?.unwrap_or_default(),
         body,
-        salt: row.try_get(3)?,
+        salt: row.get(3)?,
         linkage: Opening {
-            value: row.try_get(4)?,
-            salt: row.try_get(5)?,
+            value: row.get(4)?,
+            salt: row.get(5)?,
         },
-        openings: row.try_get(6)?,
+        openings: row.get(6)?,
         entry_id,
     })
 }

@@ -10,8 +10,8 @@ pub(crate) struct Scribe {
     pub(crate) signer: amanat_ledger::LogSigner,
     openings: amanat_seal::WrapKey,
     boot: BootId,
-    /// The size of the log when this process began: an entry's counter is its distance from here.
-    start: u64,
+    /// How many entries this epoch has: other writers' may stand between them.
+    written: u64,
 }
 
 /// What a batch adds to the log.
@@ -31,14 +31,27 @@ pub(crate) struct Placed {
 }
 
 impl Scribe {
-    pub(crate) fn new(keys: Keys, start: u64) -> Result<Self, JournalError> {
+    pub(crate) fn new(keys: Keys) -> Result<Self, JournalError> {
         let boot = BootId::new(random()?);
         Ok(Self {
             signer: keys.signer,
             openings: keys.openings,
             boot,
-            start,
+            written: 0,
         })
+    }
+
+    /// What was placed in the last batch is durable.
+    pub(crate) fn committed(&mut self, growth: &Growth) {
+        self.written += u64::try_from(growth.rows.len()).unwrap_or(0);
+    }
+
+    /// Begins a new epoch: of a batch that failed nobody knows whether it was committed, and no counter may stand
+    /// twice in one epoch.
+    pub(crate) fn begin_epoch(&mut self) -> Result<(), JournalError> {
+        self.boot = BootId::new(random()?);
+        self.written = 0;
+        Ok(())
     }
 
     /// Fills in the body, commits to what is personal, and grows the tree.
@@ -66,7 +79,8 @@ impl Scribe {
         body.entry_id = entry_id.to_vec();
         self.signer.origin().clone_into(&mut body.origin);
         body.boot_id = self.boot.to_vec();
-        body.counter = edge.size() - self.start + 1;
+        let placed = u64::try_from(growth.rows.len()).unwrap_or(0);
+        body.counter = self.written + placed + 1;
         body.time = Some(now.to_timestamp());
         body.linkage_commitment = commitment::linkage(&linkage_salt, &linkage_bytes)?.to_vec();
         body.officer_commitment = commitment::officer(&officer_salt, officer.as_bytes())?.to_vec();

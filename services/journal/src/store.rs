@@ -1,14 +1,21 @@
-//! The journal's own statements. Sets are bound as one JSON array of hexadecimal ids, rows as one
-//! multi-row VALUES: a driver call costs more than a row.
+//! The journal's own statements.
 
+use amanat_database::{
+    Column::{Bytes, Number, Text},
+    Connection, Engine, Error, Insert, Row, Sql, damaged,
+};
 use amanat_ledger::{Hash, Head};
-use amanat_schema::{Time, audit::EntryBody};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+use amanat_schema::{
+    Time,
+    audit::{Action, EntryBody, Linkage},
+    policy::Decision,
+};
+use prost::Message as _;
 
-use crate::RequestKey;
+use crate::{Logged, RequestKey, scribe::Growth};
 
-/// The most rows of one statement: each number of rows is a statement of its own, which stays prepared.
-const ROWS: usize = 64;
+/// Begins a transaction on PostgreSQL: writers, in whichever process, take turns at this row.
+const TURN: &str = "BEGIN; SELECT size, root, checkpoint, frozen FROM head FOR UPDATE";
 
 /// One entry as it is stored.
 pub(crate) struct EntryRow {
@@ -30,33 +37,18 @@ pub(crate) struct Remembered {
     pub(crate) answer: Vec<u8>,
 }
 
-/// The binding of a set of ids: a JSON array of hexadecimal strings, read by `json_each` and `unhex`.
-pub fn id_set<'a>(ids: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut text = String::from("[");
-    for id in ids {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push('"');
-        text.push_str(&hex::encode(id));
-        text.push('"');
-    }
-    text.push(']');
-    text
+/// The head as others may have left it.
+pub(crate) struct Turn {
+    pub(crate) size: u64,
+    pub(crate) root: [u8; 32],
+    pub(crate) checkpoint: String,
+    /// Why no replica may write any more; empty while all may.
+    pub(crate) frozen: String,
 }
 
-/// The error of a stored value that no longer parses: it fails the batch, and so the call that needs it.
-pub fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
-}
-
-/// SQLite's integers are signed; the log never reaches their end.
+/// Both engines' integers are signed; the log never reaches their end.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 fn null_if_empty(bytes: &[u8]) -> Option<&[u8]> {
@@ -68,151 +60,223 @@ fn millis(body: &EntryBody) -> i64 {
     Time::parse(body.time.as_ref()).map_or(0, Time::millis)
 }
 
-pub(crate) async fn insert_entries(
-    connection: &mut SqliteConnection,
-    rows: &[EntryRow],
-) -> Result<(), sqlx::Error> {
-    for rows in rows.chunks(ROWS) {
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, agency, \
-         case_id, action, decision, time) ",
-        )
-        .push_values(rows, |mut row, entry| {
-            row.push_bind(signed(entry.idx))
-                .push_bind(entry.entry.as_slice())
-                .push_bind(entry.body.as_slice())
-                .push_bind(entry.salt.as_slice())
-                .push_bind(entry.linkage.as_slice())
-                .push_bind(entry.linkage_salt.as_slice())
-                .push_bind(entry.openings.as_slice())
-                .push_bind(null_if_empty(&entry.parsed.agency_id))
-                .push_bind(null_if_empty(&entry.case_id))
-                .push_bind(entry.parsed.action)
-                .push_bind(entry.parsed.decision)
-                .push_bind(millis(&entry.parsed));
-        })
-        .build()
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
+/// Begins a transaction that writes; `None` where nobody else can have written.
+pub(crate) async fn begin(connection: &mut Connection) -> Result<Option<Turn>, Error> {
+    let Some(row) = connection.begin(TURN).await? else {
+        return Ok(None);
+    };
+    // Text, as all that is answered without a prepared statement: it cannot be borrowed.
+    let root: Vec<u8> = row.get(1)?;
+    Ok(Some(Turn {
+        size: row.get(0)?,
+        root: root.try_into().map_err(|_| Error::RowNotFound)?,
+        checkpoint: row.get(2)?,
+        frozen: row.get(3)?,
+    }))
 }
 
-pub(crate) async fn insert_nodes(
-    connection: &mut SqliteConnection,
-    nodes: &[(u64, Hash)],
-) -> Result<(), sqlx::Error> {
-    for nodes in nodes.chunks(ROWS) {
-        QueryBuilder::<Sqlite>::new("INSERT INTO nodes (idx, hash) ")
-            .push_values(nodes, |mut row, (idx, hash)| {
-                row.push_bind(signed(*idx)).push_bind(hash.0.as_slice());
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Moves the head, if it still stands where this writer left it.
-pub(crate) async fn advance_head(
-    connection: &mut SqliteConnection,
+/// Adds what a batch logged, and moves the head if it still stands where this writer left it.
+pub(crate) async fn append(
+    connection: &mut Connection,
+    growth: &Growth,
     from: u64,
     to: &Head,
     checkpoint: &str,
-) -> Result<(), sqlx::Error> {
-    let moved =
-        sqlx::query("UPDATE head SET size = $1, root = $2, checkpoint = $3 WHERE size = $4")
-            .bind(signed(to.size))
-            .bind(to.root.0.as_slice())
-            .bind(checkpoint)
-            .bind(signed(from))
-            .execute(connection)
-            .await?
-            .rows_affected();
+) -> Result<(), Error> {
+    let columns = [
+        Number("idx"),
+        Bytes("entry"),
+        Bytes("body"),
+        Bytes("salt"),
+        Bytes("linkage"),
+        Bytes("linkage_salt"),
+        Bytes("openings"),
+        Bytes("agency"),
+        Bytes("case_id"),
+        Number("action"),
+        Number("decision"),
+        Number("time"),
+    ];
+    let entries = growth.rows.iter().map(|entry| {
+        [
+            signed(entry.idx).into(),
+            entry.entry.as_slice().into(),
+            entry.body.as_slice().into(),
+            (&entry.salt).into(),
+            entry.linkage.as_slice().into(),
+            (&entry.linkage_salt).into(),
+            entry.openings.as_slice().into(),
+            null_if_empty(&entry.parsed.agency_id).into(),
+            null_if_empty(&entry.case_id).into(),
+            entry.parsed.action.into(),
+            entry.parsed.decision.into(),
+            millis(&entry.parsed).into(),
+        ]
+    });
+    let of_nodes = [Number("idx"), Bytes("hash")];
+    let nodes = growth
+        .nodes
+        .iter()
+        .map(|(idx, hash)| [signed(*idx).into(), (&hash.0).into()]);
+    let of_requests = [
+        Bytes("agency"),
+        Text("method"),
+        Bytes("request_id"),
+        Bytes("request_sha256"),
+        Number("idx"),
+        Bytes("answer"),
+    ];
+    let requests = growth.requests.iter().map(|(key, idx, answer)| {
+        [
+            key.agency.as_bytes().into(),
+            key.method.into(),
+            key.request_id.as_bytes().into(),
+            (&key.request_sha256).into(),
+            signed(*idx).into(),
+            answer.as_slice().into(),
+        ]
+    });
+    let moved = match connection.engine() {
+        Engine::Sqlite => {
+            Insert::into("entries", columns, entries)
+                .execute(connection)
+                .await?;
+            Insert::into("nodes", of_nodes, nodes)
+                .execute(connection)
+                .await?;
+            Insert::into("requests", of_requests, requests)
+                .execute(connection)
+                .await?;
+            moving(Sql::default(), from, to, checkpoint)
+                .execute(connection)
+                .await?
+        }
+        // A round trip each would be most of a batch's time.
+        Engine::Postgres => {
+            let sql = Sql::new("WITH added AS (")
+                .inserting("entries", columns, entries)
+                .push("), grown AS (")
+                .inserting("nodes", of_nodes, nodes)
+                .push("), done AS (")
+                .inserting("requests", of_requests, requests)
+                .push(") ");
+            let sql = moving(sql, from, to, checkpoint);
+            sql.execute(connection).await?
+        }
+    };
     if moved == 1 {
         Ok(())
     } else {
-        Err(sqlx::Error::RowNotFound)
+        Err(Error::RowNotFound)
     }
 }
 
-/// Writes the head as it is.
-pub(crate) async fn rewrite_head(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE head SET size = size")
+fn moving<'a>(sql: Sql<'a>, from: u64, to: &'a Head, checkpoint: &'a str) -> Sql<'a> {
+    sql.push("UPDATE head SET size = ")
+        .bind(signed(to.size))
+        .push(", root = ")
+        .bind(to.root.0)
+        .push(", checkpoint = ")
+        .bind(checkpoint)
+        .push(" WHERE size = ")
+        .bind(signed(from))
+}
+
+/// Puts the head on a log that has none.
+pub(crate) async fn begin_head(
+    connection: &mut Connection,
+    head: &Head,
+    checkpoint: &str,
+) -> Result<(), Error> {
+    Sql::new("INSERT INTO head (id, size, root, checkpoint")
+        .per("", ", frozen")
+        .push(") VALUES (1, ")
+        .bind(signed(head.size))
+        .push(", ")
+        .bind(&head.root.0)
+        .push(", ")
+        .bind(checkpoint)
+        .per("", ", ''")
+        .push(")")
         .execute(connection)
         .await
         .map(drop)
 }
 
-pub(crate) async fn insert_requests(
-    connection: &mut SqliteConnection,
-    rows: &[(RequestKey, u64, Vec<u8>)],
-) -> Result<(), sqlx::Error> {
-    for rows in rows.chunks(ROWS) {
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO requests (agency, method, request_id, request_sha256, idx, answer) ",
-        )
-        .push_values(rows, |mut row, (key, idx, answer)| {
-            row.push_bind(key.agency.to_vec())
-                .push_bind(key.method)
-                .push_bind(key.request_id.to_vec())
-                .push_bind(key.request_sha256.as_slice())
-                .push_bind(signed(*idx))
-                .push_bind(answer.as_slice());
-        })
-        .build()
-        .execute(&mut *connection)
-        .await?;
+/// Writes the head as it is.
+pub(crate) async fn rewrite_head(connection: &mut Connection) -> Result<(), Error> {
+    connection.run("UPDATE head SET size = size").await
+}
+
+/// Lets no replica write any more. SQLite has one, which knows.
+pub(crate) async fn freeze(connection: &mut Connection, why: &str) -> Result<(), Error> {
+    if connection.engine() == Engine::Sqlite {
+        return Ok(());
     }
-    Ok(())
+    Sql::new("UPDATE head SET frozen = ")
+        .bind(why)
+        .push(" WHERE frozen = ''")
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+/// What was logged from an index on.
+pub(crate) async fn logged(connection: &mut Connection, from: u64) -> Result<Vec<Logged>, Error> {
+    let rows = Sql::new("SELECT action, decision, linkage FROM entries WHERE idx >= ")
+        .bind(signed(from))
+        .push(" ORDER BY idx")
+        .fetch_all(connection)
+        .await?;
+    let parse = |row: &Row| {
+        let linkage: Vec<u8> = row.get(2)?;
+        Ok(Logged {
+            action: Action::try_from(row.get::<i32>(0)?).map_err(damaged)?,
+            decision: Decision::try_from(row.get::<i32>(1)?).map_err(damaged)?,
+            linkage: Linkage::decode(linkage.as_slice()).map_err(damaged)?,
+        })
+    };
+    rows.iter().map(parse).collect()
 }
 
 /// What is remembered of each request, in the order of `keys`.
 pub(crate) async fn remembered(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     keys: &[Option<&RequestKey>],
-) -> Result<Vec<Option<Remembered>>, sqlx::Error> {
+) -> Result<Vec<Option<Remembered>>, Error> {
     let mut found: Vec<Option<Remembered>> = keys.iter().map(|_| None).collect();
     if keys.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let asked: Vec<_> = keys
-        .iter()
-        .flatten()
-        .map(|key| {
-            let (agency, id) = (key.agency.as_bytes(), key.request_id.as_bytes());
-            (hex::encode(agency), key.method, hex::encode(id))
-        })
-        .collect();
-    // CROSS: the keys asked for lead, each to its row.
-    let rows = sqlx::query(
-        "SELECT agency, method, request_id, request_sha256, idx, answer \
-         FROM json_each($1) AS asked CROSS JOIN requests \
-         ON agency = unhex(asked.value ->> 0) AND method = asked.value ->> 1 \
-         AND request_id = unhex(asked.value ->> 2)",
-    )
-    .bind(serde_json::to_string(&asked).unwrap_or_default())
-    .fetch_all(connection)
-    .await?;
+    let asked = keys.iter().enumerate().filter_map(|(at, key)| {
+        let key = (*key)?;
+        let at = i64::try_from(at).ok()?;
+        let (agency, id) = (key.agency.as_bytes(), key.request_id.as_bytes());
+        Some([at.into(), agency.into(), key.method.into(), id.into()])
+    });
+    let rows = Sql::new("SELECT at, request_sha256, idx, answer FROM ")
+        .rows(
+            "asked",
+            [
+                Number("at"),
+                Bytes("of_agency"),
+                Text("of_method"),
+                Bytes("id"),
+            ],
+            asked,
+        )
+        .led_join()
+        .push("requests ON agency = of_agency AND method = of_method AND request_id = id")
+        .fetch_all(connection)
+        .await?;
     for row in rows {
-        let (agency, method): (Vec<u8>, String) = (row.try_get(0)?, row.try_get(1)?);
-        let request_id: Vec<u8> = row.try_get(2)?;
-        let matches = |key: &RequestKey| {
-            key.agency.as_bytes().as_slice() == agency
-                && key.method == method
-                && key.request_id.as_bytes().as_slice() == request_id
-        };
-        let request_sha256: Vec<u8> = row.try_get(3)?;
-        let (idx, answer): (i64, Vec<u8>) = (row.try_get(4)?, row.try_get(5)?);
-        for (slot, key) in found.iter_mut().zip(keys) {
-            if key.is_some_and(matches) {
-                *slot = Some(Remembered {
-                    request_sha256: request_sha256.clone(),
-                    idx: unsigned(idx),
-                    answer: answer.clone(),
-                });
-            }
+        let at: usize = row.get(0)?;
+        if let Some(slot) = found.get_mut(at) {
+            *slot = Some(Remembered {
+                request_sha256: row.get(1)?,
+                idx: row.get(2)?,
+                answer: row.get(3)?,
+            });
         }
     }
     Ok(found)
@@ -220,26 +284,19 @@ pub(crate) async fn remembered(
 
 /// The stored hashes of some nodes, in the order asked; one is missing only in a damaged database.
 pub(crate) async fn nodes(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     indexes: &[u64],
-) -> Result<Vec<Hash>, sqlx::Error> {
-    let asked = serde_json::to_string(indexes).unwrap_or_default();
-    let rows = sqlx::query(
-        "SELECT nodes.hash FROM json_each($1) AS asked JOIN nodes ON nodes.idx = asked.value \
-         ORDER BY asked.key",
-    )
-    .bind(asked)
-    .fetch_all(connection)
-    .await?;
+) -> Result<Vec<Hash>, Error> {
+    let asked = (0_i64..).zip(indexes);
+    let asked = asked.map(|(at, idx)| [at.into(), signed(*idx).into()]);
+    let rows = Sql::new("SELECT nodes.hash FROM ")
+        .rows("asked", [Number("at"), Number("of_node")], asked)
+        .led_join()
+        .push("nodes ON nodes.idx = asked.of_node ORDER BY asked.at")
+        .fetch_all(connection)
+        .await?;
     if rows.len() != indexes.len() {
-        return Err(sqlx::Error::RowNotFound);
+        return Err(Error::RowNotFound);
     }
-    rows.iter()
-        .map(|row| {
-            let hash: Vec<u8> = row.try_get(0)?;
-            hash.try_into()
-                .map(Hash)
-                .map_err(|_| sqlx::Error::RowNotFound)
-        })
-        .collect()
+    rows.iter().map(|row| row.get(0).map(Hash)).collect()
 }

@@ -1,4 +1,4 @@
-//! The one writer of a log.
+//! The writer of a log: the only one on SQLite, one at a time on PostgreSQL.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -7,30 +7,36 @@ use std::{
     time::Duration,
 };
 
-use amanat_ledger::{Edge, Hash, SignedCheckpoint};
+use amanat_database::{Connection, Engine, Pool};
+use amanat_ledger::{Edge, Hash, Head, SignedCheckpoint};
 use amanat_schema::{
     audit::{Opening, Receipt},
     clock::Clock,
 };
 use amanat_telemetry::Moment;
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    Book, Committed, Journal, JournalError, Trouble, batch,
+    Book, Committed, Journal, JournalError, Overtaking, Trouble, batch,
     journal::{Answer, Job, WAITING, stopped},
     open::{self, Database},
     read,
     scribe::{Growth, Placed, Scribe},
-    store,
+    store::{self, Turn},
     watch::{Stages, Watch},
 };
 
-/// How long a log that could not be written rests before it is tried again without a call.
+/// How long a log that could not be written rests before it is tried again without a call, and how long one that
+/// others write too is not looked at.
 const AGAIN: Duration = Duration::from_secs(1);
+/// For a transaction on a server, which may be gone without a word: longer than it lets anybody wait for the turn.
+const ANSWERS: Duration = Duration::from_secs(15);
+const SILENT: &str = "the database's server does not answer";
+/// Of more entries by others it is not asked what each changed.
+const MOST_FOLLOWED: u64 = 1024;
 
 fn unwritable(error: &JournalError) -> String {
     format!("nothing is disclosed, for the log cannot be written: {error}")
@@ -41,7 +47,7 @@ pub struct Writer<B: Book> {
     book: Arc<B>,
     jobs: mpsc::Receiver<Job<B>>,
     database: Database,
-    connection: SqliteConnection,
+    connection: Connection,
     edge: Edge,
     checkpoint: Option<SignedCheckpoint>,
     scribe: Scribe,
@@ -50,6 +56,7 @@ pub struct Writer<B: Book> {
     frozen: watch::Sender<Option<String>>,
     trouble: Trouble,
     watch: Watch,
+    readers: Pool,
 }
 
 impl<B: Book> Writer<B> {
@@ -59,9 +66,10 @@ impl<B: Book> Writer<B> {
         keys: open::Keys,
         clock: Clock,
         newest: watch::Sender<Option<SignedCheckpoint>>,
+        readers: Pool,
         waiting_per_agency: NonZeroUsize,
     ) -> Result<(Journal<B>, Self), JournalError> {
-        let scribe = Scribe::new(keys, opened.edge.size())?;
+        let scribe = Scribe::new(keys)?;
         let watch = Watch::new(opened.edge.size(), opened.frozen.is_some());
         let (frozen, frozen_receiver) = watch::channel(opened.frozen);
         let trouble = Trouble::with("database");
@@ -84,12 +92,13 @@ impl<B: Book> Writer<B> {
             frozen,
             trouble,
             watch,
+            readers,
         };
         Ok((journal, writer))
     }
 
     /// Serves until every [`Journal`] is dropped and the queue is drained; closes the database then.
-    pub async fn run(mut self, readers: SqlitePool) {
+    pub async fn run(mut self) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -109,22 +118,33 @@ impl<B: Book> Writer<B> {
         }
         // The readers first: the last connection folds the write-ahead log into the database, and only
         // this one may write.
-        readers.close().await;
+        self.readers.close().await;
         if let Err(error) = self.connection.close().await {
             tracing::warn!(%error, "the database was not closed; it is durable all the same");
         }
     }
 
     /// The next call; `None` when there will be none. Meanwhile a log that could not be written is tried again,
-    /// so that it is known when it can.
+    /// so that it is known when it can; and what other replicas log is followed.
     async fn next(&mut self) -> Option<Job<B>> {
-        while self.trouble.now().is_some() && self.frozen.borrow().is_none() {
+        let is_shared = self.connection.engine() == Engine::Postgres;
+        while self.frozen.borrow().is_none() && (is_shared || self.trouble.now().is_some()) {
             match timeout(AGAIN, self.jobs.recv()).await {
                 Ok(job) => return job,
-                Err(_) => self.probe().await,
+                Err(_) if self.trouble.now().is_some() => self.probe().await,
+                Err(_) => self.follow().await,
             }
         }
         self.jobs.recv().await
+    }
+
+    /// Takes a turn and does nothing with it.
+    async fn follow(&mut self) {
+        let followed = match self.take_turn().await {
+            Ok(()) => self.connection.rollback().await.map_err(JournalError::from),
+            Err(error) => Err(error),
+        };
+        self.conclude(followed).await.ok();
     }
 
     /// A commit that changes nothing.
@@ -143,8 +163,12 @@ impl<B: Book> Writer<B> {
                     job.respond(outcome);
                 }
             }
-            // On a full disk none is the one that poisons the others.
-            Err(error) if jobs.len() == 1 || matches!(error, JournalError::Full) => {
+            // Where nothing can be written, on a full disk say, none is the one that poisons the others.
+            Err(error)
+                if jobs.len() == 1
+                    || matches!(error, JournalError::Full)
+                    || self.trouble.now().is_some() =>
+            {
                 for job in jobs {
                     job.respond(Err(error.clone()));
                 }
@@ -170,17 +194,28 @@ impl<B: Book> Writer<B> {
         if let Some(why) = self.frozen.borrow().clone() {
             return Err(JournalError::Frozen(why));
         }
-        let outcome = self.transact(jobs).await;
+        let outcome = match self.connection.engine() {
+            Engine::Sqlite => self.transact(jobs).await,
+            // What became of it, the next connection tells.
+            Engine::Postgres => timeout(ANSWERS, self.transact(jobs))
+                .await
+                .unwrap_or_else(|_| Err(JournalError::Unwritable(SILENT.to_owned()))),
+        };
         self.conclude(outcome).await
     }
 
     /// After a failure, starts from what the database really holds.
     async fn conclude<T>(&mut self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
-        let Err(failed) = outcome else {
-            self.trouble.over();
-            return outcome;
+        let failed = match outcome {
+            Ok(done) => {
+                self.trouble.over();
+                return Ok(done);
+            }
+            Err(JournalError::Frozen(why)) => return Err(self.freeze(why).await),
+            Err(failed) => failed,
         };
         self.watch.failed();
+        self.scribe.begin_epoch()?;
         let verifier = self.scribe.signer.verifier();
         let last = self.checkpoint.as_ref();
         match self.database.reload(verifier, last).await {
@@ -188,6 +223,8 @@ impl<B: Book> Writer<B> {
                 self.connection = state.connection;
                 self.edge = state.edge;
                 self.checkpoint = state.checkpoint;
+                self.book.overtaken(Overtaking::Unknown);
+                self.readers.follow_primary().await;
                 self.watch.grown(self.edge.size());
                 // Readers and the file follow: the commit that was reported lost may have grown the log.
                 self.newest.send_replace(self.checkpoint.clone());
@@ -202,14 +239,93 @@ impl<B: Book> Writer<B> {
                 self.trouble.met(unwritable(&error));
                 Err(failed)
             }
-            Err(error) => {
-                tracing::error!(%error, "the log contradicts itself");
-                let why = error.into_reason();
-                self.frozen.send_replace(Some(why.clone()));
-                self.watch.froze();
-                Err(JournalError::Frozen(why))
-            }
+            Err(error) => Err(self.freeze(error.into_reason()).await),
         }
+    }
+
+    /// Nothing is written any more, by no replica, until a person has looked.
+    async fn freeze(&mut self, why: String) -> JournalError {
+        tracing::error!(why, "the log contradicts itself");
+        self.frozen.send_replace(Some(why.clone()));
+        self.watch.froze();
+        // Its turn, if it has one, stands in the way of the word to the others.
+        self.connection.rollback().await.ok();
+        if let Err(error) = self.database.freeze(&why).await {
+            tracing::error!(%error, "the other replicas could not be told that the log is frozen");
+        }
+        JournalError::Frozen(why)
+    }
+
+    /// Begins a transaction in which nobody else writes, from the log as it is then: other replicas may have
+    /// written since this one's last.
+    async fn take_turn(&mut self) -> Result<(), JournalError> {
+        let Some(turn) = store::begin(&mut self.connection).await? else {
+            return Ok(());
+        };
+        if !turn.frozen.is_empty() {
+            return Err(JournalError::Frozen(turn.frozen));
+        }
+        let ours = self.edge.head();
+        if (turn.size, turn.root) == (ours.size, ours.root.0) {
+            return Ok(());
+        }
+        let (edge, checkpoint) = self.catch_up(&turn).await?;
+        if turn.size - ours.size > MOST_FOLLOWED {
+            self.book.overtaken(Overtaking::Unknown);
+        } else {
+            let logged = store::logged(&mut self.connection, ours.size).await?;
+            self.book.overtaken(Overtaking::Entries(&logged));
+        }
+        self.edge = edge;
+        self.checkpoint = Some(checkpoint);
+        self.watch.grown(self.edge.size());
+        self.newest.send_replace(self.checkpoint.clone());
+        Ok(())
+    }
+
+    /// The right edge and the checkpoint that others left, if they continue ours: the trees that ours is made of
+    /// must still be there.
+    async fn catch_up(&mut self, turn: &Turn) -> Result<(Edge, SignedCheckpoint), JournalError> {
+        let ours: Vec<_> = self.edge.nodes().collect();
+        let theirs = Edge::indexes(turn.size);
+        let indexes: Vec<_> = ours.iter().map(|(idx, _)| *idx).collect();
+        let indexes = [indexes.as_slice(), &theirs].concat();
+        let departs = turn.size < self.edge.size();
+        let mut hashes = match store::nodes(&mut self.connection, &indexes).await {
+            Ok(hashes) if !departs => hashes,
+            Err(amanat_database::Error::RowNotFound) | Ok(_) => {
+                return Err(self.contradicts(turn).await);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let of_theirs = hashes.split_off(ours.len());
+        let same = ours
+            .iter()
+            .zip(&hashes)
+            .all(|((_, ours), stored)| ours == stored);
+        let edge = Edge::restore(turn.size, of_theirs)?;
+        let signed = self.scribe.signer.verifier().open(&turn.checkpoint);
+        match signed {
+            Ok(signed) if same && signed.head == edge.head() && edge.root().0 == turn.root => {
+                Ok((edge, signed))
+            }
+            _ => Err(self.contradicts(turn).await),
+        }
+    }
+
+    /// What is stored does not continue what was signed: how, for the operator.
+    async fn contradicts(&mut self, turn: &Turn) -> JournalError {
+        let stored = Head {
+            size: turn.size,
+            root: Hash(turn.root),
+        };
+        let why = open::departure(&mut self.connection, &self.edge.head(), &stored).await;
+        JournalError::Frozen(why.unwrap_or_else(|| {
+            format!(
+                "the checkpoint of {} entries is not of their tree",
+                turn.size
+            )
+        }))
     }
 
     /// Whether it was about one call, or none could be written.
@@ -226,18 +342,18 @@ impl<B: Book> Writer<B> {
     async fn transact(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Answer<B::Answer>>, JournalError> {
         let (now, begun) = ((self.clock)(), Moment::now());
         let book = Arc::clone(&self.book);
+        self.take_turn().await?;
         let mut edge = self.edge.clone();
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
 
         let requests: Vec<_> = jobs.iter().map(|job| job.access.request.as_ref()).collect();
-        let remembered = store::remembered(&mut transaction, &requests).await?;
+        let remembered = store::remembered(&mut self.connection, &requests).await?;
         let fresh: Vec<&B::Call> = jobs
             .iter()
             .zip(&remembered)
             .filter(|(_, known)| known.is_none())
             .map(|(job, _)| &job.call)
             .collect();
-        let mut facts = book.load(&mut transaction, &fresh).await?;
+        let mut facts = book.load(&mut self.connection, &fresh).await?;
 
         let mut growth = Growth::default();
         let mut outcomes = Vec::with_capacity(jobs.len());
@@ -273,29 +389,23 @@ impl<B: Book> Writer<B> {
         }
 
         let decided = Moment::now();
-        book.write(&mut transaction, facts).await?;
+        book.write(&mut self.connection, facts).await?;
         let checkpoint = if growth.rows.is_empty() {
             self.checkpoint.clone()
         } else {
-            store::insert_entries(&mut transaction, &growth.rows).await?;
-            store::insert_nodes(&mut transaction, &growth.nodes).await?;
-            store::insert_requests(&mut transaction, &growth.requests).await?;
-            let checkpoint = amanat_ledger::sign(&self.scribe.signer, edge.head())?;
-            store::advance_head(
-                &mut transaction,
-                self.edge.size(),
-                &edge.head(),
-                &checkpoint.text,
-            )
-            .await?;
+            let head = edge.head();
+            let checkpoint = amanat_ledger::sign(&self.scribe.signer, head)?;
+            let (from, note) = (self.edge.size(), &checkpoint.text);
+            store::append(&mut self.connection, &growth, from, &head, note).await?;
             Some(checkpoint)
         };
-        transaction.commit().await?;
+        self.connection.commit().await?;
 
         // Durable. Only now does anything of it show.
         let old_edge = std::mem::replace(&mut self.edge, edge);
         self.checkpoint.clone_from(&checkpoint);
         if !growth.rows.is_empty() {
+            self.scribe.committed(&growth);
             self.newest.send_replace(checkpoint.clone());
             self.watch.grown(self.edge.size());
         }

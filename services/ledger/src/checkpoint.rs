@@ -60,6 +60,23 @@ impl LogSigner {
     pub fn verifier_key(&self) -> String {
         self.verifier.verifier_key()
     }
+
+    /// A text with this key's signature.
+    pub(crate) fn note(&self, text: &str) -> Result<String, LedgerError> {
+        let verifier = self.verifier();
+        let signature = self
+            .keys
+            .try_sign(text.as_bytes())
+            .map_err(|_| LedgerError::Signing)?;
+        let note = Signature::new(
+            verifier.origin.clone(),
+            verifier.key_id(),
+            signature.as_ref().to_vec(),
+        )
+        .and_then(|signature| Note::new(text.as_bytes(), &[signature]))
+        .map_err(|_| LedgerError::Signing)?;
+        String::from_utf8(note.to_bytes()).map_err(|_| LedgerError::Signing)
+    }
 }
 
 /// Signs a head. Sign only what is stored and extends all that was signed before: two heads of one size
@@ -71,20 +88,7 @@ pub fn sign(signer: &LogSigner, head: Head) -> Result<SignedCheckpoint, LedgerEr
     if head.size > MAX_SIZE {
         return Err(LedgerError::NoSuchTree);
     }
-    let verifier = signer.verifier();
-    let text = verifier.text(&head);
-    let signature = signer
-        .keys
-        .try_sign(text.as_bytes())
-        .map_err(|_| LedgerError::Signing)?;
-    let note = Signature::new(
-        verifier.origin.clone(),
-        verifier.key_id(),
-        signature.as_ref().to_vec(),
-    )
-    .and_then(|signature| Note::new(text.as_bytes(), &[signature]))
-    .map_err(|_| LedgerError::Signing)?;
-    let text = String::from_utf8(note.to_bytes()).map_err(|_| LedgerError::Signing)?;
+    let text = signer.note(&signer.verifier.text(&head))?;
     Ok(SignedCheckpoint { text, head })
 }
 
@@ -147,12 +151,7 @@ impl LogVerifier {
     /// # Errors
     /// [`LedgerError::Checkpoint`], [`LedgerError::CheckpointSignature`], [`LedgerError::CheckpointOrigin`].
     pub fn open(&self, text: &str) -> Result<SignedCheckpoint, LedgerError> {
-        if text.len() > MAX_NOTE {
-            return Err(LedgerError::Checkpoint);
-        }
-        let note = Note::from_bytes(text.as_bytes()).map_err(|_| LedgerError::Checkpoint)?;
-        note.verify(self)
-            .map_err(|_| LedgerError::CheckpointSignature)?;
+        let note = self.signed(text)?;
         let checkpoint =
             Checkpoint::from_bytes(note.text()).map_err(|_| LedgerError::Checkpoint)?;
         if checkpoint.origin() != self.origin {
@@ -172,6 +171,17 @@ impl LogVerifier {
             text: text.to_owned(),
             head,
         })
+    }
+
+    /// A note with a good signature of this key.
+    pub(crate) fn signed(&self, text: &str) -> Result<Note, LedgerError> {
+        if text.len() > MAX_NOTE {
+            return Err(LedgerError::Checkpoint);
+        }
+        let note = Note::from_bytes(text.as_bytes()).map_err(|_| LedgerError::Checkpoint)?;
+        note.verify(self)
+            .map_err(|_| LedgerError::CheckpointSignature)?;
+        Ok(note)
     }
 
     /// What is signed: the three lines of C2SP tlog-checkpoint.

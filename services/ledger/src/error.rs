@@ -36,4 +36,6 @@ pub enum LedgerError {
     CheckpointSignature,
     #[error("the checkpoint is of another origin")]
     CheckpointOrigin,
+    #[error("this log's key did not sign that")]
+    Attestation,
 }

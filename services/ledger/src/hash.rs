@@ -9,14 +9,33 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// SHA-256 of the parts one after the other. Whoever calls it sees to it that they have one boundary only.
 pub(crate) fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
+    let mut hash = Sha256::default();
     for part in parts {
-        context.update(part);
+        hash.update(part);
     }
-    let mut hash = [0; 32];
-    // SHA-256 has 32 bytes.
-    hash.copy_from_slice(context.finish().as_ref());
-    hash
+    hash.finish()
+}
+
+/// SHA-256 of what comes in pieces.
+pub struct Sha256(Context);
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl Sha256 {
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        // SHA-256 has 32 bytes.
+        hash.copy_from_slice(self.0.finish().as_ref());
+        hash
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! numbers as in Go's `sumdb/tlog`, C2SP signed-note and tlog-checkpoint. Whatever comes from outside
 //! is refused with an error, never with a panic, and has exactly one accepted spelling.
 
+mod attestation;
 pub mod body;
 mod checkpoint;
 pub mod commitment;
@@ -15,10 +16,11 @@ mod proof;
 pub mod receipt;
 mod tree;
 
+pub use attestation::{attest, verify_attestation};
 pub use checkpoint::{LogSigner, LogVerifier, SignedCheckpoint, sign};
 pub use entry::LogEntry;
 pub use error::LedgerError;
-pub use hash::{Hash, sha256};
+pub use hash::{Hash, Sha256, sha256};
 pub use proof::{
     MAX_PROOF, consistency_indexes, consistency_proof, inclusion_indexes, inclusion_proof,
     parse_proof, verify_consistency, verify_inclusion,

@@ -165,6 +165,17 @@ impl Refusal {
         refusal.retry(RETRY)
     }
 
+    /// This replica has not been given a key that the others use by now.
+    pub fn outdated() -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::AuditUnavailable,
+            "this server waits to be restarted with a key that others have taken into use, so nothing is disclosed; \
+             try again",
+        )
+        .retry(RETRY)
+    }
+
     /// A budget of the day is used up.
     pub fn quota(retry_after: Duration) -> Self {
         Self::new(

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use amanat_config::ServerAddresses;
 use amanat_schema::{
     AgencyId,
     directory::{self, card},
@@ -36,9 +37,9 @@ pub struct Joining<'a> {
     /// Empty for shelters: the directory never shows where one is.
     pub display_name: &'a str,
     pub services: &'a [Need],
-    /// As in `https://gateway.example:8443`.
-    pub gateway: &'a str,
-    pub custodian: &'a str,
+    /// Where the servers answer.
+    pub gateway: &'a ServerAddresses,
+    pub custodian: &'a ServerAddresses,
     pub tokens: Tokens<'a>,
     /// Whom it knows by a name of its own.
     pub agencies: &'a BTreeMap<String, AgencyId>,

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use amanat_config::ServerAddresses;
 use amanat_schema::AgencyId;
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ pub(super) struct Subjects {
 #[derive(Serialize)]
 pub(super) struct Custody {
     /// Where it fetches proofs.
-    pub(super) gateway: String,
+    pub(super) gateway: ServerAddresses,
     pub(super) kek: PathBuf,
     pub(super) statement_key: PathBuf,
     pub(super) observed_head_file: PathBuf,
@@ -135,8 +136,8 @@ pub(super) const TELEMETRY: Telemetry = Telemetry {
 pub(super) struct Profile<'a> {
     pub(super) name: &'a str,
     pub(super) agency: AgencyId,
-    pub(super) gateway: &'a str,
-    pub(super) custodian: &'a str,
+    pub(super) gateway: &'a ServerAddresses,
+    pub(super) custodian: &'a ServerAddresses,
     pub(super) outbox: PathBuf,
     pub(super) evidence_key: PathBuf,
     pub(super) directory: Directory,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use amanat_config::ServerAddresses;
 use amanat_schema::{
     directory::{self, card},
     subject::IdentifierDomain,
@@ -81,7 +82,7 @@ pub fn gateway(out: &Path, ground: &Ground<'_>, host: &Host<'_>) -> Result<Party
 }
 
 /// Makes the custodian's: it is the gateway's client too, and has OPRF keys. `gateway` is where it fetches
-/// proofs, as in `https://gateway.example:8443`.
+/// proofs.
 ///
 /// # Errors
 /// [`CeremonyError`], naming the file or folder.
@@ -89,14 +90,14 @@ pub fn custodian(
     out: &Path,
     ground: &Ground<'_>,
     host: &Host<'_>,
-    gateway: &str,
+    gateway: &ServerAddresses,
 ) -> Result<Party, CeremonyError> {
     let parts = Parts::make(out, ground, host, "custodian")?;
     let home = Home(&parts.folder);
     let (oprf, oprf_keys) = oprf(&parts.keys, &home)?;
     let config = config::Custodian {
         custody: config::Custody {
-            gateway: gateway.to_owned(),
+            gateway: gateway.clone(),
             kek: home.named(&keys::secret(&parts.keys, "kek.key")?),
             statement_key: home.named(&parts.statement_key.path),
             observed_head_file: home.named(&parts.state.join("observed-head")),

@@ -93,15 +93,6 @@ pub(super) fn party_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The address of a server.
-fn url(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("https://").unwrap_or_default();
-    if host.is_empty() || host.contains('/') {
-        return Err("expected an address as in https://gateway.example:8443".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
 fn public_key(text: &str) -> Result<[u8; 32], String> {
     let key = hex::decode(text).ok().and_then(|key| key.try_into().ok());
     key.ok_or_else(|| "expected a public key, 64 hexadecimal digits".to_owned())

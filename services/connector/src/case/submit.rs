@@ -14,7 +14,7 @@ use prost::Message as _;
 
 use super::{GATEWAY, ReadRequest, VersionQuery, VersionSeen, request_id};
 use crate::{
-    Connector, ConnectorError, Delivery, PendingJob,
+    Connector, ConnectorError, Delivery, PendingJob, again,
     jobs::{Kind, NewJob, is_final},
     keep::VersionRow,
     subject::{by_phone_alone, links},
@@ -201,16 +201,19 @@ impl Connector {
             subject: Delivery::default(),
             undelivered: Vec::new(),
         };
-        for (kind, seq) in kinds.into_iter().zip(numbers) {
-            let outcome = self.deliver_job(seq).await;
-            if kind == Kind::Subject {
-                submitted.take_subject(outcome);
-                self.recognise(seq, &mut submitted).await?;
-            } else {
-                submitted.take_record(outcome)?;
+        again::patiently(async {
+            for (kind, seq) in kinds.into_iter().zip(numbers) {
+                let outcome = self.deliver_job(seq).await;
+                if kind == Kind::Subject {
+                    submitted.take_subject(outcome);
+                    self.recognise(seq, &mut submitted).await?;
+                } else {
+                    submitted.take_record(outcome)?;
+                }
             }
-        }
-        Ok(submitted)
+            Ok(submitted)
+        })
+        .await
     }
 
     /// What is known of the person, once the gateway has answered.

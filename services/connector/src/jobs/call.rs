@@ -49,7 +49,7 @@ impl Connector {
         request: &[u8],
         answers: &[Vec<u8>],
     ) -> Result<Answered, ConnectorError> {
-        let mut attempts = Attempts::begin();
+        let mut attempts = Attempts::default();
         loop {
             let session = self.session()?;
             match self.call(step, request, answers).await {

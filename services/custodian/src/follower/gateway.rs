@@ -3,6 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use amanat_config::{ServerAddress, ServerAddresses, Turns};
 use amanat_desk::Rulebook;
 use amanat_identity::{
     OwnCertificate, RevocationFolder, RevocationLists, ShownCertificate,
@@ -11,7 +12,7 @@ use amanat_identity::{
 use amanat_schema::{audit::audit_service_client::AuditServiceClient, clock::Clock};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -22,8 +23,11 @@ use tower::service_fn;
 
 use super::FollowError;
 
-/// For a connection to the gateway, and for its answer.
+/// For a connection to each address of the gateway, and for its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A gateway that is gone without a word is noticed before its answer is given up: the next call is another
+/// replica's.
+const STILL_THERE: Duration = Duration::from_secs(2);
 
 /// How the custodian shows itself to the gateway, and what it demands of it: all as it is when a connection is
 /// made.
@@ -42,31 +46,50 @@ pub(crate) struct Gateway {
 }
 
 struct Door {
-    client: Arc<Client>,
+    way: Arc<Way>,
     endpoint: Endpoint,
     /// What the connection was made with.
     shown: [u8; 32],
 }
 
+/// To the gateway, by each of its addresses.
+struct Way {
+    client: Client,
+    turns: Turns,
+}
+
 impl Gateway {
     /// # Errors
-    /// [`FollowError::Address`] if the address is unusable.
-    pub(crate) fn new(address: &str, client: Client) -> Result<Self, FollowError> {
+    /// [`FollowError::Address`] if no connection can be made.
+    pub(crate) fn new(addresses: &ServerAddresses, client: Client) -> Result<Self, FollowError> {
         let unusable = || FollowError::Address;
-        let host = address.strip_prefix("https://").ok_or_else(unusable)?;
+        let server_name = client
+            .rules
+            .current()
+            .directory
+            .gateway()
+            .server_name
+            .clone();
         // The connector brings TLS, so that gRPC sees a plain connection of an https origin.
-        let endpoint = Endpoint::from_shared(format!("http://{host}"))
+        let endpoint = Endpoint::from_shared(format!("http://{server_name}"))
             .map_err(|_| unusable())?
-            .origin(address.parse().map_err(|_| unusable())?)
-            .connect_timeout(PATIENCE)
-            .timeout(PATIENCE);
-        let client = Arc::new(client);
+            .origin(
+                format!("https://{server_name}")
+                    .parse()
+                    .map_err(|_| unusable())?,
+            )
+            .timeout(PATIENCE)
+            .http2_keep_alive_interval(STILL_THERE)
+            .keep_alive_timeout(STILL_THERE);
+        let random = amanat_seal::random().map_err(|_| unusable())?;
+        let turns = Turns::begin(addresses.clone(), u32::from_le_bytes(random));
         let own = client.own.current();
+        let way = Arc::new(Way { client, turns });
         Ok(Self {
-            calls: calls(&endpoint, &client, own.clone()),
+            calls: calls(&endpoint, &way, own.clone()),
             door: Some(Door {
                 shown: own.sha256(),
-                client,
+                way,
                 endpoint,
             }),
         })
@@ -80,42 +103,61 @@ impl Gateway {
     /// Over a connection with the certificate in use now: the one that it took the place of may be revoked.
     pub(crate) fn calls(&mut self) -> &mut AuditServiceClient<Channel> {
         if let Some(door) = &mut self.door {
-            let own = door.client.own.current();
+            let own = door.way.client.own.current();
             if own.sha256() != door.shown {
                 door.shown = own.sha256();
-                self.calls = calls(&door.endpoint, &door.client, own);
+                self.calls = calls(&door.endpoint, &door.way, own);
             }
         }
         &mut self.calls
     }
 }
 
-fn calls(
-    endpoint: &Endpoint,
-    client: &Arc<Client>,
-    own: OwnCertificate,
-) -> AuditServiceClient<Channel> {
-    let client = Arc::clone(client);
-    let connect = service_fn(move |uri: Uri| {
-        let (client, own) = (Arc::clone(&client), own.clone());
-        async move { client.connect(&uri, own).await.map(TokioIo::new) }
+fn calls(endpoint: &Endpoint, way: &Arc<Way>, own: OwnCertificate) -> AuditServiceClient<Channel> {
+    let way = Arc::clone(way);
+    let connect = service_fn(move |_: Uri| {
+        let (way, own) = (Arc::clone(&way), own.clone());
+        async move { way.connect(own).await.map(TokioIo::new) }
     });
     AuditServiceClient::new(endpoint.connect_with_connector_lazy(connect))
 }
 
-impl Client {
-    async fn connect(&self, uri: &Uri, own: OwnCertificate) -> io::Result<TlsStream<TcpStream>> {
-        let revoked = self.lists.of_gateway();
-        let directory = Arc::clone(&self.rules.current().directory);
+impl Way {
+    /// To the first address that lets this side in. What is wrong with one before is told, though another answers.
+    async fn connect(&self, own: OwnCertificate) -> io::Result<TlsStream<TcpStream>> {
+        let client = &self.client;
+        let revoked = client.lists.of_gateway();
+        let directory = Arc::clone(&client.rules.current().directory);
         let gateway = directory.gateway();
         let name = ServerName::try_from(gateway.server_name.clone()).map_err(io::Error::other)?;
-        let tls = client_config(own, gateway, &revoked, &self.clock).map_err(unusable)?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(443))).await?;
-        stream.set_nodelay(true)?;
-        let shaken = TlsConnector::from(Arc::new(tls)).connect(name, stream);
-        shaken.await.inspect_err(|error| tell(error, &revoked))
+        let tls = client_config(own, gateway, &revoked, &client.clock).map_err(unusable)?;
+        let tls = TlsConnector::from(Arc::new(tls));
+        let mut last = io::ErrorKind::NotConnected.into();
+        for (place, address) in self.turns.all() {
+            let shaken = timeout(PATIENCE, shaken(address, &tls, &name)).await;
+            match shaken.map_err(io::Error::from).flatten() {
+                Ok(stream) => {
+                    self.turns.answered(place);
+                    return Ok(stream);
+                }
+                Err(error) => {
+                    tell(&error, address, &revoked);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
     }
+}
+
+async fn shaken(
+    address: &ServerAddress,
+    tls: &TlsConnector,
+    name: &ServerName<'static>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect((address.host(), address.port())).await?;
+    stream.set_nodelay(true)?;
+    tls.connect(name.clone(), stream).await
 }
 
 fn unusable(error: TlsError) -> io::Error {
@@ -124,17 +166,23 @@ fn unusable(error: TlsError) -> io::Error {
 }
 
 /// The operator hears what only a person can mend.
-fn tell(error: &io::Error, revoked: &RevocationLists) {
+fn tell(error: &io::Error, address: &ServerAddress, revoked: &RevocationLists) {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     let Some(inner): Option<&rustls::Error> = inner else {
         return;
     };
-    if let Some(found) = revoked.judge(inner) {
-        tracing::error!("nothing is released, for the gateway cannot be known: {found}");
+    let why = if let Some(found) = revoked.judge(inner) {
+        format!("the gateway cannot be known: {found}")
     } else if *inner == rustls::Error::InvalidCertificate(CertificateError::Revoked) {
-        tracing::error!(
-            "nothing is released, for the gateway's certificate is revoked by its own authority: find out \
-             who answers at custody.gateway, and have the gateway take its new certificate into use"
-        );
-    }
+        "the gateway's certificate is revoked by its own authority: find out who answers at this address of \
+         custody.gateway, and have the gateway take its new certificate into use"
+            .to_owned()
+    } else if let rustls::Error::InvalidCertificate(_) = inner {
+        "the certificate is not that of the directory's gateway: find out who answers at this address of \
+         custody.gateway"
+            .to_owned()
+    } else {
+        return;
+    };
+    tracing::error!(%address, "nothing is released by proofs from there, for {why}");
 }

@@ -10,8 +10,8 @@ use crate::store::head::{Contradiction, Observe, Seen, Standing};
 /// New checkpoints and the observed head, by size.
 #[derive(Debug)]
 pub(super) struct Ladder {
-    /// The size of the observed head; 0 for none.
-    from: u64,
+    /// The observed head; [`Head::EMPTY`] for none.
+    from: Head,
     rungs: BTreeMap<u64, Rung>,
 }
 
@@ -67,11 +67,11 @@ impl Ladder {
         if rungs.is_empty() {
             return Ok(None);
         }
-        let mut from = 0;
+        let mut from = Head::EMPTY;
         if let Some(observed) = seen.head() {
             let (head, note) = (observed.head, observed.note.clone());
-            from = head.size;
-            rungs.insert(from, Rung::Observed { head, note });
+            from = head;
+            rungs.insert(head.size, Rung::Observed { head, note });
         }
         Ok(Some(Self { from, rungs }))
     }

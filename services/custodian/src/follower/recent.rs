@@ -1,13 +1,14 @@
-//! The checkpoints that were observed last, so that whoever brings one of them again need not wait.
+//! The checkpoints that this replica observed last, so that whoever brings one of them again need not wait. The
+//! database may have dropped one since, for others observe too: that is found out where it is needed.
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use amanat_ledger::{Head, SignedCheckpoint};
+use amanat_ledger::Head;
 
-/// Fewer than the database keeps, so that what is found here is found there too.
+/// Far fewer than the database keeps.
 const KEPT: usize = 512;
 
 #[derive(Default)]
@@ -15,14 +16,22 @@ pub(super) struct Recent(Mutex<VecDeque<Head>>);
 
 impl Recent {
     pub(super) fn holds(&self, head: &Head) -> bool {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().rev().any(|seen| seen == head)
+        self.kept().iter().rev().any(|seen| seen == head)
     }
 
-    pub(super) fn add(&self, observed: &[SignedCheckpoint]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(observed.iter().map(|checkpoint| checkpoint.head));
+    pub(super) fn add<'a>(&self, observed: impl Iterator<Item = &'a Head>) {
+        let mut kept = self.kept();
+        kept.extend(observed);
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);
+    }
+
+    pub(super) fn forget(&self, head: &Head) {
+        self.kept().retain(|seen| seen != head);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Head>> {
+        // Its operations do not panic half way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

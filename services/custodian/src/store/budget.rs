@@ -6,9 +6,12 @@ use std::{
     time::Duration,
 };
 
-use amanat_journal::{ConflictKey, damaged};
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Sql, damaged,
+};
+use amanat_journal::ConflictKey;
 use amanat_schema::{AgencyId, Time, subject::IdentifierDomain};
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -73,37 +76,38 @@ impl Used {
 
 impl BudgetFacts {
     pub(super) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         holders: &BTreeSet<Holder>,
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         if holders.is_empty() {
             return Ok(Self::default());
         }
-        let named: Vec<_> = holders
+        let holders = holders
             .iter()
-            .map(|(agency, officer)| (agency.to_string(), hex::encode(bytes(*officer))))
-            .collect();
-        let rows = sqlx::query(
-            "SELECT agency, officer_handle, domain, day, items FROM json_each($1) AS named \
-             JOIN budgets ON agency = unhex(named.value ->> 0) \
-             AND officer_handle = unhex(named.value ->> 1)",
-        )
-        .bind(serde_json::to_string(&named).map_err(damaged)?)
-        .fetch_all(connection)
-        .await?;
+            .map(|(agency, officer)| [agency.as_bytes().into(), bytes(officer).into()]);
+        let columns = [Bytes("agency"), Bytes("officer_handle")];
+        let rows = Sql::new("SELECT b.agency, b.officer_handle, b.domain, b.day, b.items FROM ")
+            .rows("named", columns, holders)
+            .led_join()
+            .push(
+                "budgets AS b ON b.agency = named.agency \
+                 AND b.officer_handle = named.officer_handle",
+            )
+            .fetch_all(connection)
+            .await?;
         let mut facts = Self::default();
         for row in rows {
-            let (agency, officer): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let agency = AgencyId::parse(&agency).map_err(damaged)?;
+            let agency = AgencyId::new(row.get(0)?);
+            let officer: Vec<u8> = row.get(1)?;
             let officer = match officer.as_slice() {
                 [] => None,
                 handle => Some(handle.try_into().map_err(damaged)?),
             };
             let used = Used {
-                day: row.try_get(3)?,
-                items: row.try_get(4)?,
+                day: row.get(3)?,
+                items: row.get(4)?,
             };
-            let domain = row.try_get(2)?;
+            let domain = row.get(2)?;
             facts.used.insert(((agency, officer), domain), used);
         }
         Ok(facts)
@@ -142,37 +146,36 @@ impl BudgetFacts {
         Ok(())
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
         let changed = self
             .used
             .iter()
             .filter(|(key, _)| self.changed.contains(key));
-        let changed: Vec<_> = changed.collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO budgets (agency, officer_handle, domain, day, items) ",
-        )
-        .push_values(changed, |mut row, (((agency, officer), domain), used)| {
-            row.push_bind(agency.to_vec())
-                .push_bind(bytes(*officer))
-                .push_bind(domain)
-                .push_bind(used.day)
-                .push_bind(used.items);
-        })
-        .push(
-            " ON CONFLICT (agency, officer_handle, domain) \
-             DO UPDATE SET day = excluded.day, items = excluded.items",
-        )
-        .build()
-        .execute(connection)
-        .await
-        .map(drop)
+        let changed = changed.map(|(((agency, officer), domain), used)| {
+            [
+                agency.as_bytes().into(),
+                bytes(officer).into(),
+                (*domain).into(),
+                used.day.into(),
+                used.items.into(),
+            ]
+        });
+        let columns = [
+            Bytes("agency"),
+            Bytes("officer_handle"),
+            Number("domain"),
+            Number("day"),
+            Number("items"),
+        ];
+        Insert::into("budgets", columns, changed)
+            .or("ON CONFLICT (agency, officer_handle, domain) \
+                 DO UPDATE SET day = excluded.day, items = excluded.items")
+            .execute(connection)
+            .await
     }
 }
 
 /// The handle as it is kept; none is empty.
-fn bytes(officer: Option<[u8; 16]>) -> Vec<u8> {
-    officer.map_or_else(Vec::new, |handle| handle.to_vec())
+fn bytes(officer: &Option<[u8; 16]>) -> &[u8] {
+    officer.as_ref().map_or(&[], |handle| handle.as_slice())
 }

@@ -6,15 +6,18 @@ use std::{
     time::Duration,
 };
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, Value, damaged,
+};
 use amanat_desk::{Act, Page, Rules, consent::case_key};
-use amanat_journal::{Access, Ruling, Touch, damaged};
+use amanat_journal::{Access, Ruling, Touch};
 use amanat_schema::{
     AgencyId, CaseId, Time,
     audit::{Action, Linkage},
     subject::{EvaluationReason, IdentifierDomain},
 };
 use amanat_server::Refusal;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Call, Facts, Objection, Reply, Ruled,
@@ -128,6 +131,16 @@ impl Put {
             points,
             until,
         }
+    }
+
+    fn row(&self) -> [Value<'_>; 5] {
+        [
+            self.source.as_bytes().into(),
+            self.case.as_bytes().into(),
+            self.deposited.millis().into(),
+            self.points.into(),
+            self.until.map(Time::millis).into(),
+        ]
     }
 }
 
@@ -249,10 +262,7 @@ pub(super) fn list(facts: &EvaluationFacts, rules: &Rules, call: &ListUnused) ->
 }
 
 impl EvaluationFacts {
-    pub(super) async fn load(
-        connection: &mut SqliteConnection,
-        calls: &[&Call],
-    ) -> Result<Self, sqlx::Error> {
+    pub(super) async fn load(connection: &mut Connection, calls: &[&Call]) -> Result<Self, Error> {
         let mut facts = Self::default();
         let (mut holders, mut own) = (BTreeSet::new(), BTreeSet::new());
         for call in calls {
@@ -270,8 +280,8 @@ impl EvaluationFacts {
                 | Call::Audit(_)
                 | Call::Head(_)
                 | Call::Deposit(_)
-                | Call::Activate(_)
-                | Call::Release(_)
+                | Call::Activate(..)
+                | Call::Release(..)
                 | Call::Expire
                 | Call::AlarmMissing => {}
             }
@@ -298,26 +308,32 @@ impl EvaluationFacts {
         self.put.push(put);
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        if !self.added.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO evaluations (agency, officer_handle, case_id, reason, items, \
-                 unaccounted, evaluate_time, deposit_by_time) ",
-            )
-            .push_values(self.added, |mut row, evaluated| {
-                row.push_bind(evaluated.agency.to_vec())
-                    .push_bind(evaluated.officer.to_vec())
-                    .push_bind(evaluated.case.map(CaseId::to_vec))
-                    .push_bind(i32::from(evaluated.reason))
-                    .push_bind(evaluated.items)
-                    .push_bind(evaluated.unaccounted)
-                    .push_bind(evaluated.at.millis())
-                    .push_bind(evaluated.deposit_by.millis());
-            })
-            .build()
-            .execute(&mut *connection)
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
+        let added = self.added.iter().map(|evaluated| {
+            [
+                evaluated.agency.as_bytes().into(),
+                (&evaluated.officer).into(),
+                evaluated.case.as_ref().map(CaseId::as_bytes).into(),
+                i32::from(evaluated.reason).into(),
+                evaluated.items.into(),
+                evaluated.unaccounted.into(),
+                evaluated.at.millis().into(),
+                evaluated.deposit_by.millis().into(),
+            ]
+        });
+        let columns = [
+            Bytes("agency"),
+            Bytes("officer_handle"),
+            Bytes("case_id"),
+            Number("reason"),
+            Number("items"),
+            Number("unaccounted"),
+            Number("evaluate_time"),
+            Number("deposit_by_time"),
+        ];
+        Insert::into("evaluations", columns, added)
+            .execute(connection)
             .await?;
-        }
         use_up(connection, &self.used).await?;
         account(connection, &self.put).await?;
         self.budgets.write(connection).await
@@ -326,118 +342,115 @@ impl EvaluationFacts {
 
 /// What an agency's records in a case account for and have not used up.
 async fn left(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     own: &BTreeSet<Own>,
-) -> Result<BTreeMap<Own, (u32, Time)>, sqlx::Error> {
+) -> Result<BTreeMap<Own, (u32, Time)>, Error> {
     if own.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let own: Vec<_> = own
+    let own = own
         .iter()
-        .map(|(agency, case)| (agency.to_string(), case.to_string()))
-        .collect();
-    let rows = sqlx::query(
-        "SELECT agency, case_id, points, until_time FROM json_each($1) AS own JOIN allowances \
-         ON agency = unhex(own.value ->> 0) AND case_id = unhex(own.value ->> 1)",
-    )
-    .bind(serde_json::to_string(&own).map_err(damaged)?)
-    .fetch_all(connection)
-    .await?;
-    let parse = |row: &SqliteRow| {
-        let (agency, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-        let agency = AgencyId::parse(&agency).map_err(damaged)?;
-        let case = CaseId::parse(&case).map_err(damaged)?;
-        let until = Time::from_millis(row.try_get(3)?).map_err(damaged)?;
-        Ok(((agency, case), (row.try_get(2)?, until)))
+        .map(|(agency, case)| [agency.as_bytes().into(), case.as_bytes().into()]);
+    let rows = Sql::new("SELECT a.agency, a.case_id, a.points, a.until_time FROM ")
+        .rows("own", [Bytes("agency"), Bytes("case_id")], own)
+        .led_join()
+        .push("allowances AS a ON a.agency = own.agency AND a.case_id = own.case_id")
+        .fetch_all(connection)
+        .await?;
+    let parse = |row: &Row| {
+        let own = (AgencyId::new(row.get(0)?), CaseId::new(row.get(1)?));
+        let until = Time::from_millis(row.get(3)?).map_err(damaged)?;
+        Ok((own, (row.get(2)?, until)))
     };
     rows.iter().map(parse).collect()
 }
 
-async fn use_up(
-    connection: &mut SqliteConnection,
-    used: &BTreeMap<Own, u32>,
-) -> Result<(), sqlx::Error> {
+async fn use_up(connection: &mut Connection, used: &BTreeMap<Own, u32>) -> Result<(), Error> {
     if used.is_empty() {
         return Ok(());
     }
-    let used: Vec<_> = used
-        .iter()
-        .map(|((agency, case), points)| (agency.to_string(), case.to_string(), points))
-        .collect();
-    sqlx::query(
-        "UPDATE allowances SET points = points - (used.value ->> 2) FROM json_each($1) AS used \
-         WHERE agency = unhex(used.value ->> 0) AND case_id = unhex(used.value ->> 1)",
-    )
-    .bind(serde_json::to_string(&used).map_err(damaged)?)
-    .execute(connection)
-    .await
-    .map(drop)
+    let used = used.iter().map(|((agency, case), points)| {
+        [
+            agency.as_bytes().into(),
+            case.as_bytes().into(),
+            (*points).into(),
+        ]
+    });
+    let columns = [Bytes("agency"), Bytes("case_id"), Number("points")];
+    Sql::new("UPDATE allowances SET points = allowances.points - used.points FROM ")
+        .rows("used", columns, used)
+        .push(" WHERE allowances.agency = used.agency AND allowances.case_id = used.case_id")
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
-/// Oldest first, each version up to its points: `before` is what older ones of the case take of them. What none of
+/// Oldest first, each version up to its points: `earlier` is what older ones of the case take of them. What none of
 /// them takes is kept, in place of what an earlier record left.
-async fn account(connection: &mut SqliteConnection, put: &[Put]) -> Result<(), sqlx::Error> {
+///
+/// INVARIANT: a case's puts never share a batch, so each allowance is set once.
+async fn account(connection: &mut Connection, put: &[Put]) -> Result<(), Error> {
     if put.is_empty() {
         return Ok(());
     }
-    let put: Vec<_> = put
-        .iter()
-        .map(|put| {
-            let (source, case) = (put.source.to_string(), put.case.to_string());
-            let until = put.until.map(Time::millis);
-            (source, case, put.deposited.millis(), put.points, until)
-        })
-        .collect();
-    let put = serde_json::to_string(&put).map_err(damaged)?;
-    sqlx::query(
-        "INSERT INTO allowances (agency, case_id, points, until_time) \
-         SELECT unhex(put.value ->> 0), unhex(put.value ->> 1), max(0, (put.value ->> 3) - coalesce((\
-             SELECT sum(unaccounted) FROM evaluations WHERE agency = unhex(put.value ->> 0) \
-             AND case_id = unhex(put.value ->> 1) AND unaccounted > 0 \
-             AND deposit_by_time > put.value ->> 2), 0)), put.value ->> 4 \
-         FROM json_each($1) AS put WHERE put.value ->> 4 IS NOT NULL \
-         ON CONFLICT (agency, case_id) \
-         DO UPDATE SET points = excluded.points, until_time = excluded.until_time",
+    let columns = [
+        Bytes("agency"),
+        Bytes("case_id"),
+        Number("deposit_time"),
+        Number("points"),
+        Number("until_time"),
+    ];
+    Sql::new("INSERT INTO allowances (agency, case_id, points, until_time) SELECT put.agency, put.case_id, ")
+        .per("max", "greatest")
+        .push(
+            "(0, put.points - coalesce((SELECT CAST(sum(e.unaccounted) AS bigint) \
+             FROM evaluations AS e WHERE e.agency = put.agency AND e.case_id = put.case_id \
+             AND e.unaccounted > 0 AND e.deposit_by_time > put.deposit_time), 0)), put.until_time \
+             FROM ",
+        )
+        .rows("put", columns, put.iter().map(Put::row))
+        .push(
+            " WHERE put.until_time IS NOT NULL ON CONFLICT (agency, case_id) \
+             DO UPDATE SET points = excluded.points, until_time = excluded.until_time",
+        )
+        .execute(connection)
+        .await?;
+    Sql::new(
+        "WITH waiting AS (SELECT e.seq, put.points, CAST(sum(e.unaccounted) OVER (\
+         PARTITION BY e.agency, e.case_id ORDER BY e.seq) AS bigint) - e.unaccounted AS earlier \
+         FROM ",
     )
-    .bind(put.as_str())
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "WITH waiting AS (SELECT seq, put.value ->> 3 AS points, \
-             sum(unaccounted) OVER (PARTITION BY agency, case_id ORDER BY seq) - unaccounted AS before \
-             FROM json_each($1) AS put JOIN evaluations \
-             ON agency = unhex(put.value ->> 0) AND case_id = unhex(put.value ->> 1) \
-             WHERE unaccounted > 0 AND deposit_by_time > put.value ->> 2) \
-         UPDATE evaluations SET unaccounted = max(0, unaccounted - (points - before)) FROM waiting \
-         WHERE evaluations.seq = waiting.seq AND before < points",
+    .rows("put", columns, put.iter().map(Put::row))
+    .push(
+        " JOIN evaluations AS e ON e.agency = put.agency AND e.case_id = put.case_id \
+         WHERE e.unaccounted > 0 AND e.deposit_by_time > put.deposit_time) \
+         UPDATE evaluations SET unaccounted = ",
     )
-    .bind(put)
+    .per("max", "greatest")
+    .push(
+        "(0, evaluations.unaccounted - (waiting.points - waiting.earlier)) FROM waiting \
+         WHERE evaluations.seq = waiting.seq AND waiting.earlier < waiting.points",
+    )
     .execute(connection)
     .await
     .map(drop)
 }
 
-async fn page(
-    connection: &mut SqliteConnection,
-    list: &ListUnused,
-) -> Result<Vec<Unused>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+async fn page(connection: &mut Connection, list: &ListUnused) -> Result<Vec<Unused>, Error> {
+    let mut query = Sql::new(
         "SELECT seq, agency, officer_handle, reason, unaccounted, evaluate_time, deposit_by_time \
          FROM evaluations WHERE unaccounted > 0 AND seq > ",
-    );
-    query.push_bind(list.page.after);
-    if let Some(agency) = list.agency {
-        query.push(" AND agency = ").push_bind(agency.to_vec());
+    )
+    .bind(list.page.after);
+    if let Some(agency) = &list.agency {
+        query = query.push(" AND agency = ").bind(agency.as_bytes());
     }
     if let Some(by) = list.over_by {
-        query
-            .push(" AND deposit_by_time <= ")
-            .push_bind(by.millis());
+        query = query.push(" AND deposit_by_time <= ").bind(by.millis());
     }
     query
         .push(" ORDER BY seq LIMIT ")
-        .push_bind(list.page.size)
-        .build()
+        .bind(list.page.size)
         .fetch_all(connection)
         .await?
         .iter()
@@ -445,16 +458,15 @@ async fn page(
         .collect()
 }
 
-fn parse(row: &SqliteRow) -> Result<Unused, sqlx::Error> {
-    let agency: Vec<u8> = row.try_get(1)?;
-    let reason: i32 = row.try_get(3)?;
+fn parse(row: &Row) -> Result<Unused, Error> {
+    let reason: i32 = row.get(3)?;
     Ok(Unused {
-        seq: row.try_get(0)?,
-        agency: AgencyId::parse(&agency).map_err(damaged)?,
-        officer: row.try_get(2)?,
+        seq: row.get(0)?,
+        agency: AgencyId::new(row.get(1)?),
+        officer: row.get(2)?,
         reason: EvaluationReason::try_from(reason).map_err(damaged)?,
-        count: row.try_get(4)?,
-        evaluated: Time::from_millis(row.try_get(5)?).map_err(damaged)?,
-        deposit_by: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
+        count: row.get(4)?,
+        evaluated: Time::from_millis(row.get(5)?).map_err(damaged)?,
+        deposit_by: Time::from_millis(row.get(6)?).map_err(damaged)?,
     })
 }

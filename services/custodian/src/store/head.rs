@@ -1,19 +1,23 @@
 //! The gateway's log as it was seen from here: the observed head only ever moves along a proof, and two
 //! words of the gateway that cannot both be true freeze the custodian until a person acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use amanat_database::{
+    Column::{Bytes, Number, Text},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_desk::Rules;
-use amanat_journal::{Ruling, damaged};
+use amanat_journal::Ruling;
 use amanat_ledger::{Hash, Head, SignedCheckpoint};
 use amanat_schema::Time;
 use amanat_server::Refusal;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Objection, Reply, Ruled, alarm};
+use super::{Objection, Reply, Ruled, Unseen, alarm, quiet};
 
-/// How many observed heads are kept, so that a smaller checkpoint needs no new proof.
-const RETAINED: i64 = 1024;
+/// How many observed heads are kept, so that a smaller checkpoint needs no new proof: more than all replicas observe
+/// while one of their calls waits to be decided.
+const RETAINED: i64 = 4096;
 
 /// The verbs of the one who follows the gateway's log; none is an act of a caller.
 pub(crate) enum HeadCall {
@@ -23,10 +27,10 @@ pub(crate) enum HeadCall {
     Freeze(Contradiction),
 }
 
-/// Checkpoints that were proved consistent with the head and with each other.
+/// Checkpoints that were proved consistent with a head and with each other.
 pub(crate) struct Observe {
-    /// The size of the head that the proofs start from or lead to; 0 for none.
-    pub(crate) from: u64,
+    /// The observed head that the proofs start from or lead to; [`Head::EMPTY`] for none.
+    pub(crate) from: Head,
     pub(crate) checkpoints: Vec<SignedCheckpoint>,
 }
 
@@ -50,6 +54,8 @@ pub(crate) struct Observation {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     observations: BTreeMap<u64, Observation>,
+    /// The other sizes that were looked for.
+    looked_for: BTreeSet<u64>,
     pub(crate) frozen: bool,
 }
 
@@ -60,6 +66,13 @@ pub(crate) enum Standing<'a> {
     Unknown,
     /// The same size was observed with another root.
     Contradicted(&'a Observation),
+}
+
+impl Observe {
+    pub(super) fn sizes(&self) -> Vec<u64> {
+        let new = self.checkpoints.iter().map(|new| new.head.size);
+        new.chain([self.from.size]).collect()
+    }
 }
 
 #[derive(Default)]
@@ -85,10 +98,13 @@ impl Seen {
 
     /// Whether it tells how a checkpoint of this size stands: of what is larger than the head nothing was seen.
     pub(crate) fn tells(&self, size: u64) -> bool {
-        size > self.size() || self.observations.contains_key(&size)
+        size > self.size()
+            || self.observations.contains_key(&size)
+            || self.looked_for.contains(&size)
     }
 
-    fn size(&self) -> u64 {
+    /// Of the head; 0 before the first.
+    pub(crate) fn size(&self) -> u64 {
         self.head().map_or(0, |seen| seen.head.size)
     }
 }
@@ -114,38 +130,25 @@ pub(super) fn decide(facts: &mut HeadFacts, rules: &Rules, call: &HeadCall, now:
     }
 }
 
-/// No act of a caller, so no entry.
-fn quiet(answer: Result<Reply, Refusal>) -> Ruled {
-    Ruling {
-        answer,
-        draft: None,
-        remember: None,
-    }
-}
-
 impl HeadFacts {
-    pub(super) async fn load(
-        connection: &mut SqliteConnection,
-        sizes: &[u64],
-    ) -> Result<Self, sqlx::Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(
+    pub(super) async fn load(connection: &mut Connection, sizes: &[u64]) -> Result<Self, Error> {
+        let mut query = Sql::new(
             "SELECT EXISTS (SELECT 1 FROM evidence), size, root, note, observe_time \
-             FROM (SELECT 1) LEFT JOIN observed_heads \
+             FROM (SELECT 1) AS always LEFT JOIN observed_heads \
              ON size = (SELECT max(size) FROM observed_heads)",
         );
         if !sizes.is_empty() {
-            query
-                .push(" OR size IN (SELECT value FROM json_each(")
-                .push_bind(serde_json::to_string(sizes).map_err(damaged)?)
-                .push("))");
+            let sizes = sizes.iter().map(|size| signed(*size));
+            query = query.push(" OR ").is_one_of(Number("size"), sizes);
         }
         let mut facts = Self::default();
-        for row in query.build().fetch_all(connection).await? {
-            facts.seen.frozen = row.try_get(0)?;
+        for row in query.fetch_all(connection).await? {
+            facts.seen.frozen = row.get(0)?;
             if let Some(seen) = parse(&row)? {
                 facts.seen.observations.insert(seen.head.size, seen);
             }
         }
+        facts.seen.looked_for.extend(sizes);
         Ok(facts)
     }
 
@@ -159,13 +162,10 @@ impl HeadFacts {
     }
 
     /// Goes on if the checkpoint was observed; whoever asks has had it followed before.
-    pub(super) fn has_seen(&self, head: &Head) -> Result<(), Objection> {
+    pub(super) fn has_seen(&self, head: &Head, unseen: Unseen) -> Result<(), Objection> {
         match self.seen.standing(head) {
             Standing::Known => Ok(()),
-            Standing::Unknown | Standing::Contradicted(_) => Err(Objection::quiet(
-                Refusal::audit_unavailable(),
-                "the checkpoint was not proved to continue the observed head",
-            )),
+            Standing::Unknown | Standing::Contradicted(_) => Err(Objection::unseen(unseen)),
         }
     }
 
@@ -174,82 +174,94 @@ impl HeadFacts {
         self.seen.size()
     }
 
-    /// The compare-and-swap: the proofs are good for the head that they were made for, and no other.
+    /// The compare-and-swap: takes what its proofs are good for, and leaves the rest to be proved again, for another
+    /// replica has moved the head meanwhile. A proof that leads up from a head is good for that one only; one that
+    /// leads to a head is good for all that continue it.
     ///
-    /// INVARIANT: one follower observes, and only sizes that it looked for and did not find.
+    /// INVARIANT: the head was proved to continue all others that stand here.
     fn observe(&mut self, call: &Observe, now: Time) -> Result<Reply, Refusal> {
         if self.seen.frozen {
             return Err(Refusal::log_inconsistent());
         }
-        if call.from != self.seen.size() {
-            return Err(Refusal::audit_unavailable());
-        }
+        let head = self.seen.head().map_or(Head::EMPTY, |seen| seen.head);
+        let is_continued = self.seen.standing(&call.from) == Standing::Known;
+        let is_proved = |size| call.from == head || (is_continued && size < call.from.size);
         for checkpoint in &call.checkpoints {
-            let seen = Observation {
-                head: checkpoint.head,
-                note: checkpoint.text.clone(),
-                at: now,
-            };
-            self.seen.observations.insert(seen.head.size, seen.clone());
-            self.added.push(seen);
+            // One that contradicts what another replica observed is found out when it is followed again.
+            let is_new = self.seen.standing(&checkpoint.head) == Standing::Unknown;
+            if is_new && is_proved(checkpoint.head.size) {
+                let seen = Observation {
+                    head: checkpoint.head,
+                    note: checkpoint.text.clone(),
+                    at: now,
+                };
+                self.seen.observations.insert(seen.head.size, seen.clone());
+                self.added.push(seen);
+            }
         }
         Ok(Reply::Seen(self.seen.clone()))
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
         if !self.added.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO observed_heads (size, root, note, observe_time) ",
-            )
-            .push_values(&self.added, |mut row, seen| {
-                row.push_bind(i64::try_from(seen.head.size).unwrap_or(i64::MAX))
-                    .push_bind(seen.head.root.0.to_vec())
-                    .push_bind(seen.note.as_str())
-                    .push_bind(seen.at.millis());
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
+            let added = self.added.iter().map(|seen| {
+                [
+                    signed(seen.head.size).into(),
+                    (&seen.head.root.0).into(),
+                    seen.note.as_str().into(),
+                    seen.at.millis().into(),
+                ]
+            });
+            let columns = [
+                Number("size"),
+                Bytes("root"),
+                Text("note"),
+                Number("observe_time"),
+            ];
+            Insert::into("observed_heads", columns, added)
+                .execute(connection)
+                .await?;
             // The newest observations, not the largest: what was just proved is about to be needed.
-            sqlx::query(
-                "DELETE FROM observed_heads \
-                 WHERE seq <= (SELECT max(seq) FROM observed_heads) - $1 \
-                 AND size < (SELECT max(size) FROM observed_heads)",
+            Sql::new(
+                "DELETE FROM observed_heads WHERE seq <= (SELECT max(seq) FROM observed_heads) - ",
             )
             .bind(RETAINED)
-            .execute(&mut *connection)
-            .await?;
-        }
-        if let Some((contradiction, at)) = self.contradiction {
-            sqlx::query(
-                "INSERT INTO evidence (why, ours, theirs, find_time) VALUES ($1, $2, $3, $4)",
-            )
-            .bind(contradiction.why)
-            .bind(contradiction.ours)
-            .bind(contradiction.theirs)
-            .bind(at.millis())
+            .push(" AND size < (SELECT max(size) FROM observed_heads)")
             .execute(connection)
             .await?;
+        }
+        if let Some((Contradiction { why, ours, theirs }, at)) = self.contradiction {
+            let columns = [
+                Text("why"),
+                Text("ours"),
+                Text("theirs"),
+                Number("find_time"),
+            ];
+            let found = [why.into(), ours.into(), theirs.into(), at.millis().into()];
+            Insert::into("evidence", columns, [found])
+                .execute(connection)
+                .await?;
         }
         Ok(())
     }
 }
 
+/// The databases' integers are signed; no log reaches their end.
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
 /// `None` before the first.
-fn parse(row: &SqliteRow) -> Result<Option<Observation>, sqlx::Error> {
-    let Some(size) = row.try_get::<Option<i64>, _>(1)? else {
+fn parse(row: &Row) -> Result<Option<Observation>, Error> {
+    let Some(size) = row.get::<Option<i64>>(1)? else {
         return Ok(None);
     };
-    let root: Vec<u8> = row.try_get(2)?;
     Ok(Some(Observation {
         head: Head {
             size: u64::try_from(size).map_err(damaged)?,
-            root: root
-                .try_into()
-                .map(Hash)
-                .map_err(|_| sqlx::Error::RowNotFound)?,
+            root: Hash(row.get(2)?),
         },
-        note: row.try_get(3)?,
-        at: Time::from_millis(row.try_get(4)?).map_err(damaged)?,
+        note: row.get(3)?,
+        at: Time::from_millis(row.get(4)?).map_err(damaged)?,
     }))
 }

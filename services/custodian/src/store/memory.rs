@@ -6,7 +6,8 @@ use amanat_desk::{
     Remembered,
     consent::{self, RememberedConsents},
 };
-use amanat_schema::{CaseId, RecordId, Time};
+use amanat_journal::{Logged, Overtaking};
+use amanat_schema::{CaseId, IdError, RecordId, Time, audit::Action, policy::Decision};
 
 use super::{deposit::Deposits, redeemed::ConsentKey};
 
@@ -35,5 +36,35 @@ impl Default for Memory {
                 deposits.iter().map(|(_, deposit)| deposit.bytes()).sum()
             }),
         }
+    }
+}
+
+impl Memory {
+    /// Forgets what other writers may have changed. What expires makes no entry, and none of it is kept here.
+    pub(super) fn overtaken(&self, by: Overtaking<'_>) {
+        self.consents.overtaken(by);
+        let forgotten = match by {
+            Overtaking::Entries(entries) => entries.iter().try_for_each(|entry| self.forget(entry)),
+            Overtaking::Unknown => Err(IdError),
+        };
+        // An entry that does not say what it is about may be about anything.
+        if forgotten.is_err() {
+            self.changes.forget_all();
+            self.deposits.forget_all();
+        }
+    }
+
+    fn forget(&self, entry: &Logged) -> Result<(), IdError> {
+        if entry.decision != Decision::Allow {
+            return Ok(());
+        }
+        if let Action::RecordConsent | Action::WithdrawConsent = entry.action {
+            self.changes.forget(&CaseId::parse(&entry.linkage.case_id)?);
+        }
+        if let Action::DepositKey | Action::ActivateKey = entry.action {
+            let record = RecordId::parse(&entry.linkage.record_id)?;
+            self.deposits.forget(&record);
+        }
+        Ok(())
     }
 }

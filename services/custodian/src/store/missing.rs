@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use amanat_database::{
+    Column::{self, Bytes, Number},
+    Connection, Error, Insert, Sql, Value,
+};
 use amanat_desk::{
     Rules,
     consent::{ConsentFacts, SourceCase},
 };
-use amanat_journal::{damaged, id_set};
 use amanat_schema::{ConsentId, Time};
 use amanat_server::Refusal;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     Call, Reply, Ruled, alarm,
@@ -53,35 +55,37 @@ pub(super) fn raise(facts: &mut MissingFacts, rules: &Rules, now: Time) -> Ruled
 
 impl MissingFacts {
     pub(super) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         here: &ConsentFacts,
         calls: &[&Call],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let mut facts = Self::default();
         let mut consents = BTreeSet::new();
         let mut raising = false;
         for call in calls {
             match call {
-                Call::Release(call) => consents.extend(call.consents_missing(here)),
+                Call::Release(call, _) => consents.extend(call.consents_missing(here)),
                 Call::AlarmMissing => raising = true,
                 Call::Refused(_)
                 | Call::Consent(_)
                 | Call::Audit(_)
                 | Call::Head(_)
                 | Call::Deposit(_)
-                | Call::Activate(_)
+                | Call::Activate(..)
                 | Call::Evaluate(_)
                 | Call::ListUnused(_)
                 | Call::Expire => {}
             }
         }
         if !consents.is_empty() {
-            let rows = sqlx::query(
-                "SELECT source, case_id, consent_id, first_time FROM missing_consents \
-                 WHERE consent_id IN (SELECT unhex(value) FROM json_each($1))",
+            let rows = Sql::new(
+                "SELECT source, case_id, consent_id, first_time FROM missing_consents WHERE ",
             )
-            .bind(id_set(consents.iter().map(|id| id.as_bytes().as_slice())))
-            .fetch_all(&mut *connection)
+            .is_one_of(
+                Bytes("consent_id"),
+                consents.iter().map(ConsentId::as_bytes),
+            )
+            .fetch_all(connection)
             .await?;
             facts.since = rows
                 .iter()
@@ -89,7 +93,7 @@ impl MissingFacts {
                 .collect::<Result<_, _>>()?;
         }
         if raising {
-            let rows = sqlx::query(
+            let rows = Sql::new(
                 "SELECT source, case_id, consent_id, first_time FROM missing_consents AS missing \
                  WHERE alarm_time IS NULL AND NOT EXISTS (SELECT 1 FROM consents AS here \
                  WHERE here.case_id = missing.case_id AND here.consent_id = missing.consent_id \
@@ -114,45 +118,41 @@ impl MissingFacts {
         })
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let missed: Vec<_> = self
-            .missed
-            .iter()
-            .filter_map(|key| Some((key, self.since.get(key)?)))
-            .collect();
-        if !missed.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO missing_consents (source, case_id, consent_id, first_time) ",
-            )
-            .push_values(missed, |mut row, (((source, case), consent), since)| {
-                row.push_bind(source.to_vec())
-                    .push_bind(case.to_vec())
-                    .push_bind(consent.to_vec())
-                    .push_bind(since.millis());
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !self.alarmed.is_empty() {
-            let alarmed = self.alarmed.iter().map(|(((source, case), consent), at)| {
-                (
-                    source.to_string(),
-                    case.to_string(),
-                    consent.to_string(),
-                    at.millis(),
-                )
-            });
-            sqlx::query(
-                "UPDATE missing_consents SET alarm_time = done.value ->> 3 \
-                 FROM json_each($1) AS done \
-                 WHERE source = unhex(done.value ->> 0) AND case_id = unhex(done.value ->> 1) \
-                 AND consent_id = unhex(done.value ->> 2)",
-            )
-            .bind(serde_json::to_string(&alarmed.collect::<Vec<_>>()).map_err(damaged)?)
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
+        let missed = self.missed.iter().filter_map(|key| {
+            let since = self.since.get(key)?;
+            Some(row(key, *since))
+        });
+        let columns = key_and(Number("first_time"));
+        Insert::into("missing_consents", columns, missed)
             .execute(connection)
             .await?;
+        if !self.alarmed.is_empty() {
+            let alarmed = self.alarmed.iter().map(|(key, at)| row(key, *at));
+            Sql::new("UPDATE missing_consents SET alarm_time = done.at FROM ")
+                .rows("done", key_and(Number("at")), alarmed)
+                .push(
+                    " WHERE missing_consents.source = done.source \
+                     AND missing_consents.case_id = done.case_id \
+                     AND missing_consents.consent_id = done.consent_id",
+                )
+                .execute(connection)
+                .await?;
         }
         Ok(())
     }
+}
+
+/// As [`row`] fills them.
+fn key_and(time: Column) -> [Column; 4] {
+    [Bytes("source"), Bytes("case_id"), Bytes("consent_id"), time]
+}
+
+fn row<'a>(((source, case), consent): &'a ConsentKey, at: Time) -> [Value<'a>; 4] {
+    [
+        source.as_bytes().into(),
+        case.as_bytes().into(),
+        consent.as_bytes().into(),
+        at.millis().into(),
+    ]
 }

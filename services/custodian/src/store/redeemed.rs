@@ -6,12 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_desk::consent::SourceCase;
-use amanat_journal::{damaged, id_set};
 use amanat_ledger::Proven;
 use amanat_schema::{AgencyId, CaseId, ConsentId, EntryId, Time};
 use amanat_server::Refusal;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Memory, Objection, release::ReleaseKeys};
 
@@ -37,32 +39,22 @@ pub(super) struct RedeemedFacts {
 
 impl RedeemedFacts {
     pub(super) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         memory: &Memory,
         calls: &[&ReleaseKeys],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         if calls.is_empty() {
             return Ok(Self::default());
         }
-        let entries = calls.iter().filter_map(|call| call.entry_id());
-        let rows = sqlx::query(
-            "SELECT entry_id, entry_sha256 FROM releases \
-             WHERE entry_id IN (SELECT unhex(value) FROM json_each($1))",
-        )
-        .bind(id_set(
-            entries
-                .collect::<BTreeSet<_>>()
-                .iter()
-                .map(|id| id.as_bytes().as_slice()),
-        ))
-        .fetch_all(&mut *connection)
-        .await?;
         let mut facts = Self::default();
+        let entries: BTreeSet<_> = calls.iter().filter_map(|call| call.entry_id()).collect();
+        let rows = Sql::new("SELECT entry_id, entry_sha256 FROM releases WHERE ")
+            .is_one_of(Bytes("entry_id"), entries.iter().map(EntryId::as_bytes))
+            .fetch_all(connection)
+            .await?;
         for row in rows {
-            let id: Vec<u8> = row.try_get(0)?;
-            facts
-                .entries
-                .insert(EntryId::parse(&id).map_err(damaged)?, row.try_get(1)?);
+            let id = EntryId::new(row.get(0)?);
+            facts.entries.insert(id, row.get(1)?);
         }
         let mut absent = BTreeMap::new();
         for case in calls.iter().filter_map(|call| call.case()) {
@@ -76,16 +68,17 @@ impl RedeemedFacts {
         if absent.is_empty() {
             return Ok(facts);
         }
-        let rows = sqlx::query(
-            "WITH cases AS (SELECT unhex(value) AS case_id FROM json_each($1)) \
-             SELECT source, case_id, consent_id, record_time \
-             FROM consents JOIN cases USING (case_id) UNION ALL \
-             SELECT source, case_id, consent_id, withdraw_time \
-             FROM withdrawals JOIN cases USING (case_id) JOIN consents USING (case_id, consent_id)",
-        )
-        .bind(id_set(absent.keys().map(|case| case.as_bytes().as_slice())))
-        .fetch_all(connection)
-        .await?;
+        let cases = absent.keys().map(|case| [case.as_bytes().into()]);
+        let rows = Sql::new("WITH cases AS (SELECT case_id FROM ")
+            .rows("asked", [Bytes("case_id")], cases)
+            .push(
+                ") SELECT source, case_id, consent_id, record_time \
+                 FROM consents JOIN cases USING (case_id) UNION ALL \
+                 SELECT source, case_id, consent_id, withdraw_time FROM withdrawals \
+                 JOIN cases USING (case_id) JOIN consents USING (case_id, consent_id)",
+            )
+            .fetch_all(connection)
+            .await?;
         for row in &rows {
             let (consent, at) = consent_and_time(row)?;
             let of_case = absent.entry(consent.0.1).or_default();
@@ -127,30 +120,25 @@ impl RedeemedFacts {
         self.changed.get(&(of, consent)).copied()
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        if !self.added.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO releases (entry_id, entry_sha256, release_time) ",
-            )
-            .push_values(&self.added, |mut row, (id, sha256, at)| {
-                row.push_bind(id.to_vec())
-                    .push_bind(sha256.as_slice())
-                    .push_bind(at.millis());
-            })
-            .build()
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
+        let added = self
+            .added
+            .iter()
+            .map(|(id, sha256, at)| [id.as_bytes().into(), sha256.into(), at.millis().into()]);
+        let columns = [
+            Bytes("entry_id"),
+            Bytes("entry_sha256"),
+            Number("release_time"),
+        ];
+        Insert::into("releases", columns, added)
             .execute(connection)
-            .await?;
-        }
-        Ok(())
+            .await
     }
 }
 
-pub(super) fn consent_and_time(row: &SqliteRow) -> Result<(ConsentKey, Time), sqlx::Error> {
-    let (source, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-    let consent: Vec<u8> = row.try_get(2)?;
-    let source = AgencyId::parse(&source).map_err(damaged)?;
-    let case = CaseId::parse(&case).map_err(damaged)?;
-    let consent = ConsentId::parse(&consent).map_err(damaged)?;
-    let at = Time::from_millis(row.try_get(3)?).map_err(damaged)?;
-    Ok((((source, case), consent), at))
+pub(super) fn consent_and_time(row: &Row) -> Result<(ConsentKey, Time), Error> {
+    let of = (AgencyId::new(row.get(0)?), CaseId::new(row.get(1)?));
+    let consent = ConsentId::new(row.get(2)?);
+    let at = Time::from_millis(row.get(3)?).map_err(damaged)?;
+    Ok(((of, consent), at))
 }

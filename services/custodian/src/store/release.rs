@@ -1,16 +1,17 @@
 //! Keys out of custody: only against an entry of the gateway's log that proves an allowed read, and only if
 //! the same decision on the custodian's own facts comes to the same.
 
+mod entry;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use amanat_desk::{
-    Act, Rules, Superseded,
+    Act, Rules,
     consent::{ConsentFacts, SourceCase, case_key},
     release::{log_release, record_facts, truths},
 };
 use amanat_identity::{Directory, Signed, SignedError};
 use amanat_journal::{Access, Ruling, Touch};
-use amanat_ledger::{Proven, commitment};
 use amanat_policy::{
     Choice, Context, Grant, Outcome, Question, Reader, ReferralFacts, Release, parse_referral,
 };
@@ -18,32 +19,31 @@ use amanat_schema::{
     AgencyId, CaseId, ConsentId, EntryId, RecordId, Time,
     audit::{Action, EntryBody, Opening},
     catalogue::FieldId,
-    policy::Decision,
     statement::Referral,
 };
 use amanat_seal::Binding;
 use amanat_server::Refusal;
 
 use super::{
-    Facts, Objection, Reply, Ruled, Shown,
+    Facts, Objection, Reply, Ruled, Shown, Unseen,
     claim::Claim,
     deposit::{Deposit, DepositFacts},
     linkage,
     missing::MissingFacts,
     redeemed::{RedeemedFacts, Redemption},
 };
+pub(crate) use entry::names_newer_rules;
+use entry::{
+    has_our_rules, is_allowed_read, is_in_time, is_the_callers, is_the_officers, verified,
+};
 
-/// How far an entry's time may be from this server's clock.
-const CLOCKS_APART: Duration = Duration::from_secs(30);
-/// The longest that an entry may be good for, whatever it says.
-const ENTRY_LIFE: Duration = Duration::from_secs(60);
 /// What changed here within this time explains why the gateway decided otherwise.
 pub(super) const RECENT: Duration = Duration::from_secs(600);
 
 pub(crate) struct ReleaseKeys {
     pub(super) act: Act,
     /// The gateway's receipt of the read.
-    pub(super) read: Shown,
+    pub(crate) read: Shown,
     /// `None` if the entry does not make sense of itself.
     claim: Option<Claim>,
     officer: Opening,
@@ -116,9 +116,15 @@ impl ReleaseKeys {
     }
 }
 
-pub(super) fn release(facts: &mut Facts, rules: &Rules, call: &ReleaseKeys, now: Time) -> Ruled {
+pub(super) fn release(
+    facts: &mut Facts,
+    rules: &Rules,
+    call: &ReleaseKeys,
+    unseen: Unseen,
+    now: Time,
+) -> Ruled {
     let observed = facts.heads.size();
-    let mut ruling = match check(facts, rules, call, now) {
+    let mut ruling = match check(facts, rules, call, unseen, now) {
         Ok((release, released)) => {
             let linkage = linkage(&call.read);
             let mut draft = call.act.allowed(rules, Action::ReleaseKeys, linkage);
@@ -148,6 +154,7 @@ fn check(
     facts: &mut Facts,
     rules: &Rules,
     call: &ReleaseKeys,
+    unseen: Unseen,
     now: Time,
 ) -> Result<(Release, Released), Objection> {
     let Facts {
@@ -166,7 +173,7 @@ fn check(
     // Before its rules: an old receipt names old ones, and whoever keeps it could alarm at will.
     is_in_time(&entry.body, now)?;
     has_our_rules(&entry.body, rules, now)?;
-    heads.has_seen(&entry.checkpoint.head)?;
+    heads.has_seen(&entry.checkpoint.head, unseen)?;
     let claim = is_asked_exactly(call)?;
     let redemption = redeemed.redemption(entry)?;
     let deposit = newest_active(deposits, claim, now)?;
@@ -211,115 +218,6 @@ fn check(
     Ok((release, released))
 }
 
-/// Of the log in our directory, signed by its key, with the entry in the tree.
-fn verified(read: &Shown) -> Result<&Proven, Objection> {
-    let entry = read.as_ref().map_err(|why| {
-        let refusal = Refusal::field("read_receipt", "a receipt of the gateway's log");
-        Objection::alarm(refusal, "the receipt proves nothing").with(why.to_string())
-    })?;
-    if entry.linkage.is_none() {
-        let refusal = Refusal::field("read_receipt.linkage", "the opening of the read's linkage");
-        return Err(Objection::quiet(refusal, "linkage not shown"));
-    }
-    Ok(entry)
-}
-
-fn is_allowed_read(body: &EntryBody) -> Result<(), Objection> {
-    if body.action() != Action::ReadRecord {
-        Err(Objection::alarm(Refusal::access(), "the entry is no read"))
-    } else if body.decision() != Decision::Allow {
-        Err(Objection::alarm(
-            Refusal::access(),
-            "the entry is a refusal",
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-fn is_the_callers(body: &EntryBody, act: &Act) -> Result<(), Objection> {
-    if body.agency_id != act.agency.as_bytes() {
-        Err(Objection::alarm(
-            Refusal::access(),
-            "another agency's entry",
-        ))
-    } else if body.certificate_sha256 != act.certificate_sha256 {
-        Err(Objection::alarm(
-            Refusal::access(),
-            "another certificate's entry",
-        ))
-    } else {
-        Ok(())
-    }
-}
-
-fn is_the_officers(body: &EntryBody, call: &ReleaseKeys) -> Result<(), Objection> {
-    let opens = commitment::opens(commitment::officer, &call.officer, &body.officer_commitment);
-    if opens && call.officer.value == call.act.officer.id.as_bytes() {
-        Ok(())
-    } else {
-        Err(Objection::alarm(
-            Refusal::access(),
-            "another officer's entry",
-        ))
-    }
-}
-
-/// Whether a read of now was decided by other rules than these: newer ones may lie in their files already. Of
-/// an old entry or another caller's that is not asked, or anybody could have the files read at will.
-pub(crate) fn names_newer_rules(read: &Shown, act: &Act, rules: &Rules, now: Time) -> bool {
-    read.as_ref().is_ok_and(|Proven { body, .. }| {
-        is_the_callers(body, act).is_ok()
-            && is_in_time(body, now).is_ok()
-            && !is_decided_by(body, &rules.superseded())
-    })
-}
-
-fn is_decided_by(body: &EntryBody, rules: &Superseded) -> bool {
-    body.directory_sha256 == rules.directory_sha256 && body.table_sha256 == rules.table_sha256
-}
-
-fn has_our_rules(body: &EntryBody, rules: &Rules, now: Time) -> Result<(), Objection> {
-    if is_decided_by(body, &rules.superseded()) {
-        return Ok(());
-    }
-    let other = "decided by another directory or table";
-    // The two servers do not take a new directory into use in the same moment.
-    let recent = rules.since.distance(now) <= RECENT;
-    match rules.previous {
-        Some(previous) if recent && is_decided_by(body, &previous) => {
-            let truth = "decided by the directory or table before";
-            Err(Objection::quiet(Refusal::rules_changing(), truth))
-        }
-        // What was in use before this process started, it does not know.
-        None if recent => Err(Objection::quiet(Refusal::access(), other)),
-        _ => Err(Objection::alarm(Refusal::access(), other)),
-    }
-}
-
-fn is_in_time(body: &EntryBody, now: Time) -> Result<(), Objection> {
-    let times = (
-        Time::parse(body.time.as_ref()),
-        Time::parse(body.expire_time.as_ref()),
-    );
-    let (Ok(decided), Ok(expires)) = times else {
-        return Err(Objection::alarm(Refusal::access(), "the entry never ends"));
-    };
-    if expires > decided + ENTRY_LIFE {
-        Err(Objection::alarm(
-            Refusal::access(),
-            "the entry lasts too long",
-        ))
-    } else if decided.distance(now) > CLOCKS_APART || now >= expires {
-        Err(Objection::quiet(
-            Refusal::access(),
-            "the entry is not of now",
-        ))
-    } else {
-        Ok(())
-    }
-}
-
 /// An entry is good for exactly its released paths.
 fn is_asked_exactly(call: &ReleaseKeys) -> Result<&Claim, Objection> {
     let Some(claim) = &call.claim else {
@@ -342,7 +240,7 @@ fn newest_active<'a>(
 ) -> Result<&'a Deposit, Objection> {
     let newest = deposits.newest_active(claim.record, claim.source);
     let of_version = deposits
-        .get(claim.record, claim.source, claim.version)
+        .get((claim.record, claim.source, claim.version))
         .filter(|named| *named.header.binding() == claim.binding());
     match (newest, of_version) {
         (Some(newest), _) if *newest.header.binding() == claim.binding() => Ok(newest),

@@ -25,8 +25,9 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt as _;
 
 use super::{
+    exchange::{Agency, CASE, POLICE, SHELTER, id},
     gateway::{Entry, Logged},
-    world::{Agency, CASE, POLICE, SHELTER, World, id},
+    world::World,
 };
 
 pub(super) const NAMES: [&str; 2] = ["subject.given_name", "subject.family_name"];

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use amanat_database::Sql;
 use amanat_schema::{
     RecordId,
     audit::Action,
@@ -11,8 +12,9 @@ use prost::Message as _;
 
 use super::{
     acts::{Lie, ask, reason},
+    exchange::{CASE, POLICE, id},
     gateway::Entry,
-    world::{CASE, POLICE, World, id},
+    world::World,
 };
 use crate::store::Call;
 
@@ -159,7 +161,7 @@ async fn no_key_lies_in_the_custodians_files() {
     let world = World::new().await;
     let version = world.first_version();
     world.keep(&version).await;
-    let files = world.files();
+    let files = world.kept().await;
     let holds = |bytes: &[u8]| files.windows(bytes.len()).any(|window| window == bytes);
     assert!(holds(version.binding.record.as_bytes()));
     assert!(!holds(version.key.expose()));
@@ -224,11 +226,11 @@ async fn a_key_that_waits_a_week_for_its_put_is_deleted_and_an_active_one_is_not
     assert_eq!(reason(world.activate(&put).await), "ACCESS_DENIED");
 
     expire(&world).await;
-    let kept: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT record_id FROM deposits WHERE wrapped IS NOT NULL")
-            .fetch_all(&mut world.database().await)
-            .await
-            .unwrap();
+    let kept = Sql::new("SELECT record_id FROM deposits WHERE wrapped IS NOT NULL")
+        .fetch_all(&mut world.database().await)
+        .await
+        .unwrap();
+    let kept: Vec<Vec<u8>> = kept.iter().map(|row| row.get(0).unwrap()).collect();
     assert_eq!(kept, [active.binding.record.to_vec()]);
     assert_eq!(reason(world.activate(&put).await), "ACCESS_DENIED");
 }

@@ -16,11 +16,12 @@ use tonic_types::StatusExt as _;
 
 use super::{
     acts::{Lie, OFFICER, reason},
+    exchange::CASE,
     oprf::{
         AGENCYS, COLLEAGUE, OFFICERS, OPRF_KEYS, TERM, batch, canary, contains, fields, inputs,
         intake, points, public_key,
     },
-    world::{CASE, World},
+    world::World,
 };
 use crate::{
     CustodianError,
@@ -334,13 +335,12 @@ async fn each_field_that_is_wrong_is_named_and_nothing_is_written() {
     let answer = world.evaluate(&world.commission, OFFICER, request).await;
     assert_eq!(fields(answer), ["case_id"]);
 
-    let rows: i64 = sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM entries) + (SELECT count(*) FROM evaluations) \
-         + (SELECT count(*) FROM budgets)",
-    )
-    .fetch_one(&mut world.database().await)
-    .await
-    .unwrap();
+    let rows: i64 = world
+        .value(
+            "SELECT (SELECT count(*) FROM entries) + (SELECT count(*) FROM evaluations) \
+             + (SELECT count(*) FROM budgets)",
+        )
+        .await;
     assert_eq!(rows, 0);
 }
 
@@ -433,7 +433,7 @@ async fn no_officer_identifier_or_point_lies_in_the_custodians_files() {
     let answer = answer.await.unwrap();
     world.pass(TERM);
     assert_eq!(world.unused().await.len(), 1);
-    let files = world.files();
+    let files = world.kept().await;
     assert!(contains(&files, &CASE));
     assert!(!contains(&files, officer.as_bytes()));
     assert!(!contains(&files, &point));

@@ -1,21 +1,26 @@
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
+use amanat_database::{Engine, Sql};
+use amanat_ledger::{Head, SignedCheckpoint};
 use amanat_schema::{
     audit::Action,
     key::{GetObservedHeadRequest, key_service_server::KeyService as _},
     statement::ObservedHead,
 };
-use sqlx::Connection as _;
 use tonic::Request;
 
 use super::{
     acts::{Version, reason},
+    database,
     gateway::Logged,
-    world::World,
+    world::{World, open},
 };
-use crate::store::head::{HeadCall, Observe};
+use crate::store::{
+    Reply,
+    head::{HeadCall, Observe, Seen, Standing},
+};
 
-async fn observed(world: &World) -> ObservedHead {
+pub(super) async fn observed(world: &World) -> ObservedHead {
     let request = world
         .police
         .connect(Request::new(GetObservedHeadRequest {}));
@@ -26,7 +31,7 @@ async fn observed(world: &World) -> ObservedHead {
 }
 
 /// Deposited, and put without being activated.
-async fn put(world: &World) -> (Version, Logged) {
+pub(super) async fn put(world: &World) -> (Version, Logged) {
     let version = world.first_version();
     world.deposit(&version).await.unwrap();
     let put = world.log(world.put(&version));
@@ -34,8 +39,7 @@ async fn put(world: &World) -> (Version, Logged) {
 }
 
 async fn execute(world: &World, sql: &'static str) {
-    let mut database = world.database().await;
-    sqlx::query(sql).execute(&mut database).await.unwrap();
+    database::run(&mut world.database().await, sql).await;
 }
 
 /// All that a backup holds: the observed head's file lies elsewhere.
@@ -45,7 +49,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn frozen(world: &World) {
+pub(super) async fn alarms(world: &World) -> i64 {
+    let row = Sql::new("SELECT count(*) FROM entries WHERE action = ")
+        .bind(i32::from(Action::Alarm))
+        .fetch_one(&mut world.database().await)
+        .await;
+    row.unwrap().get(0).unwrap()
+}
+
+pub(super) async fn frozen(world: &World) {
     let answer = world.deposit(&world.first_version()).await;
     assert_eq!(reason(answer), "LOG_INCONSISTENT");
 }
@@ -114,20 +126,11 @@ async fn two_trees_of_one_size_freeze_the_custodian_until_a_person_acts() {
     let forked = fork.append(world.put(&version));
     assert_eq!(reason(world.activate(&forked).await), "LOG_INCONSISTENT");
     frozen(&world).await;
-    let notes: (String, String) = sqlx::query_as("SELECT ours, theirs FROM evidence")
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap();
-    assert_eq!(
-        notes,
-        (second.receipt.checkpoint, forked.receipt.checkpoint)
-    );
-    let alarms: i64 = sqlx::query_scalar("SELECT count(*) FROM entries WHERE action = $1")
-        .bind(i32::from(Action::Alarm))
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap();
-    assert_eq!(alarms, 1);
+    let ours: String = world.value("SELECT ours FROM evidence").await;
+    let theirs: String = world.value("SELECT theirs FROM evidence").await;
+    assert_eq!(ours, second.receipt.checkpoint);
+    assert_eq!(theirs, forked.receipt.checkpoint);
+    assert_eq!(alarms(&world).await, 1);
 
     let world = world.restarted(async |_| {}).await;
     frozen(&world).await;
@@ -142,11 +145,20 @@ async fn a_contradiction_that_cannot_be_recorded_at_once_is_not_forgotten() {
     let (version, first) = put(&world).await;
     world.activate(&first).await.unwrap();
     let forked = fork.append(world.put(&version));
-    let full = "CREATE TRIGGER full BEFORE INSERT ON evidence BEGIN SELECT raise(ABORT, ''); END";
+    let (full, mended) = match database::engine() {
+        Engine::Sqlite => (
+            "CREATE TRIGGER filled BEFORE INSERT ON evidence BEGIN SELECT raise(ABORT, ''); END",
+            "DROP TRIGGER filled",
+        ),
+        Engine::Postgres => (
+            "CREATE TRIGGER filled BEFORE INSERT ON evidence EXECUTE FUNCTION append_only()",
+            "DROP TRIGGER filled ON evidence",
+        ),
+    };
     execute(&world, full).await;
     let (answer, ()) = tokio::join!(world.activate(&forked), async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        execute(&world, "DROP TRIGGER full").await;
+        execute(&world, mended).await;
     });
     assert_eq!(reason(answer), "LOG_INCONSISTENT");
     frozen(&world).await;
@@ -182,28 +194,27 @@ async fn a_restart_keeps_the_observed_head() {
 #[tokio::test]
 async fn a_database_behind_the_observed_head_file_starts_frozen() {
     let world = World::new().await;
+    let place = world.place.clone();
     world.keep(&world.first_version()).await;
     world.keep(&world.first_version()).await;
     let world = world
-        .restarted(async |folder| {
-            let database = format!("sqlite://{}", folder.join("custodian.db").display());
-            let mut database = sqlx::SqliteConnection::connect(&database).await.unwrap();
-            sqlx::query("DELETE FROM observed_heads WHERE size = 2")
-                .execute(&mut database)
-                .await
-                .unwrap();
+        .restarted(async |_| {
+            let mut rolled_back = place.connect().await.unwrap();
+            let sql = "DELETE FROM observed_heads WHERE size = 2";
+            database::run(&mut rolled_back, sql).await;
         })
         .await;
     frozen(&world).await;
 }
 
+/// Where the database has one writer, its file is the only guard; one of many replicas copies another's.
 #[tokio::test]
-async fn a_lost_or_foreign_observed_head_file_starts_frozen() {
+async fn a_lost_or_foreign_observed_head_file_starts_frozen_or_not_at_all() {
     for contents in [None, Some("no note")] {
         let world = World::new().await;
         world.keep(&world.first_version()).await;
-        let world = world
-            .restarted(async |folder| {
+        let (exchange, folder) = world
+            .stopped(async |folder| {
                 let file = folder.join("observed-head");
                 match contents {
                     None => std::fs::remove_file(file).unwrap(),
@@ -211,12 +222,26 @@ async fn a_lost_or_foreign_observed_head_file_starts_frozen() {
                 }
             })
             .await;
-        frozen(&world).await;
+        if exchange.place.engine() == Engine::Postgres {
+            let error = open(&exchange, &folder).await.err().unwrap();
+            assert!(
+                error.to_string().contains("copy another replica's"),
+                "{error}"
+            );
+            let found: i64 = exchange.value("SELECT count(*) FROM evidence").await;
+            assert_eq!(found, 0, "the other replicas go on");
+        } else {
+            frozen(&World::start(exchange, folder).await).await;
+        }
     }
 }
 
 #[tokio::test]
 async fn an_old_backup_restored_again_and_again_starts_frozen_each_time() {
+    if database::engine() == Engine::Postgres {
+        eprintln!("skipped on PostgreSQL: its database is no file");
+        return;
+    }
     let world = World::new().await;
     world.keep(&world.first_version()).await;
     let backup = tempfile::tempdir().unwrap();
@@ -246,17 +271,50 @@ async fn a_custodian_killed_before_its_first_file_was_due_goes_on() {
     world.keep(&world.first_version()).await;
 }
 
+/// What is seen when the checkpoint was brought, proved from or to a head.
+async fn observing(world: &World, from: Head, new: &SignedCheckpoint) -> Seen {
+    let checkpoints = vec![new.clone()];
+    let observe = HeadCall::Observe(Observe { from, checkpoints });
+    let committed = world.custodian.desk.journal.call(observe.into()).await;
+    let Ok(Reply::Seen(seen)) = committed.unwrap().answer else {
+        panic!("an observation is answered with what is seen")
+    };
+    seen
+}
+
 #[tokio::test]
 async fn an_observation_made_from_another_head_is_not_taken() {
     let world = World::new().await;
-    world.keep(&world.first_version()).await;
-    let note = put(&world).await.1.receipt.checkpoint;
-    let rules = world.rules.current();
-    let log = &rules.directory.gateway().log;
-    for (from, taken) in [(0, false), (2, false), (1, true)] {
-        let checkpoints = vec![log.open(&note).unwrap()];
-        let observe = HeadCall::Observe(Observe { from, checkpoints });
-        let committed = world.custodian.desk.journal.call(observe.into()).await;
-        assert_eq!(committed.unwrap().answer.is_ok(), taken, "from {from}");
+    let first = put(&world).await.1;
+    world.activate(&first).await.unwrap();
+    let new = world.checkpoint(&put(&world).await.1);
+    let head = world.checkpoint(&first).head;
+    let another = Head {
+        root: new.head.root,
+        ..head
+    };
+    for (from, taken) in [(Head::EMPTY, false), (another, false), (head, true)] {
+        let seen = observing(&world, from, &new).await;
+        let is_known = seen.standing(&new.head) == Standing::Known;
+        assert_eq!(is_known, taken, "from {from:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_smaller_head_stays_proved_when_the_one_that_continues_it_was_overtaken() {
+    let world = World::new().await;
+    let mut checkpoints = Vec::new();
+    for at in 0..4 {
+        let put = put(&world).await.1;
+        checkpoints.push(world.checkpoint(&put));
+        if [1, 2].contains(&at) {
+            world.activate(&put).await.unwrap();
+        }
+    }
+    let overtaken = checkpoints[1].head;
+    for (new, taken) in [(&checkpoints[0], true), (&checkpoints[3], false)] {
+        let seen = observing(&world, overtaken, new).await;
+        let is_known = seen.standing(&new.head) == Standing::Known;
+        assert_eq!(is_known, taken, "{}", new.head.size);
     }
 }

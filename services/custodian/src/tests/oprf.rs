@@ -26,7 +26,8 @@ use tonic_types::StatusExt as _;
 
 use super::{
     acts::OFFICER,
-    world::{Agency, CASE, World, id},
+    exchange::{Agency, CASE, id},
+    world::World,
 };
 use crate::{
     config::{Domain, Oprf, OprfKeyFile},
@@ -167,11 +168,9 @@ impl World {
     }
 
     pub(super) async fn last_body(&self) -> EntryBody {
-        let body: Vec<u8> =
-            sqlx::query_scalar("SELECT body FROM entries ORDER BY idx DESC LIMIT 1")
-                .fetch_one(&mut self.database().await)
-                .await
-                .unwrap();
+        let body: Vec<u8> = self
+            .value("SELECT body FROM entries ORDER BY idx DESC LIMIT 1")
+            .await;
         EntryBody::decode(body.as_slice()).unwrap()
     }
 }

@@ -12,8 +12,9 @@ use amanat_schema::{
 
 use super::{
     acts::{Ground, Lie, NAMES, OFFICER, Version, ask, leaf, mask, reason, released},
+    exchange::{SHELTER, id},
     gateway::{Entry, Logged},
-    world::{SHELTER, World, id},
+    world::World,
 };
 use crate::store::Call;
 
@@ -543,11 +544,7 @@ async fn a_release_names_the_entry_that_it_rests_on() {
     let setting = Setting::new(|_| {}).await;
     let read = setting.read();
     setting.release(&read).await.unwrap();
-    let body: Vec<u8> = sqlx::query_scalar("SELECT body FROM entries ORDER BY idx DESC LIMIT 1")
-        .fetch_one(&mut setting.world.database().await)
-        .await
-        .unwrap();
-    let body = amanat_ledger::body::parse(&body).unwrap();
+    let body = setting.world.last_body().await;
     let rules = setting.world.rules.current();
     let log = &rules.directory.gateway().log;
     let proven = amanat_ledger::receipt::verify(&read.receipt, log).unwrap();

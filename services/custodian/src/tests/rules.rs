@@ -6,10 +6,11 @@ use amanat_schema::{AgencyId, audit::Action, directory::Suspension};
 use prost::Message as _;
 
 use super::{
+    exchange::{EXCHANGE, REGISTRARS, SHELTER, id, signing_key},
     gateway::{Entry, Logged},
     oprf::OPRF_KEYS,
     release::Setting,
-    world::{EXCHANGE, REGISTRARS, SHELTER, World, id, signing_key},
+    world::World,
 };
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);

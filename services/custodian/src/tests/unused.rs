@@ -8,8 +8,9 @@ use prost::Message as _;
 
 use super::{
     acts::OFFICER,
+    exchange::{CASE, id},
     oprf::{COLLEAGUE, OFFICERS, TERM, canary, contains, fields, intake},
-    world::{CASE, World, id},
+    world::World,
 };
 
 #[tokio::test]

@@ -1,289 +1,119 @@
-//! One exchange: a shelter whose record it is, a police unit that reads, a gateway's log, and the custodian
-//! under test. Everything is signed for real; only TLS is left out.
+//! A replica of the custodian under test, over the exchange's database.
 
 use std::{
-    collections::BTreeSet,
+    ops::{Deref, DerefMut},
     path::PathBuf,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
+use amanat_database::{Engine, Place, Sql};
 use amanat_desk::{
-    Desk, Rulebook, Rules,
+    Desk,
     consent::{ConsentDesk, Evidence},
     reload::Reload,
     settings::DirectoryFiles,
 };
 use amanat_identity::{
-    Caller, Directory, Officer, Peer, PeerName, Registrars, RevocationFolder, TokenIssuer,
-    TokenVerifier, Trust, Trusted, statement::AgencyStatement, token::Audience,
+    Directory, Registrars, RevocationFolder, TokenVerifier, Trust, Trusted, token::Audience,
 };
 use amanat_journal::Keys;
-use amanat_ledger::LogSigner;
-use amanat_policy::DecisionTable;
-use amanat_schema::{
-    AgencyId, Time,
-    audit::{Action, audit_service_client::AuditServiceClient},
-    clock::Clock,
-    directory,
-    policy::{AgencyKind, Right},
-    statement::{Envelope, Statement, StatementHead},
-    subject::IdentifierDomain,
-};
-use amanat_seal::{WrapKey, sha256, statement::SigningKey};
+use amanat_schema::audit::Action;
+use amanat_seal::{WrapKey, statement::SigningKey};
 use amanat_server::Guard;
 use prost::Message as _;
-use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tonic::{Request, transport::Channel};
 
 use super::{
-    gateway::{GatewayLog, GatewayServer},
-    oprf::{AGENCYS, OFFICERS, OPRF_KEYS, public_key, write_seeds},
+    database,
+    exchange::{Exchange, REGISTRARS, TABLE},
+    oprf::{AGENCYS, OFFICERS, OPRF_KEYS, write_seeds},
 };
 use crate::{
-    config::Domain,
+    CustodianError,
     follower::{Follower, Gateway},
     kek::Kek,
     key::KeyDesk,
     proofs::Proofs,
-    store::{Custody, MIGRATIONS, Memory, budget::Limits, evaluation::Terms},
+    store::{CHANGING, Custody, Memory, STEPS, budget::Limits, evaluation::Terms},
 };
 
-pub(super) const EXCHANGE: &str = "exchange.test";
-const TABLE: &str = "format 1\nPROVINCIAL_POLICE INVESTIGATION IDENTITY ffffffff\n";
-const START: i64 = 1_772_357_400_000;
-
-pub(super) const SHELTER: AgencyId = AgencyId::new([1; 16]);
-pub(super) const POLICE: AgencyId = AgencyId::new([2; 16]);
-const HOSPITAL: AgencyId = AgencyId::new([3; 16]);
-const COMMISSION: AgencyId = AgencyId::new([4; 16]);
-pub(super) const CASE: [u8; 16] = [9; 16];
-
-/// Of every world.
-pub(super) static REGISTRARS: LazyLock<[SigningKey; 2]> =
-    LazyLock::new(|| [signing_key(), signing_key()]);
-
-/// One agency with one officer at one connector.
-pub(super) struct Agency {
-    pub(super) id: AgencyId,
-    pub(super) kind: AgencyKind,
-    pub(super) key: SigningKey,
-    issuer_key: [u8; 32],
-    issuer: TokenIssuer,
-    pub(super) certificate: [u8; 32],
-}
-
 pub(super) struct World {
-    pub(super) shelter: Agency,
-    pub(super) police: Agency,
-    /// No party.
-    pub(super) hospital: Agency,
-    /// The oversight body.
-    pub(super) commission: Agency,
-    pub(super) gateway: GatewayServer,
+    exchange: Arc<Exchange>,
     pub(super) custodian: KeyDesk,
-    pub(super) rules: Rulebook,
-    services: [directory::Service; 2],
-    clock: Arc<AtomicI64>,
-    statement_key: Arc<SigningKey>,
-    custodian_log: Vec<u8>,
-    client: AuditServiceClient<Channel>,
+    /// Its state files; and the database, if that is a file.
     pub(super) folder: TempDir,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Agency {
-    fn new(id: AgencyId, kind: AgencyKind) -> Self {
-        let pkcs8 = SigningKey::generate_pkcs8().unwrap();
-        Self {
-            id,
-            kind,
-            key: signing_key(),
-            issuer_key: SigningKey::from_pkcs8(&pkcs8).unwrap().public_key(),
-            issuer: TokenIssuer::new(id.to_string(), "issuer".to_owned(), &pkcs8),
-            certificate: sha256(id.as_bytes()),
-        }
-    }
+impl Deref for World {
+    type Target = Exchange;
 
-    pub(super) fn officer(&self, name: &str) -> Officer {
-        Officer {
-            id: name.to_owned(),
-            rights: BTreeSet::from([if self.kind == AgencyKind::Oversight {
-                Right::Auditor
-            } else {
-                Right::CaseWorker
-            }]),
-            station: "station".to_owned(),
-        }
+    fn deref(&self) -> &Exchange {
+        &self.exchange
     }
+}
 
-    /// A request over this agency's connection, by an officer with a token.
-    pub(super) fn asks<T>(&self, officer: &str, message: T) -> Request<T> {
-        self.asks_as(self.officer(officer), message)
-    }
-
-    pub(super) fn asks_as<T>(&self, officer: Officer, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.extensions_mut().insert(Caller {
-            agency: self.id,
-            kind: self.kind,
-            certificate_sha256: self.certificate,
-            officer: Arc::new(officer),
-        });
-        self.connect(request)
-    }
-
-    /// A request over this agency's connection.
-    pub(super) fn connect<T>(&self, mut request: Request<T>) -> Request<T> {
-        request.extensions_mut().insert(Peer {
-            name: PeerName::Agency(self.id),
-            certificate_sha256: self.certificate,
-        });
-        request
-    }
-
-    /// What this agency signs, whoever the statement names.
-    pub(super) fn sign<M: AgencyStatement>(&self, message: &M) -> Envelope {
-        self.key.sign(message)
-    }
-
-    /// A statement of this agency, with its officer's token.
-    pub(super) fn states<M: AgencyStatement>(
-        &self,
-        now: Time,
-        message: impl FnOnce(StatementHead) -> M,
-    ) -> Statement {
-        let officer = self.officer("officer 1");
-        let token = self.issuer.issue(&officer, &self.certificate, &id(), now);
-        let officer_token = token.unwrap();
-        let head = StatementHead {
-            officer_token_sha256: sha256(officer_token.as_bytes()).to_vec(),
-            ..self.head(now)
-        };
-        Statement {
-            envelope: Some(self.sign(&message(head))),
-            officer_token,
-        }
-    }
-
-    pub(super) fn head(&self, now: Time) -> StatementHead {
-        StatementHead {
-            exchange_id: EXCHANGE.to_owned(),
-            statement_id: id().to_vec(),
-            agency_id: self.id.to_vec(),
-            case_id: CASE.to_vec(),
-            signed_time: Some(now.to_timestamp()),
-            ..StatementHead::default()
-        }
-    }
-
-    fn listed(&self) -> directory::Agency {
-        directory::Agency {
-            agency_id: self.id.to_vec(),
-            kind: self.kind.into(),
-            issuing_cas: vec![authority()],
-            statement_keys: vec![self.key.public_key().to_vec()],
-            retired_statement_keys: Vec::new(),
-            token_issuers: vec![directory::TokenIssuer {
-                issuer: self.id.to_string(),
-                key_id: "issuer".to_owned(),
-                public_key: self.issuer_key.to_vec(),
-            }],
-            ..directory::Agency::default()
-        }
+impl DerefMut for World {
+    /// While there is one replica.
+    fn deref_mut(&mut self) -> &mut Exchange {
+        Arc::get_mut(&mut self.exchange).unwrap()
     }
 }
 
 impl World {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let shelter = Agency::new(SHELTER, AgencyKind::NgoShelter);
-        let police = Agency::new(POLICE, AgencyKind::ProvincialPolice);
-        let hospital = Agency::new(HOSPITAL, AgencyKind::Health);
-        let commission = Agency::new(COMMISSION, AgencyKind::Oversight);
-        let gateway_pkcs8 = SigningKey::generate_pkcs8().unwrap();
-        let gateway_log = LogSigner::from_pkcs8("gateway.test/log", &gateway_pkcs8).unwrap();
-        let custodian_log = SigningKey::generate_pkcs8().unwrap().to_vec();
-        let statement_key = signing_key();
-        let services = [
-            service("gateway.test", &gateway_pkcs8, &signing_key()),
-            service("custodian.test", &custodian_log, &statement_key),
-        ];
         write_seeds(folder.path());
-        let agencies = [&shelter, &police, &hospital, &commission];
-        let rules = Rulebook::new(rules(&agencies, services.clone(), 1, &OPRF_KEYS));
-        let (gateway, client) = GatewayServer::start(GatewayLog::new(Arc::new(gateway_log)));
-        let clock = Arc::new(AtomicI64::new(START));
-        amanat_journal::init(&journal(&folder)).await.unwrap();
+        let exchange = Exchange::new(database::fresh(folder.path(), "custodian.db").await);
+        let journal = journal(&exchange.place, &folder);
+        amanat_journal::init(&journal, None).await.unwrap();
         amanat_journal::note_file::begin(&folder.path().join("observed-head"), "").unwrap();
-        let statement_key = Arc::new(statement_key);
-        let (custodian, tasks) = open(
-            &folder,
-            &rules,
-            &statement_key,
-            &custodian_log,
-            client.clone(),
-            as_clock(&clock),
-        )
-        .await;
+        Self::start(Arc::new(exchange), folder).await
+    }
+
+    /// Another replica, which gets copies of this one's state files; `None` where the database has one writer.
+    pub(super) async fn replica(&self) -> Option<Self> {
+        if self.place.engine() == Engine::Sqlite {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        write_seeds(folder.path());
+        for file in ["checkpoint", "observed-head"] {
+            let from = self.folder.path().join(file);
+            std::fs::copy(from, folder.path().join(file)).unwrap();
+        }
+        Some(Self::start(Arc::clone(&self.exchange), folder).await)
+    }
+
+    pub(super) async fn start(exchange: Arc<Exchange>, folder: TempDir) -> Self {
+        let (custodian, tasks) = open(&exchange, &folder).await.unwrap();
         Self {
-            shelter,
-            police,
-            hospital,
-            commission,
-            gateway,
+            exchange,
             custodian,
-            rules,
-            services,
-            clock,
-            statement_key,
-            custodian_log,
-            client,
             folder,
             tasks,
         }
     }
 
-    /// Stops the custodian, lets the test at its files, and starts it again.
-    pub(super) async fn restarted(self, meanwhile: impl AsyncFnOnce(&PathBuf)) -> Self {
+    /// Stops the custodian and lets the test at its files.
+    pub(super) async fn stopped(
+        self,
+        meanwhile: impl AsyncFnOnce(&PathBuf),
+    ) -> (Arc<Exchange>, TempDir) {
         drop(self.custodian);
         for task in self.tasks {
             task.await.unwrap();
         }
         meanwhile(&self.folder.path().to_owned()).await;
-        let (custodian, tasks) = open(
-            &self.folder,
-            &self.rules,
-            &self.statement_key,
-            &self.custodian_log,
-            self.client.clone(),
-            as_clock(&self.clock),
-        )
-        .await;
-        Self {
-            custodian,
-            tasks,
-            ..self
-        }
+        (self.exchange, self.folder)
     }
 
-    pub(super) fn now(&self) -> Time {
-        (as_clock(&self.clock))()
-    }
-
-    pub(super) fn pass(&self, time: Duration) {
-        let time = i64::try_from(time.as_millis()).unwrap();
-        self.clock.fetch_add(time, Ordering::SeqCst);
-    }
-
-    pub(super) fn set_back(&self, time: Duration) {
-        let time = i64::try_from(time.as_millis()).unwrap();
-        self.clock.fetch_sub(time, Ordering::SeqCst);
+    /// Stops the custodian, lets the test at its files, and starts it again.
+    pub(super) async fn restarted(self, meanwhile: impl AsyncFnOnce(&PathBuf)) -> Self {
+        let (exchange, folder) = self.stopped(meanwhile).await;
+        Self::start(exchange, folder).await
     }
 
     pub(super) fn consents(&self) -> ConsentDesk<Custody> {
@@ -293,29 +123,9 @@ impl World {
         }
     }
 
-    /// A newer directory comes, with these OPRF keys.
-    pub(super) fn relist(&self, keys: &[(Domain, u32)]) {
-        let Self {
-            shelter,
-            police,
-            hospital,
-            commission,
-            ..
-        } = self;
-        let agencies = [shelter, police, hospital, commission];
-        let newer = rules(&agencies, self.services.clone(), 2, keys);
-        self.rules.replace(newer);
-    }
-
     /// A newer directory lies in its file, and is not looked at yet.
     pub(super) fn publish(&self) -> Arc<Directory> {
-        let agencies = [
-            &self.shelter,
-            &self.police,
-            &self.hospital,
-            &self.commission,
-        ];
-        let newer = rules(&agencies, self.services.clone(), 2, &OPRF_KEYS).directory;
+        let newer = self.newer(&OPRF_KEYS).directory;
         let write =
             |name, bytes: &[u8]| std::fs::write(self.folder.path().join(name), bytes).unwrap();
         write("directory.bin", &newer.envelope().encode_to_vec());
@@ -323,120 +133,61 @@ impl World {
         newer
     }
 
-    pub(super) fn statement_key(&self) -> [u8; 32] {
-        self.statement_key.public_key()
-    }
-
-    pub(super) async fn database(&self) -> SqliteConnection {
-        let path = self.folder.path().join("custodian.db");
-        SqliteConnection::connect(&format!("sqlite://{}", path.display()))
-            .await
-            .unwrap()
-    }
-
-    /// All that lies in the custodian's folder.
-    pub(super) fn files(&self) -> Vec<u8> {
+    /// All that the custodian keeps: what lies in its folder, and what its database holds where that is no file.
+    pub(super) async fn kept(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.folder.path()).unwrap();
-        files
+        let mut kept: Vec<u8> = files
             .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-            .collect()
+            .collect();
+        if self.place.engine() == Engine::Postgres {
+            kept.extend(self.stored().await);
+        }
+        kept
+    }
+
+    /// Each value of each table, numbers left out.
+    async fn stored(&self) -> Vec<u8> {
+        let mut database = self.database().await;
+        let columns = Sql::new(
+            "SELECT format(CASE data_type WHEN 'bytea' THEN 'SELECT %I FROM %I' \
+             ELSE 'SELECT convert_to(%I, ''UTF8'') FROM %I' END, column_name, table_name) \
+             FROM information_schema.columns \
+             WHERE table_schema = current_schema() AND data_type IN ('bytea', 'text')",
+        )
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
+        let mut stored = Vec::new();
+        for column in columns {
+            let query: String = column.get(0).unwrap();
+            for row in Sql::new(query).fetch_all(&mut database).await.unwrap() {
+                stored.extend(row.get::<Option<Vec<u8>>>(0).unwrap().unwrap_or_default());
+            }
+        }
+        stored
     }
 
     /// Of the newest entry in the custodian's own log.
     pub(super) async fn last_action(&self) -> Action {
-        let number: i32 =
-            sqlx::query_scalar("SELECT action FROM entries ORDER BY idx DESC LIMIT 1")
-                .fetch_one(&mut self.database().await)
-                .await
-                .unwrap();
-        Action::try_from(number).unwrap()
+        let action: i32 = self
+            .value("SELECT action FROM entries ORDER BY idx DESC LIMIT 1")
+            .await;
+        Action::try_from(action).unwrap()
     }
 }
 
-pub(super) fn id() -> [u8; 16] {
-    amanat_seal::random().unwrap()
-}
-
-pub(super) fn signing_key() -> SigningKey {
-    SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().unwrap()).unwrap()
-}
-
-fn as_clock(millis: &Arc<AtomicI64>) -> Clock {
-    let millis = Arc::clone(millis);
-    Arc::new(move || Time::from_millis(millis.load(Ordering::SeqCst)).unwrap())
-}
-
-fn authority() -> Vec<u8> {
-    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate().unwrap();
-    params.self_signed(&key).unwrap().der().to_vec()
-}
-
-fn service(name: &str, log: &[u8], statement_key: &SigningKey) -> directory::Service {
-    let origin = format!("{name}/log");
-    let signer = LogSigner::from_pkcs8(&origin, log).unwrap();
-    directory::Service {
-        server_name: name.to_owned(),
-        issuing_cas: vec![authority()],
-        log_origin: origin,
-        log_verifier_key: signer.verifier_key(),
-        statement_keys: vec![statement_key.public_key().to_vec()],
-        card_time: None,
-    }
-}
-
-fn rules(
-    agencies: &[&Agency],
-    services: [directory::Service; 2],
-    version: u64,
-    oprf_keys: &[(Domain, u32)],
-) -> Rules {
-    let listed = |(domain, epoch): &(Domain, u32)| directory::OprfKey {
-        domain: IdentifierDomain::from(*domain).into(),
-        epoch: *epoch,
-        public_key: public_key(*domain, *epoch).to_vec(),
-    };
-    let registrars = &*REGISTRARS;
-    let [gateway, custodian] = services;
-    let start = Time::from_millis(START).unwrap();
-    let mut envelope = registrars[0].sign(&directory::Directory {
-        exchange_id: EXCHANGE.to_owned(),
-        version,
-        not_before_time: Some(start.to_timestamp()),
-        valid_until_time: Some((start + Duration::from_hours(24 * 30)).to_timestamp()),
-        agencies: agencies.iter().map(|agency| agency.listed()).collect(),
-        gateway: Some(gateway),
-        custodian: Some(custodian),
-        table_sha256: sha256(TABLE.as_bytes()).to_vec(),
-        oprf_keys: oprf_keys.iter().map(listed).collect(),
-        ..directory::Directory::default()
-    });
-    registrars[1].cosign(&mut envelope);
-    let pinned = Registrars {
-        keys: registrars.iter().map(SigningKey::public_key).collect(),
-        threshold: 2,
-    };
-    Rules {
-        directory: Arc::new(Directory::verify(&envelope, &pinned).unwrap()),
-        table: DecisionTable::parse(TABLE).unwrap(),
-        table_sha256: sha256(TABLE.as_bytes()),
-        since: start,
-        previous: None,
-    }
-}
-
-fn journal(folder: &TempDir) -> amanat_journal::Config {
+fn journal(place: &Place, folder: &TempDir) -> amanat_journal::Config {
     amanat_journal::Config {
-        database: folder.path().join("custodian.db"),
+        database: place.clone(),
         checkpoint_file: folder.path().join("checkpoint"),
+        steps: STEPS,
+        changing: CHANGING,
         waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
-        migrations: MIGRATIONS,
     }
 }
 
 /// Of files that are not there until one is published: what is in use stays.
-fn reload(folder: &TempDir, guard: Guard, rules: &Rulebook) -> Reload {
+fn reload(folder: &TempDir, guard: Guard, exchange: &Exchange) -> Reload {
     let file = |name| folder.path().join(name);
     let files = DirectoryFiles {
         file: file("directory.bin"),
@@ -451,25 +202,22 @@ fn reload(folder: &TempDir, guard: Guard, rules: &Rulebook) -> Reload {
         reload_s: 60.try_into().unwrap(),
     };
     let registrars = files.registrars.clone();
-    Reload::new(files, registrars, guard, rules.clone())
+    Reload::new(files, registrars, guard, exchange.rules.clone())
 }
 
-async fn open(
+pub(super) async fn open(
+    exchange: &Exchange,
     folder: &TempDir,
-    rules: &Rulebook,
-    statement_key: &Arc<SigningKey>,
-    log: &[u8],
-    client: AuditServiceClient<Channel>,
-    clock: Clock,
-) -> (KeyDesk, Vec<JoinHandle<()>>) {
+) -> Result<(KeyDesk, Vec<JoinHandle<()>>), CustodianError> {
     let secret = || WrapKey::from_bytes(&[7; 32]).unwrap();
     let keys = Keys {
-        signer: LogSigner::from_pkcs8("custodian.test/log", log).unwrap(),
+        signer: exchange.custodian_signer(),
         openings: secret(),
     };
+    let (rules, clock) = (&exchange.rules, exchange.clock());
     let book = Custody {
         rules: rules.clone(),
-        statement_key: Arc::clone(statement_key),
+        statement_key: Arc::clone(&exchange.statement_key),
         evaluation: Terms {
             limits: Limits {
                 officer: OFFICERS,
@@ -479,17 +227,16 @@ async fn open(
         },
         memory: Memory::default(),
     };
-    let opened = amanat_journal::open(&journal(folder), keys, book, Arc::clone(&clock))
-        .await
-        .unwrap();
+    let journal = journal(&exchange.place, folder);
+    let opened = amanat_journal::open(&journal, keys, book, Arc::clone(&clock)).await?;
     let (follower, following) = Follower::start(
         opened.journal.clone(),
-        Gateway::plain(client),
+        Gateway::plain(exchange.client.clone()),
         &rules.current().directory.gateway().log,
         &folder.path().join("observed-head"),
+        exchange.place.engine(),
     )
-    .await
-    .unwrap();
+    .await?;
     let tokens = TokenVerifier::new(Audience::Custodian);
     let crls = folder.path().join("crls");
     let directory = Arc::clone(&rules.current().directory);
@@ -507,9 +254,9 @@ async fn open(
         desk,
         kek: Kek::new(secret()),
         follower,
-        statement_key: Arc::clone(statement_key),
-        reload: Arc::new(reload(folder, guard, rules)),
+        statement_key: Arc::clone(&exchange.statement_key),
+        reload: Arc::new(reload(folder, guard, exchange)),
     };
     let tasks = following.into_iter().chain(opened.tasks).collect();
-    (custodian, tasks)
+    Ok((custodian, tasks))
 }

@@ -1,6 +1,7 @@
 //! AuditService, the edge.
 
 use amanat_journal::{Book, EntryFilter, JournalError};
+use amanat_ledger::SignedCheckpoint;
 use amanat_schema::{
     AgencyId, CaseId, Violation,
     audit::{
@@ -78,11 +79,8 @@ where
             // A get is answered with an entry.
             return Err(Refusal::audit_unavailable().into());
         };
-        let checkpoint = self
-            .desk
-            .reader
-            .checkpoint()
-            .ok_or_else(Refusal::audit_unavailable)?;
+        let checkpoint = self.newest().await?;
+        let checkpoint = checkpoint.ok_or_else(Refusal::audit_unavailable)?;
         let proof = self.desk.reader.inclusion(idx, checkpoint.head.size).await;
         let proof = proof.map_err(|error| refusal(&error))?;
         let mut receipt = seen.stored.clone().receipt(proof, &checkpoint);
@@ -100,12 +98,8 @@ where
         &self,
         _request: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, Status> {
-        let checkpoint = self
-            .desk
-            .reader
-            .checkpoint()
-            .map(|c| c.text)
-            .unwrap_or_default();
+        let checkpoint = self.newest().await?;
+        let checkpoint = checkpoint.map(|c| c.text).unwrap_or_default();
         Ok(Response::new(GetCheckpointResponse { checkpoint }))
     }
 
@@ -155,6 +149,18 @@ where
 }
 
 impl<B: Book> AuditDesk<B> {
+    async fn newest(&self) -> Result<Option<SignedCheckpoint>, Refusal> {
+        let newest = self.desk.reader.checkpoint().await;
+        newest.map_err(|error| {
+            // It is not about what was asked.
+            if let JournalError::Log(_) = error {
+                Refusal::log_inconsistent()
+            } else {
+                refusal(&error)
+            }
+        })
+    }
+
     fn render(&self, seen: SeenEntry, officer: &str) -> Entry {
         let SeenEntry { stored, linkage } = seen;
         let shown = linkage == Linkage::Shown;

@@ -6,6 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_identity::Directory;
 use amanat_policy::{Choice, ConsentTerms, Grant};
 use amanat_schema::{
@@ -13,7 +17,6 @@ use amanat_schema::{
     statement::{Consent, Envelope},
 };
 use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     ConsentCall, ConsentRow, ListConsents, RecordConsent, RememberedConsents, SourceCase,
@@ -70,11 +73,11 @@ impl ConsentFacts {
     /// # Errors
     /// Of the driver.
     pub async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         remembered: &RememberedConsents,
         mut asked: BTreeSet<SourceCase>,
         calls: &[&ConsentCall],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let mut facts = Self::default();
         let mut withdrawals = Vec::new();
         for call in calls {
@@ -102,18 +105,13 @@ impl ConsentFacts {
         if asked.is_empty() {
             return Ok(facts);
         }
-        let ids: Vec<_> = asked
+        let named = asked
             .iter()
-            .map(|(source, case)| (source.to_string(), case.to_string()))
-            .collect();
+            .map(|(source, case)| [source.as_bytes().into(), case.as_bytes().into()]);
         let rows = consents()
-            .push(" JOIN json_each(")
-            .push_bind(serde_json::to_string(&ids).map_err(decode)?)
-            .push(
-                ") AS asked ON c.case_id = unhex(asked.value ->> 1) \
-                 AND c.source = unhex(asked.value ->> 0) ORDER BY c.seq",
-            )
-            .build()
+            .rows("asked", [Bytes("source"), Bytes("case_id")], named)
+            .led_join()
+            .push("consents AS c ON c.case_id = asked.case_id AND c.source = asked.source ORDER BY c.seq")
             .fetch_all(connection)
             .await?;
         let mut loaded: BTreeMap<_, _> = asked.into_iter().map(|of| (of, Vec::new())).collect();
@@ -132,58 +130,49 @@ impl ConsentFacts {
 
     async fn load_withdrawals(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         calls: &[&WithdrawConsent],
-    ) -> Result<(), sqlx::Error> {
-        let ids: Vec<_> = calls
-            .iter()
-            .map(|call| {
-                (
-                    call.act.agency.to_string(),
-                    call.case.to_string(),
-                    call.consent.to_string(),
-                )
-            })
-            .collect();
-        let ids = serde_json::to_string(&ids).map_err(decode)?;
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "WITH w AS (SELECT unhex(value ->> 0) AS agency, unhex(value ->> 1) AS case_id, \
-             unhex(value ->> 2) AS consent_id FROM json_each(",
-        );
-        let rows = query
-            .push_bind(ids.as_str())
-            .push(
-                ")) SELECT w.agency, c.source, c.case_id, c.consent_id FROM w JOIN consents AS c \
-                 ON c.case_id = w.case_id AND c.consent_id = w.consent_id WHERE ",
-            )
+    ) -> Result<(), Error> {
+        let named = calls.iter().map(|call| {
+            [
+                call.act.agency.as_bytes().into(),
+                call.case.as_bytes().into(),
+                call.consent.as_bytes().into(),
+            ]
+        });
+        let columns = [Bytes("agency"), Bytes("case_id"), Bytes("consent_id")];
+        let rows = Sql::new("SELECT w.agency, c.source, c.case_id, c.consent_id FROM ")
+            .rows("w", columns, named)
+            .led_join()
+            .push("consents AS c ON c.case_id = w.case_id AND c.consent_id = w.consent_id WHERE ")
             .push(ENTITLED)
-            .build()
-            .fetch_all(&mut *connection)
+            .fetch_all(connection)
             .await?;
         for row in rows {
-            let id = |column: usize| row.try_get::<Vec<u8>, _>(column);
-            let of = (
-                AgencyId::parse(&id(1)?).map_err(decode)?,
-                CaseId::parse(&id(2)?).map_err(decode)?,
-            );
-            let signer = AgencyId::parse(&id(0)?).map_err(decode)?;
-            let consent = ConsentId::parse(&id(3)?).map_err(decode)?;
-            self.closing.insert((signer, of, consent));
+            let signer = AgencyId::new(row.get(0)?);
+            let of = (AgencyId::new(row.get(1)?), CaseId::new(row.get(2)?));
+            self.closing
+                .insert((signer, of, ConsentId::new(row.get(3)?)));
         }
-        let rows = sqlx::query(
-            "WITH w AS (SELECT DISTINCT unhex(value ->> 0) AS agency, unhex(value ->> 1) AS case_id \
-             FROM json_each($1)) \
-             SELECT agency, case_id, count(*) FROM w JOIN withdrawals USING (agency, case_id) \
-             GROUP BY agency, case_id",
-        )
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+        let signers: BTreeSet<_> = calls
+            .iter()
+            .map(|call| (call.act.agency, call.case))
+            .collect();
+        let signers = signers
+            .iter()
+            .map(|(agency, case)| [agency.as_bytes().into(), case.as_bytes().into()]);
+        let rows = Sql::new("SELECT s.agency, s.case_id, count(*) FROM ")
+            .rows("s", [Bytes("agency"), Bytes("case_id")], signers)
+            .led_join()
+            .push(
+                "withdrawals AS w ON w.case_id = s.case_id AND w.agency = s.agency \
+                 GROUP BY s.agency, s.case_id",
+            )
+            .fetch_all(connection)
+            .await?;
         for row in rows {
-            let (agency, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let agency = AgencyId::parse(&agency).map_err(decode)?;
-            let case = CaseId::parse(&case).map_err(decode)?;
-            self.withdrawals.insert((agency, case), row.try_get(2)?);
+            let signer = (AgencyId::new(row.get(0)?), CaseId::new(row.get(1)?));
+            self.withdrawals.insert(signer, row.get(2)?);
         }
         Ok(())
     }
@@ -320,116 +309,145 @@ impl ConsentFacts {
     /// Of the driver.
     pub async fn write(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         remembered: &RememberedConsents,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Error> {
         for of in self.changed() {
             remembered.forget(&of);
         }
-        if !self.recorded.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO consents (consent_id, case_id, source, recipient, supersedes, envelope, \
-                 payload_sha256, evidence, record_time, reads, purpose) ",
-            )
-            .push_values(self.recorded, |mut row, recorded| {
-                let terms = &recorded.terms;
-                row.push_bind(terms.consent.to_vec())
-                    .push_bind(terms.case.to_vec())
-                    .push_bind(terms.source.to_vec())
-                    .push_bind(terms.recipient.to_vec())
-                    .push_bind(terms.supersedes.map(ConsentId::to_vec))
-                    .push_bind(recorded.envelope)
-                    .push_bind(recorded.payload_sha256.to_vec())
-                    .push_bind(recorded.evidence)
-                    .push_bind(recorded.at.millis())
-                    .push_bind(0)
-                    .push_bind(i32::from(terms.purpose));
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !self.withdrawn.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO withdrawals (consent_id, agency, case_id, envelope, withdraw_time) ",
-            )
-            .push_values(self.withdrawn, |mut row, withdrawal| {
-                row.push_bind(withdrawal.consent.to_vec())
-                    .push_bind(withdrawal.agency.to_vec())
-                    .push_bind(withdrawal.case.to_vec())
-                    .push_bind(withdrawal.envelope)
-                    .push_bind(withdrawal.at.millis());
-            })
-            // The same agency may withdraw it again in other words; the first stands.
-            .push(" ON CONFLICT DO NOTHING")
-            .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !self.read.is_empty() {
-            let read: Vec<_> = self
-                .read
-                .iter()
-                .map(|(((source, case), consent), reads)| {
-                    (
-                        source.to_string(),
-                        case.to_string(),
-                        consent.to_string(),
-                        reads,
-                    )
-                })
-                .collect();
-            sqlx::query(
-                "UPDATE consents SET reads = counted.value ->> 3 FROM json_each($1) AS counted \
-                 WHERE source = unhex(counted.value ->> 0) AND case_id = unhex(counted.value ->> 1) \
-                 AND consent_id = unhex(counted.value ->> 2)",
-            )
-            .bind(serde_json::to_string(&read).map_err(decode)?)
+        self.write_recorded(connection).await?;
+        self.write_withdrawn(connection).await?;
+        self.write_read(connection).await
+    }
+
+    async fn write_recorded(&self, connection: &mut Connection) -> Result<(), Error> {
+        let columns = [
+            Bytes("consent_id"),
+            Bytes("case_id"),
+            Bytes("source"),
+            Bytes("recipient"),
+            Bytes("supersedes"),
+            Bytes("envelope"),
+            Bytes("payload_sha256"),
+            Bytes("evidence"),
+            Number("record_time"),
+            Number("reads"),
+            Number("purpose"),
+        ];
+        let rows = self.recorded.iter().map(|recorded| {
+            let terms = &recorded.terms;
+            let supersedes = terms.supersedes.as_ref();
+            [
+                terms.consent.as_bytes().into(),
+                terms.case.as_bytes().into(),
+                terms.source.as_bytes().into(),
+                terms.recipient.as_bytes().into(),
+                supersedes.map(ConsentId::as_bytes).into(),
+                (&recorded.envelope).into(),
+                (&recorded.payload_sha256).into(),
+                (&recorded.evidence).into(),
+                recorded.at.millis().into(),
+                0.into(),
+                i32::from(terms.purpose).into(),
+            ]
+        });
+        Insert::into("consents", columns, rows)
             .execute(connection)
-            .await?;
+            .await
+    }
+
+    async fn write_withdrawn(&self, connection: &mut Connection) -> Result<(), Error> {
+        let columns = [
+            Bytes("consent_id"),
+            Bytes("agency"),
+            Bytes("case_id"),
+            Bytes("envelope"),
+            Number("withdraw_time"),
+        ];
+        let rows = self.withdrawn.iter().map(|withdrawal| {
+            [
+                withdrawal.consent.as_bytes().into(),
+                withdrawal.agency.as_bytes().into(),
+                withdrawal.case.as_bytes().into(),
+                (&withdrawal.envelope).into(),
+                withdrawal.at.millis().into(),
+            ]
+        });
+        // The same agency may withdraw it again in other words; the first stands.
+        Insert::into("withdrawals", columns, rows)
+            .or("ON CONFLICT DO NOTHING")
+            .execute(connection)
+            .await
+    }
+
+    async fn write_read(&self, connection: &mut Connection) -> Result<(), Error> {
+        if self.read.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let columns = [
+            Bytes("source"),
+            Bytes("case_id"),
+            Bytes("consent_id"),
+            Number("reads"),
+        ];
+        let rows = self.read.iter().map(|(((source, case), consent), reads)| {
+            [
+                source.as_bytes().into(),
+                case.as_bytes().into(),
+                consent.as_bytes().into(),
+                (*reads).into(),
+            ]
+        });
+        Sql::new("UPDATE consents SET reads = counted.reads FROM ")
+            .rows("counted", columns, rows)
+            .push(
+                " WHERE consents.case_id = counted.case_id AND consents.source = counted.source \
+                 AND consents.consent_id = counted.consent_id",
+            )
+            .execute(connection)
+            .await
+            .map(drop)
     }
 }
 
-fn consents() -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(CONSENTS);
-    query.push(ENTITLED).push(") FROM consents AS c");
-    query
+/// Up to what the consents `c` are selected from.
+fn consents<'a>() -> Sql<'a> {
+    Sql::new(CONSENTS).push(ENTITLED).push(") FROM ")
 }
 
 /// What the caller signed or is the recipient of.
-async fn page(
-    connection: &mut SqliteConnection,
-    list: &ListConsents,
-) -> Result<Vec<ConsentRow>, sqlx::Error> {
-    let mut query = consents();
-    query.push(" WHERE c.seq IN (");
+async fn page(connection: &mut Connection, list: &ListConsents) -> Result<Vec<ConsentRow>, Error> {
+    let mut query = consents().push("consents AS c WHERE c.seq IN (");
     // A page along each index, so that an agency's whole history is not sorted for one page of it.
-    for party in [
-        "SELECT seq FROM (SELECT seq FROM consents WHERE source = ",
-        " UNION SELECT seq FROM (SELECT seq FROM consents WHERE recipient = ",
+    for (party, end) in [
+        (
+            "SELECT seq FROM (SELECT seq FROM consents WHERE source = ",
+            ") AS signed",
+        ),
+        (
+            " UNION SELECT seq FROM (SELECT seq FROM consents WHERE recipient = ",
+            ") AS received",
+        ),
     ] {
-        query.push(party).push_bind(list.act.agency.to_vec());
-        query.push(" AND seq > ").push_bind(list.page.after);
-        if let Some(case) = list.case {
-            query.push(" AND case_id = ").push_bind(case.to_vec());
+        query = query.push(party).bind(list.act.agency.as_bytes());
+        query = query.push(" AND seq > ").bind(list.page.after);
+        if let Some(case) = &list.case {
+            query = query.push(" AND case_id = ").bind(case.as_bytes());
         }
-        if let Some(recipient) = list.recipient {
-            query
-                .push(" AND recipient = ")
-                .push_bind(recipient.to_vec());
+        if let Some(recipient) = &list.recipient {
+            query = query.push(" AND recipient = ").bind(recipient.as_bytes());
         }
         if let Some(purpose) = list.purpose {
-            query.push(" AND purpose = ").push_bind(i32::from(purpose));
+            query = query.push(" AND purpose = ").bind(i32::from(purpose));
         }
-        query.push(" ORDER BY seq LIMIT ").push_bind(list.page.size);
-        query.push(")");
+        query = query
+            .push(" ORDER BY seq LIMIT ")
+            .bind(list.page.size)
+            .push(end);
     }
     query
         .push(") ORDER BY c.seq LIMIT ")
-        .push_bind(list.page.size)
-        .build()
+        .bind(list.page.size)
         .fetch_all(connection)
         .await?
         .iter()
@@ -437,37 +455,30 @@ async fn page(
         .collect()
 }
 
-fn parse(row: &SqliteRow) -> Result<ConsentRow, sqlx::Error> {
-    let bytes: Vec<u8> = row.try_get(1)?;
-    let envelope = Envelope::decode(bytes.as_slice()).map_err(decode)?;
-    let consent = Consent::decode(envelope.payload.as_slice()).map_err(decode)?;
+fn parse(row: &Row) -> Result<ConsentRow, Error> {
+    let bytes: Vec<u8> = row.get(1)?;
+    let envelope = Envelope::decode(bytes.as_slice()).map_err(damaged)?;
+    let consent = Consent::decode(envelope.payload.as_slice()).map_err(damaged)?;
     // It was checked before it was recorded; a row that no longer parses is damage, and fails the batch.
-    let terms = amanat_policy::parse_consent(&consent).map_err(|_| sqlx::Error::RowNotFound)?;
-    let payload_sha256: Vec<u8> = row.try_get(2)?;
-    let recorded = Time::from_millis(row.try_get(3)?).map_err(decode)?;
+    let terms = amanat_policy::parse_consent(&consent).map_err(|_| Error::RowNotFound)?;
+    let recorded = Time::from_millis(row.get(3)?).map_err(damaged)?;
     let signed_by = envelope
         .signatures
         .first()
         .and_then(|signature| signature.key_id.as_slice().try_into().ok())
-        .ok_or(sqlx::Error::RowNotFound)?;
+        .ok_or(Error::RowNotFound)?;
     Ok(ConsentRow {
-        seq: row.try_get(0)?,
+        seq: row.get(0)?,
         grant: Grant {
             terms,
-            statement_sha256: payload_sha256
-                .try_into()
-                .map_err(|_| sqlx::Error::RowNotFound)?,
+            statement_sha256: row.get(2)?,
             signed_by,
             recorded,
-            reads: row.try_get(4)?,
-            superseded: row.try_get(5)?,
-            withdrawn: row.try_get(6)?,
+            reads: row.get(4)?,
+            superseded: row.get(5)?,
+            withdrawn: row.get(6)?,
         },
         envelope,
         recorded,
     })
-}
-
-fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
 }

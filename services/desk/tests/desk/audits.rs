@@ -1,16 +1,19 @@
 //! Who reads which entries of the log.
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Insert, Value,
+};
 use amanat_desk::{
     Act, Rules,
     audit::{AuditCall, AuditFacts, AuditReply, Linkage},
 };
 use amanat_journal::EntryFilter;
 use amanat_schema::policy::{Decision, Right};
-use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
 use crate::{
-    ledger::{act, database, rules},
+    ledger::{act, journal, rules},
     support::{Agency, Exchange},
 };
 
@@ -18,26 +21,47 @@ use crate::{
 struct Log {
     exchange: Exchange,
     rules: Rules,
-    connection: SqliteConnection,
+    connection: Connection,
     _folder: TempDir,
 }
 
 impl Log {
     async fn new() -> Self {
         let exchange = Exchange::new();
-        let (folder, mut connection) = database().await;
-        for idx in 0..6 {
-            let agency = [&exchange.shelter, &exchange.police][usize::try_from(idx % 2).unwrap()];
-            sqlx::query(
-                "INSERT INTO entries (idx, entry, body, salt, linkage, linkage_salt, openings, \
-                 agency, action, decision) VALUES ($1, x'', x'', x'', x'', x'', x'', $2, 1, 1)",
-            )
-            .bind(idx)
-            .bind(agency.id.to_vec())
+        let (folder, config) = journal().await;
+        let mut connection = config.database.connect().await.unwrap();
+        let columns = [
+            Number("idx"),
+            Bytes("entry"),
+            Bytes("body"),
+            Bytes("salt"),
+            Bytes("linkage"),
+            Bytes("linkage_salt"),
+            Bytes("openings"),
+            Bytes("agency"),
+            Number("action"),
+            Number("decision"),
+        ];
+        let agencies = [&exchange.shelter, &exchange.police].into_iter().cycle();
+        let entries = (0..6).zip(agencies).map(|(idx, agency)| {
+            let nothing = || Value::from([0; 0]);
+            [
+                Value::Number(idx),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                agency.id.as_bytes().into(),
+                1.into(),
+                1.into(),
+            ]
+        });
+        Insert::into("entries", columns, entries)
             .execute(&mut connection)
             .await
             .unwrap();
-        }
         Self {
             rules: rules(&exchange),
             exchange,

@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Insert,
+};
 use amanat_desk::{
     Act, Page, Rules, StatementFacts, Stored,
     consent::{
@@ -20,10 +24,12 @@ use amanat_schema::{
 };
 use amanat_server::Refusal;
 use prost::Name;
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use crate::support::{Agency, Exchange, now, officer};
+use crate::{
+    database::fresh,
+    support::{Agency, Exchange, now, officer},
+};
 
 pub(crate) type Ruled = Ruling<Result<ConsentReply, Refusal>>;
 
@@ -50,35 +56,33 @@ pub(crate) fn act(agency: &Agency, rights: &[Right], words: u8) -> Act {
     }
 }
 
-/// A fresh database with the journal's and the desk's tables.
-pub(crate) async fn database() -> (TempDir, SqliteConnection) {
+/// A journal in a fresh database, with the desk's tables.
+pub(crate) async fn journal() -> (TempDir, Config) {
     let folder = TempDir::new().unwrap();
     let config = Config {
-        database: folder.path().join("desk.db"),
+        database: fresh(folder.path(), "desk.db").await,
         checkpoint_file: folder.path().join("checkpoint"),
         waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
-        migrations: &[
-            amanat_desk::MIGRATIONS[0],
+        steps: &[
+            amanat_desk::STEPS[0],
             amanat_journal::ENTRY_TIMES,
-            amanat_desk::MIGRATIONS[1],
+            amanat_desk::STEPS[1],
             amanat_journal::REQUESTS_BY_KEY,
         ],
+        changing: &amanat_desk::CHANGING,
     };
-    amanat_journal::init(&config).await.unwrap();
-    let options = SqliteConnectOptions::new().filename(&config.database);
-    (
-        folder,
-        SqliteConnection::connect_with(&options).await.unwrap(),
-    )
+    amanat_journal::init(&config, None).await.unwrap();
+    (folder, config)
 }
 
 /// The shelter is the source of case 1; statements are numbered by their test.
 pub(crate) struct Ledger {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Arc<Exchange>,
     rules: Rules,
-    connection: SqliteConnection,
-    remembered: RememberedConsents,
-    _folder: TempDir,
+    config: Arc<Config>,
+    connection: Connection,
+    pub(crate) remembered: RememberedConsents,
+    _folder: Arc<TempDir>,
 }
 
 pub(crate) fn case(n: u8) -> CaseId {
@@ -92,13 +96,26 @@ pub(crate) fn consent_id(n: u8) -> ConsentId {
 impl Ledger {
     pub(crate) async fn new() -> Self {
         let exchange = Exchange::new();
-        let (folder, connection) = database().await;
+        let (folder, config) = journal().await;
         Self {
             rules: rules(&exchange),
-            exchange,
-            connection,
+            exchange: Arc::new(exchange),
+            connection: config.database.connect().await.unwrap(),
+            config: Arc::new(config),
             remembered: amanat_desk::consent::remembered(),
-            _folder: folder,
+            _folder: Arc::new(folder),
+        }
+    }
+
+    /// Another server over the same database, with a memory of its own.
+    pub(crate) async fn another(&self) -> Self {
+        Self {
+            rules: rules(&self.exchange),
+            exchange: Arc::clone(&self.exchange),
+            config: Arc::clone(&self.config),
+            connection: self.config.database.connect().await.unwrap(),
+            remembered: amanat_desk::consent::remembered(),
+            _folder: Arc::clone(&self._folder),
         }
     }
 
@@ -171,15 +188,17 @@ impl Ledger {
 
     /// Decides calls in one transaction.
     pub(crate) async fn decide(&mut self, calls: &[ConsentCall], now: Time) -> Vec<Ruled> {
-        let mut transaction = self.connection.begin().await.unwrap();
+        self.connection.run("BEGIN").await.unwrap();
         let ids = calls
             .iter()
             .filter_map(ConsentCall::statement)
             .map(|statement| statement.id);
-        let mut statements = StatementFacts::load(&mut transaction, ids).await.unwrap();
+        let mut statements = StatementFacts::load(&mut self.connection, ids)
+            .await
+            .unwrap();
         let borrowed: Vec<_> = calls.iter().collect();
         let mut facts = ConsentFacts::load(
-            &mut transaction,
+            &mut self.connection,
             &self.remembered,
             BTreeSet::new(),
             &borrowed,
@@ -190,12 +209,12 @@ impl Ledger {
             .iter()
             .map(|call| consent::decide(&mut facts, &mut statements, &self.rules, call, now))
             .collect();
-        statements.write(&mut transaction).await.unwrap();
+        statements.write(&mut self.connection).await.unwrap();
         facts
-            .write(&mut transaction, &self.remembered)
+            .write(&mut self.connection, &self.remembered)
             .await
             .unwrap();
-        transaction.commit().await.unwrap();
+        self.connection.commit().await.unwrap();
         rulings
     }
 
@@ -217,37 +236,62 @@ impl Ledger {
     }
 
     /// Gives case 1 so many consents and withdrawals of the shelter.
-    pub(crate) async fn fill(&mut self, count: i64) {
+    pub(crate) async fn fill(&mut self, count: u128) {
         let ConsentCall::Record(call) = self.plain(0xff, 0xff) else {
             panic!("a consent");
         };
         // Behind the ledger's back.
         self.remembered.forget(&(self.exchange.shelter.id, case(1)));
-        let (case, shelter) = (case(1).to_vec(), self.exchange.shelter.id.to_vec());
-        sqlx::query(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
-             INSERT INTO consents (case_id, consent_id, source, recipient, envelope, \
-             payload_sha256, evidence, record_time, reads) \
-             SELECT $2, randomblob(16), $3, $3, $4, zeroblob(32), x'', 0, 0 FROM n",
-        )
-        .bind(count)
-        .bind(case.as_slice())
-        .bind(shelter.as_slice())
-        .bind(call.statement.envelope)
-        .execute(&mut self.connection)
-        .await
-        .unwrap();
-        sqlx::query(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
-             INSERT INTO withdrawals (case_id, consent_id, agency, envelope, withdraw_time) \
-             SELECT $2, randomblob(16), $3, x'', 0 FROM n",
-        )
-        .bind(count)
-        .bind(case)
-        .bind(shelter)
-        .execute(&mut self.connection)
-        .await
-        .unwrap();
+        let (case, shelter) = (case(1), self.exchange.shelter.id);
+        let ids: Vec<_> = (1..=count).map(u128::to_be_bytes).collect();
+        let columns = [
+            Bytes("case_id"),
+            Bytes("consent_id"),
+            Bytes("source"),
+            Bytes("recipient"),
+            Bytes("envelope"),
+            Bytes("payload_sha256"),
+            Bytes("evidence"),
+            Number("record_time"),
+            Number("reads"),
+        ];
+        let consents = ids.iter().map(|id| {
+            [
+                case.as_bytes().into(),
+                id.into(),
+                shelter.as_bytes().into(),
+                shelter.as_bytes().into(),
+                (&call.statement.envelope).into(),
+                [0; 32].into(),
+                [0; 0].into(),
+                0.into(),
+                0.into(),
+            ]
+        });
+        Insert::into("consents", columns, consents)
+            .execute(&mut self.connection)
+            .await
+            .unwrap();
+        let columns = [
+            Bytes("case_id"),
+            Bytes("consent_id"),
+            Bytes("agency"),
+            Bytes("envelope"),
+            Number("withdraw_time"),
+        ];
+        let withdrawals = ids.iter().map(|id| {
+            [
+                case.as_bytes().into(),
+                id.into(),
+                shelter.as_bytes().into(),
+                [0; 0].into(),
+                0.into(),
+            ]
+        });
+        Insert::into("withdrawals", columns, withdrawals)
+            .execute(&mut self.connection)
+            .await
+            .unwrap();
     }
 
     /// What decisions on the shelter's records in a case rest on, after so many reads on each consent.

@@ -9,10 +9,14 @@
 
 mod audits;
 mod consents;
+#[path = "../../../database/tests/support/mod.rs"]
+mod database;
 mod ledger;
 mod lists;
+mod overtaking;
 mod pages;
 mod refusals;
 mod reloading;
+mod settings;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use amanat_database::{Connection, Error};
 use amanat_desk::{Desk, Refused, Rulebook};
 use amanat_identity::{Peer, PeerName, TokenVerifier, token::Audience};
-use amanat_journal::{Access, Book, Config, EntryFilter, Keys, Opened, Ruling, page};
+use amanat_journal::{Access, Book, EntryFilter, Keys, Opened, Overtaking, Ruling, page};
 use amanat_schema::{
     AgencyId, Time,
     audit::{Action, EntryBody},
@@ -15,11 +16,10 @@ use amanat_schema::{
 use amanat_seal::WrapKey;
 use amanat_server::{Guard, Refusal};
 use prost::Message as _;
-use sqlx::SqliteConnection;
 use tonic::Request;
 
 use crate::{
-    ledger::{database, rules},
+    ledger::{journal, rules},
     support::{Agency, Exchange, now},
 };
 
@@ -41,7 +41,7 @@ impl Book for Refuser {
         call.agency()
     }
 
-    async fn load(&self, _: &mut SqliteConnection, _: &[&Refused]) -> Result<(), sqlx::Error> {
+    async fn load(&self, _: &mut Connection, _: &[&Refused]) -> Result<(), Error> {
         Ok(())
     }
 
@@ -49,9 +49,11 @@ impl Book for Refuser {
         call.decide(&self.rules.current())
     }
 
-    async fn write(&self, _: &mut SqliteConnection, (): ()) -> Result<(), sqlx::Error> {
+    async fn write(&self, _: &mut Connection, (): ()) -> Result<(), Error> {
         Ok(())
     }
+
+    fn overtaken(&self, _: Overtaking<'_>) {}
 
     fn replay(&self, _: &Refused, _: &[u8]) -> Self::Answer {
         Ok(())
@@ -85,18 +87,7 @@ fn unsigned(agency: &Agency) -> WithdrawConsentRequest {
 async fn what_is_refused_without_an_entry_of_its_own_is_one_an_agency_and_one_for_strangers() {
     let exchange = Exchange::new();
     let rules = Rulebook::new(rules(&exchange));
-    let (folder, mut connection) = database().await;
-    let config = Config {
-        database: folder.path().join("desk.db"),
-        checkpoint_file: folder.path().join("checkpoint"),
-        waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
-        migrations: &[
-            amanat_desk::MIGRATIONS[0],
-            amanat_journal::ENTRY_TIMES,
-            amanat_desk::MIGRATIONS[1],
-            amanat_journal::REQUESTS_BY_KEY,
-        ],
-    };
+    let (_folder, config) = journal().await;
     let keys = Keys {
         signer: exchange.gateway.log_signer(),
         openings: WrapKey::generate().unwrap(),
@@ -143,6 +134,7 @@ async fn what_is_refused_without_an_entry_of_its_own_is_one_an_agency_and_one_fo
         limit: 10,
         ..EntryFilter::default()
     };
+    let mut connection = config.database.connect().await.unwrap();
     let entries = page(&mut connection, &filter).await.unwrap();
     let logged: BTreeMap<(Vec<u8>, Action), (AgencyKind, u64)> = entries
         .iter()

@@ -1,10 +1,11 @@
 //! Counts over all agencies, for the operator: numbers, and nothing of whose they are.
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Sql,
+};
 use amanat_journal::{JournalError, Reader};
 use amanat_schema::{AgencyId, Time};
-use sqlx::{QueryBuilder, Row as _, Sqlite};
-
-use super::referral::tables::states;
 
 pub(crate) struct Counts {
     pub(crate) overdue: i64,
@@ -18,33 +19,29 @@ pub(crate) async fn count(
     now: Time,
 ) -> Result<Counts, JournalError> {
     let mut connection = reader.connection().await?;
-    let overdue = overdue(agencies, now)
-        .build()
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get(0)?;
-    // Versions are never deleted, so the last one's number is their count.
-    let records = sqlx::query("SELECT coalesce(max(seq), 0) FROM records")
-        .fetch_one(&mut *connection)
-        .await?
-        .try_get(0)?;
-    Ok(Counts { overdue, records })
+    let overdue = overdue(&agencies, now).fetch_one(&mut connection).await?;
+    // Versions are never deleted, so the last one's number is their count; on PostgreSQL it counts those too that
+    // a batch which failed would have put.
+    let records = Sql::new("SELECT coalesce(max(seq), 0) FROM records")
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(Counts {
+        overdue: overdue.get(0)?,
+        records: records.get(0)?,
+    })
 }
 
 /// Agency by agency: few wait for an answer among the many that had it.
-pub(super) fn overdue(agencies: Vec<AgencyId>, now: Time) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(
-        "SELECT count(*) FROM referrals INDEXED BY referrals_by_recipient_and_state \
-         WHERE recipient IN (",
-    );
-    let mut list = query.separated(", ");
-    for agency in agencies {
-        list.push_bind(agency.to_vec());
-    }
-    query.push(") AND state IN (");
-    states(&mut query, amanat_policy::UNANSWERED);
-    query
-        .push(") AND respond_by_time < ")
-        .push_bind(now.millis());
-    query
+pub(super) fn overdue(agencies: &[AgencyId], now: Time) -> Sql<'_> {
+    Sql::new("SELECT count(*) FROM referrals")
+        .per(" INDEXED BY referrals_by_recipient_and_state", "")
+        .push(" WHERE ")
+        .is_one_of(Bytes("recipient"), agencies.iter().map(AgencyId::as_bytes))
+        .push(" AND ")
+        .is_one_of(
+            Number("state"),
+            amanat_policy::UNANSWERED.into_iter().map(i32::from),
+        )
+        .push(" AND respond_by_time < ")
+        .bind(now.millis())
 }

@@ -4,12 +4,16 @@ pub(super) mod versions;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_desk::{
     Act, Known, Rules, Stored,
     consent::case_key,
     release::{log_release, record_facts, render_withheld, truths},
 };
-use amanat_journal::{Access, Touch, damaged, id_set};
+use amanat_journal::{Access, Touch};
 use amanat_policy::{Basis, Outcome, Question, Reader, Release};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
@@ -22,7 +26,6 @@ use amanat_schema::{
 use amanat_seal::Header;
 use amanat_server::Refusal;
 use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 pub(crate) use super::sealed::Sealed;
 pub(crate) use versions::{ListVersions, VersionRow};
@@ -272,10 +275,10 @@ fn covered(routing: &[RoutingValue], release: &Release) -> Vec<RoutingValue> {
 
 impl RecordFacts {
     pub(super) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         memory: &Memory,
         calls: &[&Call],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let mut facts = Self::default();
         let (mut puts, mut reads) = (Vec::new(), Vec::new());
         for call in calls {
@@ -304,13 +307,13 @@ impl RecordFacts {
             }
         }
         if !puts.is_empty() {
-            for row in newest(connection, VERSION, &puts).await? {
+            for row in newest(VERSION, &puts).fetch_all(connection).await? {
                 let row = parse_version(&row)?;
                 facts.newest.insert((row.source, row.record), row);
             }
         }
         if !reads.is_empty() {
-            for row in newest(connection, CONTENT, &reads).await? {
+            for row in newest(CONTENT, &reads).fetch_all(connection).await? {
                 let (key, content) = parse_content(&row)?;
                 let content = Arc::new(content);
                 memory.contents.keep(key, Arc::clone(&content));
@@ -342,75 +345,69 @@ impl RecordFacts {
 
     pub(super) async fn write(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         memory: &Memory,
-    ) -> Result<(), sqlx::Error> {
-        if self.put.is_empty() {
-            return Ok(());
-        }
+    ) -> Result<(), Error> {
         for put in &self.put {
             memory.contents.forget(&(put.row.source, put.row.record));
         }
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO records (case_id, record_id, version, source, header, header_sha256, \
-             sealed, routing, put_time) ",
-        )
-        .push_values(self.put, |mut row, put| {
+        let columns = [
+            Bytes("case_id"),
+            Bytes("record_id"),
+            Number("version"),
+            Bytes("source"),
+            Bytes("header"),
+            Bytes("header_sha256"),
+            Bytes("sealed"),
+            Bytes("routing"),
+            Number("put_time"),
+        ];
+        let rows = self.put.into_iter().map(|put| {
             let routing = PutRecordRequest {
                 routing: put.routing,
                 ..Default::default()
             };
-            row.push_bind(put.row.case.to_vec())
-                .push_bind(put.row.record.to_vec())
-                .push_bind(put.row.version)
-                .push_bind(put.row.source.to_vec())
-                .push_bind(put.header)
-                .push_bind(put.row.header_sha256)
-                .push_bind(put.sealed.into_bytes())
-                .push_bind(routing.encode_to_vec())
-                .push_bind(put.row.put.millis());
-        })
-        .build()
-        .execute(connection)
-        .await
-        .map(drop)
+            [
+                put.row.case.to_vec().into(),
+                put.row.record.to_vec().into(),
+                put.row.version.into(),
+                put.row.source.to_vec().into(),
+                put.header.into(),
+                put.row.header_sha256.into(),
+                put.sealed.into_bytes().into(),
+                routing.encode_to_vec().into(),
+                put.row.put.millis().into(),
+            ]
+        });
+        Insert::into("records", columns, rows)
+            .execute(connection)
+            .await
     }
 }
 
-const CONTENT: &str = "SELECT source, record_id, header, sealed, routing FROM records AS r";
+pub(super) const CONTENT: &str =
+    "SELECT source, record_id, header, sealed, routing FROM records AS r";
 
 /// The newest version of each record, whichever sources use the id.
-async fn newest(
-    connection: &mut SqliteConnection,
-    columns: &'static str,
-    records: &[RecordId],
-) -> Result<Vec<SqliteRow>, sqlx::Error> {
-    let ids = id_set(records.iter().map(|id| id.as_bytes().as_slice()));
-    QueryBuilder::<Sqlite>::new(columns)
-        .push(" WHERE record_id IN (SELECT unhex(value) FROM json_each(")
-        .push_bind(ids)
+pub(super) fn newest<'a>(columns: &'static str, records: &'a [RecordId]) -> Sql<'a> {
+    Sql::new(columns)
+        .push(" WHERE ")
+        .is_one_of(Bytes("r.record_id"), records.iter().map(RecordId::as_bytes))
         .push(
-            ")) AND version = (SELECT max(version) FROM records AS n \
+            " AND r.version = (SELECT max(n.version) FROM records AS n \
              WHERE n.source = r.source AND n.record_id = r.record_id)",
         )
-        .build()
-        .fetch_all(connection)
-        .await
 }
 
-fn parse_content(row: &SqliteRow) -> Result<(RecordKey, Content), sqlx::Error> {
-    let (source, record): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-    let key = (
-        AgencyId::parse(&source).map_err(damaged)?,
-        RecordId::parse(&record).map_err(damaged)?,
-    );
-    let (header, routing): (Vec<u8>, Vec<u8>) = (row.try_get(2)?, row.try_get(4)?);
+fn parse_content(row: &Row) -> Result<(RecordKey, Content), Error> {
+    let key = (AgencyId::new(row.get(0)?), RecordId::new(row.get(1)?));
+    let (header, routing): (Vec<u8>, Vec<u8>) = (row.get(2)?, row.get(4)?);
     let header = Envelope::decode(header.as_slice()).map_err(damaged)?;
     let wire = RecordHeader::decode(header.payload.as_slice()).map_err(damaged)?;
     let content = Content {
-        facts: Header::parse(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
+        facts: Header::parse(&wire).map_err(|_| Error::RowNotFound)?,
         header,
-        sealed: Slots::stored(row.try_get(3)?).map_err(damaged)?,
+        sealed: Slots::stored(row.get(3)?).map_err(damaged)?,
         routing: PutRecordRequest::decode(routing.as_slice())
             .map_err(damaged)?
             .routing,

@@ -12,7 +12,7 @@ mod tables;
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use amanat_desk::{Act, Page, Rules};
@@ -51,6 +51,8 @@ pub(crate) struct SubjectId(pub(crate) [u8; 16]);
 pub(crate) struct Keys {
     pub(crate) peppers: Arc<Peppers>,
     pub(crate) pseudonyms: PseudonymKey,
+    /// Whether what is stored is under other peppers than these by now: another replica has put one on top.
+    pub(crate) outdated: Arc<AtomicBool>,
 }
 
 /// One verb with its checked arguments.
@@ -154,6 +156,8 @@ pub(in crate::store) struct SubjectFacts {
     lists: Lists<Pair>,
     canaries: CanaryFacts,
     peppers: Option<PepperFacts>,
+    /// Whether the peppers of the calls' tokens are others than those of what is stored.
+    outdated: bool,
     made: Vec<Made>,
     joined: Vec<Joined>,
 }
@@ -270,6 +274,12 @@ pub(super) fn decide(
     now: Time,
 ) -> Ruled {
     match call {
+        SubjectCall::Find(call) if facts.outdated => {
+            peppers::outdated(&call.act, rules, Action::FindSubject)
+        }
+        SubjectCall::Plant(call) if facts.outdated => {
+            peppers::outdated(&call.act, rules, Action::PlantCanary)
+        }
         SubjectCall::Find(call) => find(facts, rules, keys, call, now),
         SubjectCall::List(call) => list(facts, rules, keys, call),
         SubjectCall::Judge(call) => judge(facts, rules, call, now),

@@ -7,10 +7,12 @@
     reason = "a test may panic"
 )]
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use amanat_desk::{Act, Rules, consent::WithdrawConsent};
+use amanat_database::{Engine, Place, Sql};
+use amanat_desk::{Act, Page, Rules, consent::WithdrawConsent};
 use amanat_identity::{Signed, statement::AgencyStatement};
+use amanat_journal::Logged;
 use amanat_policy::{DecisionTable, Step};
 use amanat_schema::{
     AgencyId, CaseId, ConsentId, RecordId, ReferralId,
@@ -24,15 +26,19 @@ use amanat_schema::{
 };
 use amanat_seal::pseudonym::{Peppers, PseudonymKey};
 use prost::Name;
-use sqlx::{Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use super::*;
 use support::{Agency, Exchange as Directory, now, officer};
 
+#[path = "../../../database/tests/support/mod.rs"]
+pub(super) mod database;
 mod life;
 mod lists;
+pub(super) mod plans;
 mod reads;
+mod replicas;
+mod service_role;
 mod subjects;
 #[path = "../../../identity/tests/support/mod.rs"]
 mod support;
@@ -46,11 +52,41 @@ const STATUS: &str = "case.status";
 struct Gateway {
     parties: Directory,
     exchange: Exchange,
-    connection: SqliteConnection,
+    connection: Connection,
+    /// What was decided, as other replicas see it.
+    logged: Vec<Logged>,
     signed: u8,
     /// Which case the statements are about.
     case: CaseId,
     _folder: TempDir,
+}
+
+fn config(database: Place, folder: &Path) -> amanat_journal::Config {
+    amanat_journal::Config {
+        database,
+        checkpoint_file: folder.join("checkpoint"),
+        waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
+        steps: STEPS,
+        changing: CHANGING,
+    }
+}
+
+/// A replica that has just started.
+fn exchange(rules: Rulebook) -> Exchange {
+    Exchange {
+        rules,
+        subjects: subject_keys(&[1]),
+        memory: Memory::default(),
+    }
+}
+
+fn subject_keys(peppers: &[u8]) -> subject::Keys {
+    let peppers = peppers.iter().map(|pepper| [*pepper; 32].into());
+    subject::Keys {
+        peppers: Arc::new(Peppers::from_keys(peppers.collect()).unwrap()),
+        pseudonyms: PseudonymKey::from_bytes(&[2; 32]).unwrap(),
+        outdated: Arc::default(),
+    }
 }
 
 type Party = fn(&Directory) -> &Agency;
@@ -61,14 +97,9 @@ const STRANGER: Party = |directory| &directory.oversight;
 impl Gateway {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let config = amanat_journal::Config {
-            database: folder.path().join("gateway.db"),
-            checkpoint_file: folder.path().join("checkpoint"),
-            waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
-            migrations: MIGRATIONS,
-        };
-        amanat_journal::init(&config).await.unwrap();
-        let options = SqliteConnectOptions::new().filename(&config.database);
+        let place = database::fresh(folder.path(), "gateway.db").await;
+        let config = config(place, folder.path());
+        amanat_journal::init(&config, None).await.unwrap();
         let parties = Directory::new();
         let table = include_str!("../../../../deploy/policies/decision-table.txt");
         let rules = Rules {
@@ -80,15 +111,9 @@ impl Gateway {
         };
         Self {
             parties,
-            exchange: Exchange {
-                rules: Rulebook::new(rules),
-                subjects: subject::Keys {
-                    peppers: Arc::new(Peppers::from_keys(vec![[1; 32].into()]).unwrap()),
-                    pseudonyms: PseudonymKey::from_bytes(&[2; 32]).unwrap(),
-                },
-                memory: Memory::default(),
-            },
-            connection: SqliteConnection::connect_with(&options).await.unwrap(),
+            exchange: exchange(Rulebook::new(rules)),
+            connection: config.database.connect().await.unwrap(),
+            logged: Vec::new(),
             signed: 0,
             case: CASE,
             _folder: folder,
@@ -100,15 +125,7 @@ impl Gateway {
     }
 
     fn act(&self, party: Party) -> Act {
-        let agency = party(&self.parties);
-        Act {
-            agency: agency.id,
-            kind: agency.kind,
-            certificate_sha256: agency.client.sha256(),
-            officer: Arc::new(officer(&[Right::CaseWorker])),
-            request_sha256: [self.signed; 32],
-            request: None,
-        }
+        act(&self.parties, party, self.signed)
     }
 
     fn sign<M: AgencyStatement + Name>(
@@ -133,15 +150,17 @@ impl Gateway {
 
     /// Decides one call in a transaction of its own.
     async fn decide(&mut self, call: Call) -> Ruled {
-        let mut transaction = self.connection.begin().await.unwrap();
-        let mut facts = self
-            .exchange
-            .load(&mut transaction, &[&call])
-            .await
-            .unwrap();
+        let connection = &mut self.connection;
+        connection.begin("BEGIN").await.unwrap();
+        let mut facts = self.exchange.load(connection, &[&call]).await.unwrap();
         let ruled = self.exchange.decide(&mut facts, &call, now());
-        self.exchange.write(&mut transaction, facts).await.unwrap();
-        transaction.commit().await.unwrap();
+        self.exchange.write(connection, facts).await.unwrap();
+        connection.commit().await.unwrap();
+        self.logged.extend(ruled.draft.as_ref().map(|draft| Logged {
+            action: draft.body.action(),
+            decision: draft.body.decision(),
+            linkage: draft.linkage.clone(),
+        }));
         ruled
     }
 
@@ -298,8 +317,37 @@ impl Gateway {
     }
 }
 
+fn act(parties: &Directory, party: Party, request: u8) -> Act {
+    let agency = party(parties);
+    Act {
+        agency: agency.id,
+        kind: agency.kind,
+        certificate_sha256: agency.client.sha256(),
+        officer: Arc::new(officer(&[Right::CaseWorker])),
+        request_sha256: [request; 32],
+        request: None,
+    }
+}
+
+/// What the service may only add to, whoever owns the table may change.
+async fn unlock(connection: &mut Connection, table: &str) {
+    if connection.engine() == Engine::Postgres {
+        let unlock = format!("ALTER TABLE {table} DISABLE TRIGGER USER");
+        Sql::new(unlock).execute(connection).await.unwrap();
+    }
+}
+
 fn party_envelope<M: Name>(agency: &Agency, message: &M) -> amanat_schema::statement::Envelope {
     agency.statement_key.sign(message)
+}
+
+/// By the police, of whatever status.
+pub(super) fn list_of_merges() -> subject::ListMerges {
+    subject::ListMerges {
+        act: act(&Directory::new(), POLICE, 0),
+        status: None,
+        page: Page::new(0, 0).unwrap(),
+    }
 }
 
 #[tokio::test]
@@ -357,11 +405,9 @@ async fn a_withdrawal_suspends_what_rested_on_the_consent_and_nothing_else() {
         .await
         .unwrap();
     // The other referral's consent has expired, say, which suspends nothing.
-    let gone = "DELETE FROM consents WHERE consent_id = x'02020202020202020202020202020202'";
-    sqlx::query(gone)
-        .execute(&mut gateway.connection)
-        .await
-        .unwrap();
+    unlock(&mut gateway.connection, "consents").await;
+    let gone = Sql::new("DELETE FROM consents WHERE consent_id = ").bind([2; 16]);
+    assert_eq!(gone.execute(&mut gateway.connection).await.unwrap(), 1);
 
     gateway.withdraw(STRANGER, 1).await;
     gateway.withdraw(STRANGER, 9).await;

@@ -182,7 +182,7 @@ async fn a_call_that_is_no_act_makes_no_entry() {
     quiet.entry = Entry::None;
     let committed = opened.journal.call(quiet).await.unwrap();
     assert!(committed.receipt.is_none() && committed.officer.is_none());
-    assert!(opened.reader.checkpoint().is_none());
+    assert!(opened.reader.checkpoint().await.unwrap().is_none());
     let next = opened.journal.call(look(1)).await.unwrap();
     assert_eq!(next.answer, Answer::Decided { batch: 1, marks: 1 });
     close(opened).await;

@@ -16,7 +16,7 @@ async fn the_file_has_the_last_checkpoint_within_a_second() {
     for _ in 0..3 {
         opened.journal.call(mark(1)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let newest = opened.reader.checkpoint().unwrap();
+        let newest = opened.reader.checkpoint().await.unwrap().unwrap();
         assert_eq!(
             fs::read_to_string(lab.checkpoint_file()).unwrap(),
             newest.text
@@ -33,7 +33,7 @@ async fn ending_leaves_the_last_checkpoint_in_the_file() {
     for _ in 0..5 {
         opened.journal.call(mark(1)).await.unwrap();
     }
-    let newest = opened.reader.checkpoint().unwrap();
+    let newest = opened.reader.checkpoint().await.unwrap().unwrap();
     close(opened).await;
     assert_eq!(
         fs::read_to_string(lab.checkpoint_file()).unwrap(),
@@ -45,15 +45,19 @@ async fn ending_leaves_the_last_checkpoint_in_the_file() {
 #[tokio::test]
 async fn what_is_written_reaches_the_database_file_while_the_log_is_open() {
     let lab = Lab::new().await;
+    let Some(file) = lab.file() else {
+        eprintln!("skipped on PostgreSQL, which folds its own: the database file");
+        return;
+    };
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
-    let newest = opened.reader.checkpoint().unwrap().text;
+    let newest = opened.reader.checkpoint().await.unwrap().unwrap().text;
     let holds = |bytes: &[u8]| {
         let mut places = bytes.windows(newest.len());
         places.any(|place| place == newest.as_bytes())
     };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds(&fs::read(lab.config().database).unwrap()) {
+    while !holds(&fs::read(file).unwrap()) {
         assert!(Instant::now() < deadline, "it was never folded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -69,6 +73,8 @@ async fn a_restart_continues_the_tree() {
             opened
                 .reader
                 .checkpoint()
+                .await
+                .unwrap()
                 .map_or(0, |newest| newest.head.size),
             start * 3
         );

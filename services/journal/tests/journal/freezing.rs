@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use amanat_database::{Sql, Step};
 use amanat_journal::{Config, JournalError, Opened};
 
 use crate::toy::{Lab, Toy, close, error, mark};
@@ -71,17 +72,25 @@ async fn the_head_deleted() {
 #[tokio::test]
 async fn the_root_edited() {
     let lab = ten().await;
-    lab.tamper("UPDATE head SET root = zeroblob(32)").await;
+    lab.tamper_per(
+        "UPDATE head SET root = zeroblob(32)",
+        "UPDATE head SET root = decode(repeat('00', 32), 'hex')",
+    )
+    .await;
     is_frozen(&lab, "the root over 10 entries").await;
 }
 
 #[tokio::test]
 async fn a_node_edited_or_deleted() {
     let lab = ten().await;
-    let backup = lab.back_up();
-    lab.tamper("UPDATE nodes SET hash = zeroblob(32)").await;
+    let backup = lab.back_up().await;
+    lab.tamper_per(
+        "UPDATE nodes SET hash = zeroblob(32)",
+        "UPDATE nodes SET hash = decode(repeat('00', 32), 'hex')",
+    )
+    .await;
     is_frozen(&lab, "the root over 10 entries").await;
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     lab.tamper("DELETE FROM nodes WHERE idx > 15").await;
     is_frozen(&lab, "nodes of the tree of 10 entries").await;
 }
@@ -89,14 +98,14 @@ async fn a_node_edited_or_deleted() {
 #[tokio::test]
 async fn a_checkpoint_of_another_key_or_tree() {
     let lab = ten().await;
-    let backup = lab.back_up();
+    let backup = lab.back_up().await;
     lab.tamper("UPDATE head SET checkpoint = ''").await;
     is_frozen(&lab, "the stored checkpoint of 10 entries is not signed").await;
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     lab.grow(1).await;
     let later = fs::read_to_string(lab.checkpoint_file()).unwrap();
-    lab.restore(&backup);
-    sqlx::query("UPDATE head SET checkpoint = $1")
+    lab.restore(&backup).await;
+    Sql::new("UPDATE head SET checkpoint = ")
         .bind(later)
         .execute(&mut lab.connect().await)
         .await
@@ -111,9 +120,9 @@ async fn a_checkpoint_of_another_key_or_tree() {
 #[tokio::test]
 async fn an_old_copy_restored() {
     let lab = ten().await;
-    let backup = lab.back_up();
+    let backup = lab.back_up().await;
     lab.grow(5).await;
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     is_frozen(
         &lab,
         "entry 14 was signed, but the database ends before entry 10",
@@ -124,17 +133,18 @@ async fn an_old_copy_restored() {
 #[tokio::test]
 async fn an_old_copy_restored_and_grown_again() {
     let lab = ten().await;
-    let backup = lab.back_up();
+    let backup = lab.back_up().await;
     lab.grow(5).await;
     let signed = fs::read(lab.checkpoint_file()).unwrap();
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     fs::remove_file(lab.checkpoint_file()).unwrap();
     // Somebody forges the file, to let it run on.
     let mut connection = lab.connect().await;
-    let note: String = sqlx::query_scalar("SELECT checkpoint FROM head")
+    let note = Sql::new("SELECT checkpoint FROM head")
         .fetch_one(&mut connection)
         .await
         .unwrap();
+    let note: String = note.get(0).unwrap();
     fs::write(lab.checkpoint_file(), note).unwrap();
     lab.grow(9).await;
     fs::write(lab.checkpoint_file(), signed).unwrap();
@@ -144,8 +154,7 @@ async fn an_old_copy_restored_and_grown_again() {
 #[tokio::test]
 async fn an_empty_database_in_place_of_a_log() {
     let lab = ten().await;
-    fs::remove_file(lab.config().database).unwrap();
-    amanat_journal::init(&lab.config()).await.unwrap();
+    let lab = lab.with_an_empty_database().await;
     is_frozen(
         &lab,
         "entry 9 was signed, but the database ends before entry 0",
@@ -196,10 +205,10 @@ async fn a_log_rolled_back_while_it_runs() {
 #[tokio::test]
 async fn an_old_copy_restored_under_a_running_log() {
     let lab = ten().await;
-    let backup = lab.back_up();
+    let backup = lab.back_up().await;
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     // The open file lives on where nobody finds it: what it answers stands on no log that is left.
     opened.journal.call(mark(1)).await.ok();
     close(opened).await;
@@ -209,12 +218,15 @@ async fn an_old_copy_restored_under_a_running_log() {
 #[tokio::test]
 async fn a_frozen_log_still_serves_its_proofs() {
     let lab = ten().await;
-    let backup = lab.back_up();
+    let backup = lab.back_up().await;
     lab.grow(1).await;
-    lab.restore(&backup);
+    lab.restore(&backup).await;
     let opened = lab.open().await;
     refuses(&opened, "entry 10 was signed").await;
-    assert_eq!(opened.reader.checkpoint().unwrap().head.size, 10);
+    assert_eq!(
+        opened.reader.checkpoint().await.unwrap().unwrap().head.size,
+        10
+    );
     assert!(opened.reader.inclusion(3, 10).await.is_ok());
     close(opened).await;
 }
@@ -222,36 +234,42 @@ async fn a_frozen_log_still_serves_its_proofs() {
 #[tokio::test]
 async fn init_never_replaces_a_log() {
     let lab = ten().await;
-    let refused = error(amanat_journal::init(&lab.config()).await);
+    let refused = error(amanat_journal::init(&lab.config(), None).await);
     assert!(matches!(refused, JournalError::Database(_)));
     assert_eq!(lab.verify().await, 10);
 }
 
 #[tokio::test]
 async fn a_missing_database_is_a_lost_log_and_not_a_new_one() {
-    let lab = Lab::without_database();
+    let lab = Lab::without_database().await;
     assert!(lab.try_open(lab.config()).await.is_err());
-    assert!(!lab.config().database.exists());
+    assert!(!lab.file().is_some_and(std::path::Path::exists));
 }
 
 #[tokio::test]
 async fn a_database_with_other_tables_is_refused() {
     let lab = ten().await;
-    for migrations in [
+    for steps in [
         &[][..],
-        &[("marks", "CREATE TABLE marks (n INTEGER) STRICT")],
+        &[Step {
+            name: "marks",
+            sqlite: "CREATE TABLE marks (n INTEGER) STRICT",
+            postgres: "CREATE TABLE marks (n bigint)",
+        }],
     ] {
         let refused = error(
             lab.try_open(Config {
-                migrations,
+                steps,
                 ..lab.config()
             })
             .await,
         );
         assert!(matches!(refused, JournalError::Database(_)));
     }
-    let empty = Lab::without_database();
-    fs::write(empty.config().database, "").unwrap();
+    let empty = Lab::without_database().await;
+    if let Some(file) = empty.file() {
+        fs::write(file, "").unwrap();
+    }
     assert!(matches!(
         error(empty.try_open(empty.config()).await),
         JournalError::Database(_)

@@ -4,14 +4,19 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test may panic"
 )]
 
+mod backups;
 mod batches;
 mod checkpoints;
+#[path = "../../../database/tests/support/mod.rs"]
+mod database;
 mod faults;
 mod freezing;
 mod reading;
+mod replicas;
 mod requests;
 mod schema;
 mod toy;

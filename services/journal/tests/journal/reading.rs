@@ -14,7 +14,7 @@ async fn every_entry_is_proved_in_every_tree_and_every_tree_extends_the_ones_bef
     let opened = lab.open().await;
     together(&opened.journal, (0..20).map(mark)).await;
     opened.journal.call(look(1)).await.unwrap();
-    let newest = opened.reader.checkpoint().unwrap().head;
+    let newest = opened.reader.checkpoint().await.unwrap().unwrap().head;
     let bundle = opened.reader.bundle(0, u32::MAX).await.unwrap();
     let entries: Vec<_> = bundle
         .iter()
@@ -163,7 +163,11 @@ async fn the_officers_opening_is_read_back_with_its_key_until_it_is_shredded() {
         &officer,
         &body.officer_commitment
     ));
-    lab.tamper("UPDATE entries SET openings = x''").await;
+    lab.tamper_per(
+        "UPDATE entries SET openings = x''",
+        "UPDATE entries SET openings = ''",
+    )
+    .await;
     let shredded = stored_entry(&mut connection, 0).await.unwrap().unwrap();
     assert!(shredded.officer(&openings).is_none());
     assert!(stored_entry(&mut connection, 1).await.unwrap().is_none());

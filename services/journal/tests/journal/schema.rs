@@ -7,9 +7,9 @@ use crate::toy::{Lab, close, error, mark};
 /// As the version before made it.
 fn earlier(lab: &Lab) -> Config {
     let config = lab.config();
-    let (_, before) = config.migrations.split_last().unwrap();
+    let (_, before) = config.steps.split_last().unwrap();
     Config {
-        migrations: before,
+        steps: before,
         ..config
     }
 }
@@ -24,27 +24,30 @@ fn told<T>(outcome: Result<T, JournalError>) -> String {
 
 #[tokio::test]
 async fn an_earlier_versions_database_is_served_once_it_is_migrated() {
-    let lab = Lab::without_database();
-    amanat_journal::init(&earlier(&lab)).await.unwrap();
+    let lab = Lab::without_database().await;
+    amanat_journal::init(&earlier(&lab), None).await.unwrap();
     let refused = told(lab.try_open(lab.config()).await);
     assert!(refused.contains("lacks requests-by-key"), "{refused}");
     assert!(refused.contains("run `migrate`"), "{refused}");
 
-    assert_eq!(migrate(&lab.config()).await.unwrap(), ["requests-by-key"]);
-    assert!(migrate(&lab.config()).await.unwrap().is_empty());
+    assert_eq!(
+        migrate(&lab.config(), None).await.unwrap(),
+        ["requests-by-key"]
+    );
+    assert!(migrate(&lab.config(), None).await.unwrap().is_empty());
     lab.grow(3).await;
     assert_eq!(lab.verify().await, 3);
 }
 
 #[tokio::test]
 async fn a_log_goes_on_where_it_was_before_its_database_was_migrated() {
-    let lab = Lab::without_database();
-    amanat_journal::init(&earlier(&lab)).await.unwrap();
+    let lab = Lab::without_database().await;
+    amanat_journal::init(&earlier(&lab), None).await.unwrap();
     let opened = lab.try_open(earlier(&lab)).await.unwrap();
     opened.journal.call(mark(1)).await.unwrap();
     close(opened).await;
 
-    migrate(&lab.config()).await.unwrap();
+    migrate(&lab.config(), None).await.unwrap();
     let opened = lab.open().await;
     let next = opened.journal.call(mark(1)).await.unwrap();
     assert_eq!(next.receipt.unwrap().index, 1);
@@ -57,7 +60,7 @@ async fn a_later_versions_database_is_neither_served_nor_migrated() {
     let lab = Lab::new().await;
     for refused in [
         told(lab.try_open(earlier(&lab)).await),
-        told(migrate(&earlier(&lab)).await),
+        told(migrate(&earlier(&lab), None).await),
     ] {
         assert!(refused.contains("a later version's"), "{refused}");
     }
@@ -66,7 +69,7 @@ async fn a_later_versions_database_is_neither_served_nor_migrated() {
 
 #[tokio::test]
 async fn no_database_is_made_by_migrating() {
-    let lab = Lab::without_database();
-    assert!(migrate(&lab.config()).await.is_err());
-    assert!(!lab.config().database.exists());
+    let lab = Lab::without_database().await;
+    assert!(migrate(&lab.config(), None).await.is_err());
+    assert!(!lab.file().is_some_and(std::path::Path::exists));
 }

@@ -1,18 +1,23 @@
 //! A toy service that writes down marks, and a laboratory with its database.
 
 use std::{
+    collections::HashMap,
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use amanat_database::{
+    Column::{Bytes, Number, Text},
+    Connection, Engine, Error, Insert, Place, Sql, Step,
+};
 use amanat_journal::{
     Access, Book, Committed, Config, ConflictKey, Draft, Journal, JournalError, Keys, Opened,
-    RequestKey, Ruling, Touch,
+    Overtaking, RequestKey, Ruling, Touch,
 };
 use amanat_ledger::{Edge, LogEntry, LogSigner, LogVerifier};
 use amanat_schema::{
@@ -22,26 +27,36 @@ use amanat_schema::{
     policy::Decision,
 };
 use amanat_seal::{WrapKey, statement::SigningKey};
-use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::database::fresh;
 
 pub(crate) const AGENCY: AgencyId = AgencyId::new([0xa9; 16]);
 pub(crate) const ORIGIN: &str = "toy.example/log";
 pub(crate) const SHARE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-const MIGRATIONS: &[(&str, &str)] = &[
-    (
-        "marks",
-        "CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
+const STEPS: &[Step] = &[
+    Step {
+        name: "marks",
+        sqlite: "CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT;
          CREATE TABLE marks (
+             seq     INTEGER PRIMARY KEY,
              case_id BLOB NOT NULL,
              parent  INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED,
              word    TEXT NOT NULL CHECK (word <> 'unwritable')
          ) STRICT;",
-    ),
+        postgres: "CREATE TABLE parents (id bigint PRIMARY KEY);
+         CREATE TABLE marks (
+             seq     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+             case_id bytea NOT NULL,
+             parent  bigint REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED,
+             word    text NOT NULL CHECK (word <> 'unwritable')
+         );",
+    },
     amanat_journal::ENTRY_TIMES,
     amanat_journal::REQUESTS_BY_KEY,
 ];
+const TABLES: [&str; 5] = ["entries", "nodes", "head", "requests", "marks"];
 
 /// One verb: mark a case, or look at its marks.
 #[derive(Clone)]
@@ -95,6 +110,8 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Toy {
     batches: AtomicU64,
+    /// How many entries others had written each time that it was told; `None` if that was not known.
+    pub(crate) overtaken: Arc<Mutex<Vec<Option<usize>>>>,
 }
 
 pub(crate) struct Facts {
@@ -146,11 +163,7 @@ impl Book for Toy {
         call.agency
     }
 
-    async fn load(
-        &self,
-        connection: &mut SqliteConnection,
-        calls: &[&Call],
-    ) -> Result<Facts, sqlx::Error> {
+    async fn load(&self, connection: &mut Connection, calls: &[&Call]) -> Result<Facts, Error> {
         for gate in calls.iter().filter_map(|call| call.gate.as_ref()) {
             gate.come.add_permits(1);
             gate.go.acquire().await.unwrap().forget();
@@ -159,11 +172,11 @@ impl Book for Toy {
         let batch = self.batches.fetch_add(u64::from(!held), Ordering::Relaxed);
         let mut counted = Vec::new();
         for call in calls {
-            let row = sqlx::query("SELECT count(*) FROM marks WHERE case_id = $1")
+            let row = Sql::new("SELECT count(*) FROM marks WHERE case_id = ")
                 .bind(call.case.to_vec())
-                .fetch_one(&mut *connection)
+                .fetch_one(connection)
                 .await?;
-            counted.push((call.case, row.try_get(0)?));
+            counted.push((call.case, row.get(0)?));
         }
         Ok(Facts {
             batch,
@@ -212,24 +225,26 @@ impl Book for Toy {
         }
     }
 
-    async fn write(
-        &self,
-        connection: &mut SqliteConnection,
-        facts: Facts,
-    ) -> Result<(), sqlx::Error> {
-        for (case, write) in facts.marks {
-            sqlx::query("INSERT INTO marks (case_id, parent, word) VALUES ($1, $2, $3)")
-                .bind(case.to_vec())
-                .bind((write == Write::Uncommittable).then_some(1))
-                .bind(if write == Write::Unwritable {
-                    "unwritable"
-                } else {
-                    "mark"
-                })
-                .execute(&mut *connection)
-                .await?;
-        }
-        Ok(())
+    async fn write(&self, connection: &mut Connection, facts: Facts) -> Result<(), Error> {
+        let marks = facts.marks.into_iter().map(|(case, write)| {
+            let parent = (write == Write::Uncommittable).then_some(1_i64);
+            let word = match write {
+                Write::Unwritable => "unwritable",
+                Write::Good | Write::Uncommittable => "mark",
+            };
+            [case.to_vec().into(), parent.into(), word.into()]
+        });
+        let columns = [Bytes("case_id"), Number("parent"), Text("word")];
+        Insert::into("marks", columns, marks)
+            .execute(connection)
+            .await
+    }
+
+    fn overtaken(&self, by: Overtaking<'_>) {
+        self.overtaken.lock().unwrap().push(match by {
+            Overtaking::Entries(entries) => Some(entries.len()),
+            Overtaking::Unknown => None,
+        });
     }
 
     fn replay(&self, _call: &Call, answer: &[u8]) -> Answer {
@@ -238,24 +253,27 @@ impl Book for Toy {
     }
 }
 
-/// A folder with a toy's database, and beside it the checkpoint file.
+/// A toy's database, and apart from it the checkpoint file.
 pub(crate) struct Lab {
     folder: TempDir,
+    place: Place,
     key: Vec<u8>,
 }
 
 impl Lab {
     /// With an empty database.
     pub(crate) async fn new() -> Self {
-        let lab = Self::without_database();
-        amanat_journal::init(&lab.config()).await.unwrap();
+        let lab = Self::without_database().await;
+        amanat_journal::init(&lab.config(), None).await.unwrap();
         lab
     }
 
-    pub(crate) fn without_database() -> Self {
+    pub(crate) async fn without_database() -> Self {
         let folder = TempDir::new().unwrap();
-        fs::create_dir(folder.path().join("data")).unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
         Self {
+            place: fresh(&data, "toy.db").await,
             folder,
             key: SigningKey::generate_pkcs8().unwrap().to_vec(),
         }
@@ -263,9 +281,10 @@ impl Lab {
 
     pub(crate) fn config(&self) -> Config {
         Config {
-            database: self.data().join("toy.db"),
+            database: self.place.clone(),
             checkpoint_file: self.checkpoint_file(),
-            migrations: MIGRATIONS,
+            steps: STEPS,
+            changing: &[],
             waiting_per_agency: SHARE,
         }
     }
@@ -307,30 +326,105 @@ impl Lab {
         close(opened).await;
     }
 
-    /// What a superuser does to the database while nobody looks.
+    /// What whoever owns the database does to it while nobody looks.
     pub(crate) async fn tamper(&self, sql: &'static str) {
+        self.tamper_per(sql, sql).await;
+    }
+
+    /// The same in the words of each engine. The owner of the tables can do away with what keeps them append-only.
+    pub(crate) async fn tamper_per(&self, sqlite: &'static str, postgres: &'static str) {
         let mut connection = self.connect().await;
-        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        match connection.engine() {
+            Engine::Sqlite => connection.run(sqlite).await.unwrap(),
+            Engine::Postgres => {
+                for table in ["entries", "nodes", "requests"] {
+                    let off = format!("ALTER TABLE {table} DISABLE TRIGGER {table}_append_only");
+                    Sql::new(off).execute(&mut connection).await.unwrap();
+                }
+                connection.run(postgres).await.unwrap();
+            }
+        }
         connection.close().await.unwrap();
     }
 
-    /// To be closed before the files are copied.
-    pub(crate) async fn connect(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.config().database);
-        SqliteConnection::connect_with(&options).await.unwrap()
+    pub(crate) async fn connect(&self) -> Connection {
+        self.place.connect().await.unwrap()
+    }
+
+    /// The same log's keys and checkpoint file, over a new database.
+    pub(crate) async fn with_an_empty_database(self) -> Self {
+        let data = self.folder.path().join("empty");
+        fs::create_dir(&data).unwrap();
+        let place = fresh(&data, "toy.db").await;
+        let lab = Self { place, ..self };
+        amanat_journal::init(&lab.config(), None).await.unwrap();
+        lab
+    }
+
+    /// The same log's keys, in a folder of their own with no database and no checkpoint file.
+    pub(crate) async fn elsewhere(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            ..Self::without_database().await
+        }
+    }
+
+    /// The same folder, with a database in another place.
+    pub(crate) fn at(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The file of its database, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.place.file()
     }
 
     /// Copies the database, as a backup does.
-    pub(crate) fn back_up(&self) -> TempDir {
+    pub(crate) async fn back_up(&self) -> TempDir {
         let backup = TempDir::new().unwrap();
-        copy(&self.data(), backup.path());
+        if self.place.engine() == Engine::Sqlite {
+            copy(&self.data(), backup.path());
+            return backup;
+        }
+        let mut connection = self.connect().await;
+        for table in TABLES {
+            let sql = format!("CREATE TABLE saved_{table} AS TABLE {table}");
+            Sql::new(sql).execute(&mut connection).await.unwrap();
+        }
         backup
     }
 
-    pub(crate) fn restore(&self, backup: &TempDir) {
-        fs::remove_dir_all(self.data()).unwrap();
-        fs::create_dir(self.data()).unwrap();
-        copy(backup.path(), &self.data());
+    pub(crate) async fn restore(&self, backup: &TempDir) {
+        if self.place.engine() == Engine::Sqlite {
+            fs::remove_dir_all(self.data()).unwrap();
+            fs::create_dir(self.data()).unwrap();
+            copy(backup.path(), &self.data());
+            return;
+        }
+        self.tamper_per(
+            "",
+            "DELETE FROM entries; DELETE FROM nodes; DELETE FROM requests",
+        )
+        .await;
+        let mut connection = self.connect().await;
+        for table in TABLES {
+            for sql in [
+                format!("DELETE FROM {table}"),
+                format!(
+                    "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM saved_{table}"
+                ),
+            ] {
+                Sql::new(sql).execute(&mut connection).await.unwrap();
+            }
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -341,37 +435,34 @@ impl Lab {
     /// be whole ends here.
     pub(crate) async fn verify(&self) -> u64 {
         let mut connection = self.connect().await;
-        let rows = sqlx::query("SELECT idx, entry, body, salt FROM entries ORDER BY idx")
+        let rows = Sql::new("SELECT idx, entry, body, salt FROM entries ORDER BY idx")
             .fetch_all(&mut connection)
             .await
             .unwrap();
         let mut edge = Edge::empty();
-        let mut before: Option<EntryBody> = None;
+        let mut counters: HashMap<Vec<u8>, u64> = HashMap::new();
         for row in rows {
-            let idx: i64 = row.get(0);
-            assert_eq!(u64::try_from(idx), Ok(edge.size()), "indexes have no holes");
-            let (entry, body, salt): (Vec<u8>, Vec<u8>, Vec<u8>) =
-                (row.get(1), row.get(2), row.get(3));
-            let salt = salt.as_slice().try_into().unwrap();
+            let idx: u64 = row.get(0).unwrap();
+            assert_eq!(idx, edge.size(), "indexes have no holes");
+            let (entry, body): (Vec<u8>, Vec<u8>) = (row.get(1).unwrap(), row.get(2).unwrap());
+            let salt: [u8; 32] = row.get(3).unwrap();
             assert_eq!(
-                LogEntry::new(salt, &body).as_bytes().as_slice(),
+                LogEntry::new(&salt, &body).as_bytes().as_slice(),
                 entry,
                 "entry {idx}"
             );
             edge.append(&LogEntry::parse(&entry).unwrap());
             let body = amanat_ledger::body::parse(&body).unwrap();
-            let expected = match &before {
-                Some(before) if before.boot_id == body.boot_id => before.counter + 1,
-                _ => 1,
-            };
-            assert_eq!(body.counter, expected, "the counter of entry {idx}");
-            before = Some(body);
+            let counter = counters.entry(body.boot_id).or_default();
+            *counter += 1;
+            assert_eq!(body.counter, *counter, "the counter of entry {idx}");
         }
-        let note: String = sqlx::query("SELECT checkpoint FROM head")
+        let note: String = Sql::new("SELECT checkpoint FROM head")
             .fetch_one(&mut connection)
             .await
             .unwrap()
-            .get(0);
+            .get(0)
+            .unwrap();
         connection.close().await.unwrap();
         if edge.size() > 0 {
             assert_eq!(self.verifier().open(&note).unwrap().head, edge.head());

@@ -1,14 +1,13 @@
 //! The list of record versions that an agency may know of.
 
+use amanat_database::{Column::Number, Connection, Error, Row, Sql, damaged};
 use amanat_desk::{Act, Page, Rules};
-use amanat_journal::damaged;
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
     audit::{Action, Linkage},
 };
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use crate::store::{Facts, Reply, Ruled, referral::tables::states};
+use crate::store::{Facts, Reply, Ruled};
 
 pub(crate) struct ListVersions {
     pub(crate) act: Act,
@@ -32,8 +31,9 @@ pub(crate) struct VersionRow {
     pub(crate) put: Time,
 }
 
-pub(super) const VERSION: &str =
+pub(in crate::store) const VERSION: &str =
     "SELECT seq, case_id, record_id, version, source, header_sha256, put_time FROM records AS r";
+
 pub(in crate::store) fn list(facts: &mut Facts, rules: &Rules, call: &ListVersions) -> Ruled {
     let key = (call.act.agency, call.act.request_sha256);
     let rows = facts.records.lists.get(&key).cloned().unwrap_or_default();
@@ -54,69 +54,62 @@ pub(in crate::store) fn list(facts: &mut Facts, rules: &Rules, call: &ListVersio
 
 /// The caller's own versions, and those of the sources whose referrals to it are accepted and not over.
 pub(super) async fn visible(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     call: &ListVersions,
-) -> Result<Vec<VersionRow>, sqlx::Error> {
-    listing(call)
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(parse_version)
-        .collect()
+) -> Result<Vec<VersionRow>, Error> {
+    let rows = listing(call).fetch_all(connection).await?;
+    rows.iter().map(parse_version).collect()
 }
 
-pub(in crate::store) fn listing(call: &ListVersions) -> QueryBuilder<Sqlite> {
-    let agency = call.act.agency.to_vec();
-    let mut query = QueryBuilder::new(VERSION);
+pub(in crate::store) fn listing(call: &ListVersions) -> Sql<'_> {
+    let agency = call.act.agency.as_bytes();
     // One page along each way to see a version, so that no way is walked further than a page.
-    query
-        .push(" WHERE seq IN (SELECT seq FROM (SELECT r.seq FROM records AS r WHERE r.source = ")
-        .push_bind(agency.clone());
-    matching(&mut query, call);
-    query
+    let own = Sql::new(VERSION)
         .push(
-            ") UNION SELECT seq FROM (SELECT DISTINCT r.seq FROM referrals AS f JOIN records AS r \
-             ON r.case_id = f.case_id AND r.source = f.sender WHERE f.recipient = ",
+            " WHERE r.seq IN (SELECT own.seq FROM (SELECT r.seq FROM records AS r \
+             WHERE r.source = ",
         )
-        .push_bind(agency)
-        .push(" AND f.state IN (");
-    states(&mut query, amanat_policy::OPENING);
-    query.push(")");
-    matching(&mut query, call);
-    query
-        .push(")) ORDER BY seq LIMIT ")
-        .push_bind(call.page.size);
-    query
+        .bind(agency);
+    let referred = matching(own, call)
+        .push(
+            ") AS own UNION SELECT referred.seq FROM (SELECT DISTINCT r.seq FROM referrals AS f \
+             JOIN records AS r ON r.case_id = f.case_id AND r.source = f.sender \
+             WHERE f.recipient = ",
+        )
+        .bind(agency)
+        .push(" AND ")
+        .is_one_of(
+            Number("f.state"),
+            amanat_policy::OPENING.into_iter().map(i32::from),
+        );
+    matching(referred, call)
+        .push(") AS referred) ORDER BY r.seq LIMIT ")
+        .bind(call.page.size)
 }
 
 /// The filters on the versions `r`, and the page.
-fn matching(query: &mut QueryBuilder<Sqlite>, call: &ListVersions) {
-    query.push(" AND r.seq > ").push_bind(call.page.after);
-    if let Some(case) = call.case {
-        query.push(" AND r.case_id = ").push_bind(case.to_vec());
+fn matching<'a>(query: Sql<'a>, call: &'a ListVersions) -> Sql<'a> {
+    let mut query = query.push(" AND r.seq > ").bind(call.page.after);
+    if let Some(case) = &call.case {
+        query = query.push(" AND r.case_id = ").bind(case.as_bytes());
     }
-    if let Some(record) = call.record {
-        query.push(" AND r.record_id = ").push_bind(record.to_vec());
+    if let Some(record) = &call.record {
+        query = query.push(" AND r.record_id = ").bind(record.as_bytes());
     }
-    if let Some(source) = call.source {
-        query.push(" AND r.source = ").push_bind(source.to_vec());
+    if let Some(source) = &call.source {
+        query = query.push(" AND r.source = ").bind(source.as_bytes());
     }
-    query
-        .push(" ORDER BY r.seq LIMIT ")
-        .push_bind(call.page.size);
+    query.push(" ORDER BY r.seq LIMIT ").bind(call.page.size)
 }
 
-pub(super) fn parse_version(row: &SqliteRow) -> Result<VersionRow, sqlx::Error> {
-    let (case, record): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
-    let source: Vec<u8> = row.try_get(4)?;
+pub(super) fn parse_version(row: &Row) -> Result<VersionRow, Error> {
     Ok(VersionRow {
-        seq: row.try_get(0)?,
-        case: CaseId::parse(&case).map_err(damaged)?,
-        record: RecordId::parse(&record).map_err(damaged)?,
-        version: row.try_get(3)?,
-        source: AgencyId::parse(&source).map_err(damaged)?,
-        header_sha256: row.try_get(5)?,
-        put: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
+        seq: row.get(0)?,
+        case: CaseId::new(row.get(1)?),
+        record: RecordId::new(row.get(2)?),
+        version: row.get(3)?,
+        source: AgencyId::new(row.get(4)?),
+        header_sha256: row.get(5)?,
+        put: Time::from_millis(row.get(6)?).map_err(damaged)?,
     })
 }

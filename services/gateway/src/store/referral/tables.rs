@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_desk::consent::SourceCase;
-use amanat_journal::{damaged, id_set};
 use amanat_schema::{
     AgencyId, CaseId, ReferralId, Time,
     policy::ReferralState,
@@ -14,7 +17,6 @@ use amanat_schema::{
     statement::{Envelope, Referral},
 };
 use prost::Message as _;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{ListReferrals, ReferralFacts, ReferralRow};
 use crate::store::{Call, Memory};
@@ -24,11 +26,11 @@ const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha25
 
 impl ReferralFacts {
     pub(in crate::store) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         memory: &Memory,
         senders: impl Iterator<Item = SourceCase>,
         calls: &[&Call],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let mut facts = Self::default();
         let (mut ids, mut shown) = (Vec::new(), Vec::new());
         let mut submitting = BTreeSet::new();
@@ -71,23 +73,9 @@ impl ReferralFacts {
                 }
             }
         }
-        let senders: Vec<_> = absent
-            .keys()
-            .map(|(sender, case)| (sender.to_string(), case.to_string()))
-            .collect();
-        if !senders.is_empty() || !ids.is_empty() {
-            let rows = QueryBuilder::<Sqlite>::new(COLUMNS)
-                .push(" WHERE seq IN (SELECT seq FROM json_each(")
-                .push_bind(serde_json::to_string(&senders).map_err(damaged)?)
-                .push(
-                    ") AS asked JOIN referrals ON case_id = unhex(asked.value ->> 1) \
-                     AND sender = unhex(asked.value ->> 0)) \
-                     OR referral_id IN (SELECT unhex(value) FROM json_each(",
-                )
-                .push_bind(id_set(ids.iter().map(|id| id.as_bytes().as_slice())))
-                .push("))")
-                .build()
-                .fetch_all(&mut *connection)
+        if !absent.is_empty() || !ids.is_empty() {
+            let rows = sent_or_named(absent.keys(), &ids)
+                .fetch_all(connection)
                 .await?;
             for row in &rows {
                 let row = Arc::new(parse(row)?);
@@ -101,23 +89,19 @@ impl ReferralFacts {
             }
         }
         if !submitting.is_empty() {
-            facts.sent = sent(&mut *connection, &submitting).await?;
+            facts.sent = sent(connection, &submitting).await?;
         }
         if !shown.is_empty() {
-            let rows = sqlx::query(
-                "SELECT referral_id, sender, envelope FROM referral_steps WHERE referral_id IN \
-                 (SELECT unhex(value) FROM json_each($1)) ORDER BY seq",
-            )
-            .bind(id_set(shown.iter().map(|id| id.as_bytes().as_slice())))
-            .fetch_all(connection)
-            .await?;
+            let rows = Sql::new("SELECT referral_id, sender, envelope FROM referral_steps WHERE ")
+                .is_one_of(Bytes("referral_id"), shown.iter().map(ReferralId::as_bytes))
+                .push(" ORDER BY seq")
+                .fetch_all(connection)
+                .await?;
             for row in rows {
-                let (id, sender): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-                let id = ReferralId::parse(&id).map_err(damaged)?;
-                let sender = AgencyId::parse(&sender).map_err(damaged)?;
-                let envelope: Vec<u8> = row.try_get(2)?;
+                let key = (ReferralId::new(row.get(0)?), AgencyId::new(row.get(1)?));
+                let envelope: Vec<u8> = row.get(2)?;
                 let envelope = Envelope::decode(envelope.as_slice()).map_err(damaged)?;
-                facts.steps.entry((id, sender)).or_default().push(envelope);
+                facts.steps.entry(key).or_default().push(envelope);
             }
         }
         Ok(facts)
@@ -125,128 +109,154 @@ impl ReferralFacts {
 
     pub(in crate::store) async fn write(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         memory: &Memory,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Error> {
         // A step moves its referral.
         let changed = self.submitted.iter().chain(&self.moved);
         for row in changed.filter_map(|key| self.by_key.get(key)) {
             memory.referrals.forget(&row.source_case());
         }
-        let submitted: Vec<_> = self
-            .submitted
-            .iter()
-            .filter_map(|key| self.by_key.get(key))
-            .collect();
-        if !submitted.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO referrals (referral_id, case_id, sender, recipient, submission, \
-                 payload_sha256, state, last_sha256, submit_time, respond_by_time) ",
-            )
-            .push_values(submitted, |mut row, referral| {
-                row.push_bind(referral.terms.referral.to_vec())
-                    .push_bind(referral.terms.case.to_vec())
-                    .push_bind(referral.terms.sender.to_vec())
-                    .push_bind(referral.terms.recipient.to_vec())
-                    .push_bind(referral.submission.encode_to_vec())
-                    .push_bind(referral.payload_sha256.to_vec())
-                    .push_bind(i32::from(referral.state))
-                    .push_bind(referral.last_sha256.clone())
-                    .push_bind(referral.submitted.millis())
-                    .push_bind(referral.respond_by.millis());
-            })
-            .build()
-            .execute(&mut *connection)
-            .await?;
-        }
-        let moved: Vec<_> = self
-            .moved
-            .iter()
-            .filter_map(|key| self.by_key.get(key))
-            .map(|row| {
-                let (id, sender) = row.key();
-                let last = hex::encode(&row.last_sha256);
-                (
-                    id.to_string(),
-                    sender.to_string(),
-                    i32::from(row.state),
-                    last,
-                )
-            })
-            .collect();
-        if !moved.is_empty() {
-            sqlx::query(
-                "UPDATE referrals SET state = moved.value ->> 2, \
-                 last_sha256 = unhex(moved.value ->> 3) FROM json_each($1) AS moved \
-                 WHERE referral_id = unhex(moved.value ->> 0) AND sender = unhex(moved.value ->> 1)",
-            )
-            .bind(serde_json::to_string(&moved).map_err(damaged)?)
-            .execute(&mut *connection)
-            .await?;
-        }
-        if !self.stepped.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO referral_steps (referral_id, sender, envelope) ",
-            )
-            .push_values(self.stepped, |mut row, ((id, sender), envelope)| {
-                row.push_bind(id.to_vec())
-                    .push_bind(sender.to_vec())
-                    .push_bind(envelope);
-            })
-            .build()
+        let row = |key| self.by_key.get(key).map(Arc::as_ref);
+        insert(connection, self.submitted.iter().filter_map(row)).await?;
+        update(connection, self.moved.iter().filter_map(row)).await?;
+        let steps = self.stepped.iter().map(|((id, sender), envelope)| {
+            [
+                id.as_bytes().into(),
+                sender.as_bytes().into(),
+                envelope.into(),
+            ]
+        });
+        let columns = [Bytes("referral_id"), Bytes("sender"), Bytes("envelope")];
+        Insert::into("referral_steps", columns, steps)
             .execute(connection)
-            .await?;
-        }
-        Ok(())
+            .await
     }
 }
 
-/// How many referrals each sender has submitted in each case.
-async fn sent(
-    connection: &mut SqliteConnection,
-    senders: &BTreeSet<SourceCase>,
-) -> Result<HashMap<SourceCase, usize>, sqlx::Error> {
-    let asked: Vec<_> = senders
-        .iter()
-        .map(|(sender, case)| (sender.to_string(), case.to_string()))
-        .collect();
-    let rows = sqlx::query(
-        "SELECT sender, case_id, count(*) FROM json_each($1) AS asked JOIN referrals \
-         ON case_id = unhex(asked.value ->> 1) AND sender = unhex(asked.value ->> 0) \
-         GROUP BY sender, case_id",
+async fn insert(
+    connection: &mut Connection,
+    submitted: impl Iterator<Item = &ReferralRow>,
+) -> Result<(), Error> {
+    let columns = [
+        Bytes("referral_id"),
+        Bytes("case_id"),
+        Bytes("sender"),
+        Bytes("recipient"),
+        Bytes("submission"),
+        Bytes("payload_sha256"),
+        Number("state"),
+        Bytes("last_sha256"),
+        Number("submit_time"),
+        Number("respond_by_time"),
+    ];
+    let rows = submitted.map(|row| {
+        [
+            row.terms.referral.as_bytes().into(),
+            row.terms.case.as_bytes().into(),
+            row.terms.sender.as_bytes().into(),
+            row.terms.recipient.as_bytes().into(),
+            row.submission.encode_to_vec().into(),
+            (&row.payload_sha256).into(),
+            i32::from(row.state).into(),
+            (&row.last_sha256).into(),
+            row.submitted.millis().into(),
+            row.respond_by.millis().into(),
+        ]
+    });
+    Insert::into("referrals", columns, rows)
+        .execute(connection)
+        .await
+}
+
+async fn update(
+    connection: &mut Connection,
+    moved: impl Iterator<Item = &ReferralRow>,
+) -> Result<(), Error> {
+    let moved: Vec<_> = moved.collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    moving(&moved).execute(connection).await.map(drop)
+}
+
+pub(in crate::store) fn moving<'a>(moved: &[&'a ReferralRow]) -> Sql<'a> {
+    let columns = [
+        Bytes("referral_id"),
+        Bytes("sender"),
+        Number("state"),
+        Bytes("last_sha256"),
+    ];
+    let rows = moved.iter().map(|row| {
+        [
+            row.terms.referral.as_bytes().into(),
+            row.terms.sender.as_bytes().into(),
+            i32::from(row.state).into(),
+            (&row.last_sha256).into(),
+        ]
+    });
+    Sql::new("UPDATE referrals SET state = moved.state, last_sha256 = moved.last_sha256 FROM ")
+        .rows("moved", columns, rows)
+        .push(
+            " WHERE referrals.referral_id = moved.referral_id \
+             AND referrals.sender = moved.sender",
+        )
+}
+
+/// All that these senders sent in these cases, and all of these ids. By their numbers: as a condition of its own
+/// beside another one, PostgreSQL would look for either in every row.
+pub(in crate::store) fn sent_or_named<'a>(
+    senders: impl Iterator<Item = &'a SourceCase>,
+    ids: &'a [ReferralId],
+) -> Sql<'a> {
+    in_cases(
+        Sql::new(COLUMNS).push(" WHERE seq IN (SELECT r.seq FROM "),
+        senders,
     )
-    .bind(serde_json::to_string(&asked).map_err(damaged)?)
-    .fetch_all(connection)
-    .await?;
+    .push(" UNION SELECT n.seq FROM referrals AS n WHERE ")
+    .is_one_of(Bytes("n.referral_id"), ids.iter().map(ReferralId::as_bytes))
+    .push(")")
+}
+
+/// The referrals `r` of senders in cases.
+fn in_cases<'a>(query: Sql<'a>, senders: impl Iterator<Item = &'a SourceCase>) -> Sql<'a> {
+    let rows = senders.map(|(sender, case)| [sender.as_bytes().into(), case.as_bytes().into()]);
+    query
+        .rows("asked", [Bytes("sender"), Bytes("case_id")], rows)
+        .led_join()
+        .push("referrals AS r ON r.case_id = asked.case_id AND r.sender = asked.sender")
+}
+
+async fn sent(
+    connection: &mut Connection,
+    senders: &BTreeSet<SourceCase>,
+) -> Result<HashMap<SourceCase, usize>, Error> {
+    let rows = counting(senders.iter()).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
-            let (sender, case): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let of = (
-                AgencyId::parse(&sender).map_err(damaged)?,
-                CaseId::parse(&case).map_err(damaged)?,
-            );
-            let count: u32 = row.try_get(2)?;
-            Ok((of, usize::try_from(count).unwrap_or(usize::MAX)))
+            let of = (AgencyId::new(row.get(0)?), CaseId::new(row.get(1)?));
+            Ok((of, row.get(2)?))
         })
         .collect()
 }
 
+/// How many referrals each sender has submitted in each case.
+pub(in crate::store) fn counting<'a>(senders: impl Iterator<Item = &'a SourceCase>) -> Sql<'a> {
+    let counted = Sql::new("SELECT r.sender, r.case_id, count(*) FROM ");
+    in_cases(counted, senders).push(" GROUP BY r.sender, r.case_id")
+}
+
 async fn page(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     call: &ListReferrals,
-) -> Result<Vec<Arc<ReferralRow>>, sqlx::Error> {
-    listing(call)
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(|row| parse(row).map(Arc::new))
-        .collect()
+) -> Result<Vec<Arc<ReferralRow>>, Error> {
+    let rows = listing(call).fetch_all(connection).await?;
+    rows.iter().map(|row| parse(row).map(Arc::new)).collect()
 }
 
 /// What the caller sent or received, as far as the filters go.
-pub(in crate::store) fn listing(call: &ListReferrals) -> QueryBuilder<Sqlite> {
-    let mut query = QueryBuilder::new(COLUMNS);
+pub(in crate::store) fn listing(call: &ListReferrals) -> Sql<'_> {
+    let mut query = Sql::new(COLUMNS);
     let (party, by_state) = match call.direction {
         Direction::Sent => ("sender", " INDEXED BY referrals_by_sender_and_state"),
         Direction::Received | Direction::Unspecified => {
@@ -255,55 +265,42 @@ pub(in crate::store) fn listing(call: &ListReferrals) -> QueryBuilder<Sqlite> {
     };
     if call.overdue_at.is_some() {
         // Few wait for an answer among the many that had it: they are not to be looked for in order.
-        query.push(by_state);
+        query = query.per(by_state, "");
     }
-    query.push(" WHERE ").push(party).push(" = ");
-    query.push_bind(call.act.agency.to_vec());
-    query.push(" AND seq > ").push_bind(call.page.after);
+    query = query.push(" WHERE ").push(party).push(" = ");
+    query = query.bind(call.act.agency.as_bytes());
+    query = query.push(" AND seq > ").bind(call.page.after);
     if let Some(state) = call.state {
-        query.push(" AND state = ").push_bind(i32::from(state));
+        query = query.push(" AND state = ").bind(i32::from(state));
     }
-    if let Some(case) = call.case {
-        query.push(" AND case_id = ").push_bind(case.to_vec());
+    if let Some(case) = &call.case {
+        query = query.push(" AND case_id = ").bind(case.as_bytes());
     }
     if let Some(now) = call.overdue_at {
-        query.push(" AND state IN (");
-        states(&mut query, amanat_policy::UNANSWERED);
-        query
-            .push(") AND respond_by_time < ")
-            .push_bind(now.millis());
+        query = query
+            .push(" AND ")
+            .is_one_of(
+                Number("state"),
+                amanat_policy::UNANSWERED.into_iter().map(i32::from),
+            )
+            .push(" AND respond_by_time < ")
+            .bind(now.millis());
     }
-    query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
-    query
+    query.push(" ORDER BY seq LIMIT ").bind(call.page.size)
 }
 
-/// The numbers of some states, to stand between brackets.
-pub(in crate::store) fn states(
-    query: &mut QueryBuilder<Sqlite>,
-    states: impl IntoIterator<Item = ReferralState>,
-) {
-    let mut list = query.separated(", ");
-    for state in states {
-        list.push_bind(i32::from(state));
-    }
-}
-
-fn parse(row: &SqliteRow) -> Result<ReferralRow, sqlx::Error> {
-    let bytes: Vec<u8> = row.try_get(1)?;
+fn parse(row: &Row) -> Result<ReferralRow, Error> {
+    let bytes: Vec<u8> = row.get(1)?;
     let submission = Envelope::decode(bytes.as_slice()).map_err(damaged)?;
     let wire = Referral::decode(submission.payload.as_slice()).map_err(damaged)?;
-    let payload_sha256: Vec<u8> = row.try_get(2)?;
-    let state: i32 = row.try_get(3)?;
     Ok(ReferralRow {
-        seq: row.try_get(0)?,
-        terms: amanat_policy::parse_referral(&wire).map_err(|_| sqlx::Error::RowNotFound)?,
+        seq: row.get(0)?,
+        terms: amanat_policy::parse_referral(&wire).map_err(|_| Error::RowNotFound)?,
         submission,
-        payload_sha256: payload_sha256
-            .try_into()
-            .map_err(|_| sqlx::Error::RowNotFound)?,
-        state: ReferralState::try_from(state).map_err(damaged)?,
-        last_sha256: row.try_get(4)?,
-        submitted: Time::from_millis(row.try_get(5)?).map_err(damaged)?,
-        respond_by: Time::from_millis(row.try_get(6)?).map_err(damaged)?,
+        payload_sha256: row.get(2)?,
+        state: ReferralState::try_from(row.get::<i32>(3)?).map_err(damaged)?,
+        last_sha256: row.get(4)?,
+        submitted: Time::from_millis(row.get(5)?).map_err(damaged)?,
+        respond_by: Time::from_millis(row.get(6)?).map_err(damaged)?,
     })
 }

@@ -4,7 +4,10 @@
 //! The gateway cannot tell an invented person from a survivor. So that no officer of oversight can lie in
 //! wait for one, a canary is live only once two of them have planted the same identifier.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use amanat_desk::{Act, Page, Rules};
 use amanat_journal::{Access, Draft, Touch};
@@ -21,6 +24,8 @@ use crate::store::{Reply, Ruled, done, refuse};
 
 /// Under one epoch of a key. Each is a row in memory whenever one is planted.
 const MOST: usize = 1_000;
+/// After which a hit was left behind: whoever answered would have looked long ago.
+const LEFT: Duration = Duration::from_secs(60);
 
 pub(crate) struct PlantCanary {
     pub(crate) act: Act,
@@ -36,11 +41,10 @@ pub(crate) struct ListCanaryHits {
     pub(crate) page: Page,
 }
 
-/// Whether anybody was answered since canaries were looked for last.
+/// Whether this process answered anybody since it looked for canaries last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     SinceTheLast,
-    /// As far as this process knows.
     NotSince,
 }
 
@@ -79,8 +83,8 @@ pub(super) struct CanaryFacts {
     /// Where the live ones stand, by label, if they are counted.
     pub(super) live: Vec<(String, Place)>,
     pub(super) lists: Lists<SeenHit>,
-    /// Hits that no alarm has counted yet.
-    pub(super) waiting: Vec<i64>,
+    /// Hits that no alarm has counted yet, each with its time.
+    pub(super) waiting: Vec<(i64, Time)>,
     /// New ones, and those that became live.
     pub(super) changed: BTreeSet<Peppered>,
     pub(super) hits: Vec<SeenHit>,
@@ -227,9 +231,14 @@ pub(super) fn hits(facts: &CanaryFacts, rules: &Rules, call: &ListCanaryHits) ->
 
 /// One entry for all that were asked for since the last, ALARM if a canary was among them. It names no
 /// agency, or the agency would find it among its own entries; and there is one after answers without a
-/// canary too, or whoever asks would see by the log's growth what he ran into.
+/// canary too, or whoever asks would see by the log's growth what he ran into. So who answered nobody leaves what
+/// is recent to the replica that did: it looks too, and two entries would tell.
 pub(super) fn check(facts: &mut CanaryFacts, rules: &Rules, asked: Asked, now: Time) -> Ruled {
-    let hits = std::mem::take(&mut facts.waiting);
+    let waiting = std::mem::take(&mut facts.waiting).into_iter();
+    let is_due = |at: Time| asked == Asked::SinceTheLast || at + LEFT <= now;
+    let hits: Vec<_> = waiting
+        .filter_map(|(hit, at)| is_due(at).then_some(hit))
+        .collect();
     let draft = (!hits.is_empty() || asked == Asked::SinceTheLast).then(|| {
         let count = hits.len();
         let (action, why) = if hits.is_empty() {

@@ -1,10 +1,15 @@
 //! The peppers that all that is stored is under. A new one is put on top, once, before anything is served;
 //! nobody needs to be asked for an identifier again.
 
-use amanat_schema::AgencyId;
+use amanat_desk::{Act, Rules};
+use amanat_schema::{
+    AgencyId,
+    audit::{Action, Linkage},
+};
+use amanat_server::Refusal;
 
 use super::{Keys, Peppered, SubjectReply};
-use crate::store::{Reply, Ruled};
+use crate::store::{Reply, Ruled, refuse};
 
 /// What the keys are known again by; no identifier's token and no subject's id is all zeros.
 const NO_TOKEN: [u8; 64] = [0; 64];
@@ -60,6 +65,14 @@ pub(super) fn advance(facts: &mut Option<PepperFacts>, keys: &Keys) -> Ruled {
         draft: None,
         remember: None,
     }
+}
+
+/// Under these peppers nobody who is known would be found, and no canary heard.
+pub(super) fn outdated(act: &Act, rules: &Rules, action: Action) -> Ruled {
+    let refusal = Refusal::outdated();
+    let truth = "what is stored is under other peppers than this replica's";
+    let draft = act.refused(rules, action, Linkage::default(), &refusal, truth);
+    refuse(refusal, draft)
 }
 
 impl State {

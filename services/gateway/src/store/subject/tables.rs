@@ -4,49 +4,95 @@
 mod canaries;
 mod peppers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
-use amanat_journal::{damaged, id_set};
+use amanat_database::{
+    Column::{Bytes, Number},
+    Connection, Error, Insert, Row, Sql, damaged,
+};
 use amanat_schema::{
     AgencyId, Time,
     subject::{MergeStatus, SubjectIdentifierType},
 };
 use amanat_seal::pseudonym::Pseudonym;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     KEY_VERSION, Keys, Kinship, ListMerges, Pair, PepperFacts, Peppered, SubjectCall, SubjectFacts,
     SubjectId, canary::CanaryFacts,
 };
 
-const KNOWN: &str = "SELECT agency, stored, subject_id FROM json_each($1) AS asked JOIN identifiers \
-     ON agency = unhex(asked.value ->> 0) AND stored = unhex(asked.value ->> 1)";
-const NAMED: &str = "SELECT agency, pseudonym, subject_id FROM json_each($1) AS asked JOIN subjects \
-     ON agency = unhex(asked.value ->> 0) AND pseudonym = unhex(asked.value ->> 1)";
-/// Who is held by whom in the families of the subjects asked for: up to who stands for all, down to all.
-/// CROSS: the few first, or all aliases would be walked.
-const FAMILIES: &str = "WITH RECURSIVE family (subject) AS ( \
-         SELECT unhex(value) FROM json_each($1) \
-         UNION SELECT into_subject FROM family CROSS JOIN aliases ON from_subject = subject \
-         WHERE split_time IS NULL \
-         UNION SELECT from_subject FROM family CROSS JOIN aliases ON into_subject = subject \
-         WHERE split_time IS NULL) \
-     SELECT from_subject, into_subject FROM family CROSS JOIN aliases ON from_subject = subject \
-     WHERE split_time IS NULL";
 const PAIRS: &str =
     "SELECT seq, agency, into_subject, from_subject, status, propose_time, decide_time FROM merges";
-const PAIRS_AMONG: &str = "SELECT seq, agency, into_subject, from_subject, status, propose_time, \
-     decide_time FROM merges WHERE into_subject IN (SELECT unhex(value) FROM json_each($1)) \
-     AND from_subject IN (SELECT unhex(value) FROM json_each($1))";
-const CARRIED: &str = "SELECT DISTINCT subject_id, type FROM identifiers \
-     WHERE subject_id IN (SELECT unhex(value) FROM json_each($1))";
+
+pub(in crate::store) fn known(tokens: &[(AgencyId, Peppered)]) -> Sql<'_> {
+    let rows = tokens
+        .iter()
+        .map(|(agency, Peppered(stored))| [agency.as_bytes().into(), stored.into()]);
+    Sql::new("SELECT i.agency, i.stored, i.subject_id FROM ")
+        .rows("asked", [Bytes("agency"), Bytes("stored")], rows)
+        .led_join()
+        .push("identifiers AS i ON i.agency = asked.agency AND i.stored = asked.stored")
+}
+
+fn named(names: &[(AgencyId, Pseudonym)]) -> Sql<'_> {
+    let rows = names
+        .iter()
+        .map(|(agency, name)| [agency.as_bytes().into(), name.as_bytes().into()]);
+    Sql::new("SELECT s.agency, s.pseudonym, s.subject_id FROM ")
+        .rows("asked", [Bytes("agency"), Bytes("pseudonym")], rows)
+        .led_join()
+        .push("subjects AS s ON s.agency = asked.agency AND s.pseudonym = asked.pseudonym")
+}
+
+/// Everybody in the families of the subjects asked for, up to who stands for all, down to all; and by whom each is
+/// held.
+fn families(of: &BTreeSet<SubjectId>) -> Sql<'_> {
+    let rows = of.iter().map(|SubjectId(subject)| [subject.into()]);
+    Sql::new("WITH RECURSIVE family (subject) AS (SELECT asked.subject FROM ")
+        .rows("asked", [Bytes("subject")], rows)
+        .push(
+            " UNION SELECT CASE a.from_subject WHEN f.subject THEN a.into_subject \
+             ELSE a.from_subject END FROM family AS f",
+        )
+        .led_join()
+        // In force on both sides of OR, or SQLite would use neither index.
+        .push(
+            "aliases AS a ON (a.from_subject = f.subject AND a.split_time IS NULL) \
+             OR (a.into_subject = f.subject AND a.split_time IS NULL)) ",
+        )
+        // One by one: PostgreSQL takes a family for so large that it would rather join it with all aliases.
+        .push(
+            "SELECT f.subject, (SELECT a.into_subject FROM aliases AS a \
+             WHERE a.from_subject = f.subject AND a.split_time IS NULL) FROM family AS f",
+        )
+}
+
+fn pairs_among(members: &BTreeSet<SubjectId>) -> Sql<'_> {
+    Sql::new(PAIRS)
+        .push(" WHERE ")
+        .is_one_of(Bytes("into_subject"), ids(members))
+        .push(" AND ")
+        .is_one_of(Bytes("from_subject"), ids(members))
+}
+
+fn carried(members: &BTreeSet<SubjectId>) -> Sql<'_> {
+    Sql::new("SELECT DISTINCT subject_id, type FROM identifiers WHERE ")
+        .is_one_of(Bytes("subject_id"), ids(members))
+}
+
+fn ids(subjects: &BTreeSet<SubjectId>) -> impl Iterator<Item = &[u8; 16]> {
+    subjects.iter().map(|SubjectId(subject)| subject)
+}
 
 impl SubjectFacts {
     pub(in crate::store) async fn load(
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         keys: &Keys,
         calls: &[&SubjectCall],
-    ) -> Result<Self, sqlx::Error> {
+    ) -> Result<Self, Error> {
         let mut facts = Self::default();
         let (mut tokens, mut names) = (Vec::new(), Vec::new());
         let mut asked = BTreeSet::new();
@@ -75,6 +121,7 @@ impl SubjectFacts {
                 | SubjectCall::CountLapsed => {}
             }
         }
+        facts.outdated = is_outdated(connection, keys, calls).await?;
         facts.load_known(connection, &tokens).await?;
         facts.load_named(connection, &names).await?;
         asked.extend(facts.known.values().chain(facts.named.values()));
@@ -85,44 +132,33 @@ impl SubjectFacts {
 
     async fn load_known(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         tokens: &[(AgencyId, Peppered)],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Error> {
         if tokens.is_empty() {
             return Ok(());
         }
-        let asked = tokens
-            .iter()
-            .map(|(agency, stored)| (agency.to_string(), hex::encode(stored.0)));
-        let rows = sqlx::query(KNOWN)
-            .bind(rows_of(asked)?)
-            .fetch_all(connection)
-            .await?;
-        for row in rows {
-            let key = (agency(&row, 0)?, Peppered(bytes(&row, 1)?));
-            self.known.insert(key, SubjectId(bytes(&row, 2)?));
+        for row in known(tokens).fetch_all(connection).await? {
+            let key = (AgencyId::new(row.get(0)?), Peppered(row.get(1)?));
+            self.known.insert(key, SubjectId(row.get(2)?));
         }
         Ok(())
     }
 
     async fn load_named(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         names: &[(AgencyId, Pseudonym)],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Error> {
         if names.is_empty() {
             return Ok(());
         }
-        let asked = names
-            .iter()
-            .map(|(agency, name)| (agency.to_string(), hex::encode(name.as_bytes())));
-        let rows = sqlx::query(NAMED)
-            .bind(rows_of(asked)?)
-            .fetch_all(connection)
-            .await?;
-        for row in rows {
-            let key = (agency(&row, 0)?, Pseudonym::from_bytes(bytes(&row, 1)?));
-            self.named.insert(key, SubjectId(bytes(&row, 2)?));
+        for row in named(names).fetch_all(connection).await? {
+            let key = (
+                AgencyId::new(row.get(0)?),
+                Pseudonym::from_bytes(row.get(1)?),
+            );
+            self.named.insert(key, SubjectId(row.get(2)?));
         }
         Ok(())
     }
@@ -131,80 +167,71 @@ impl SubjectFacts {
     /// types of identifiers they have.
     async fn load_families(
         &mut self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection,
         mut members: BTreeSet<SubjectId>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<(), Error> {
         if members.is_empty() {
             return Ok(());
         }
-        let rows = sqlx::query(FAMILIES)
-            .bind(set_of(&members))
-            .fetch_all(&mut *connection)
-            .await?;
         let mut held = BTreeMap::new();
-        for row in rows {
-            let (from, into) = (SubjectId(bytes(&row, 0)?), SubjectId(bytes(&row, 1)?));
-            members.extend([from, into]);
-            held.insert(from, into);
+        for row in families(&members).fetch_all(connection).await? {
+            let into: Option<Vec<u8>> = row.get(1)?;
+            if let Some(into) = into {
+                let into = into.as_slice().try_into().map_err(damaged)?;
+                held.insert(SubjectId(row.get(0)?), SubjectId(into));
+            }
         }
-        let members = set_of(&members);
-        let pairs = sqlx::query(PAIRS_AMONG)
-            .bind(&members)
-            .fetch_all(&mut *connection)
-            .await?;
+        members.extend(held.iter().flat_map(|(from, into)| [*from, *into]));
+        let pairs = pairs_among(&members).fetch_all(connection).await?;
         let pairs: Vec<_> = pairs.iter().map(parse_pair).collect::<Result<_, _>>()?;
         self.kinship = Kinship::new(held, pairs.into_iter().map(|(_, pair)| pair));
-        let rows = sqlx::query(CARRIED)
-            .bind(members)
-            .fetch_all(connection)
-            .await?;
-        for row in rows {
-            let kind = SubjectIdentifierType::try_from(row.try_get::<i32, _>(1)?);
-            let subject = SubjectId(bytes(&row, 0)?);
+        for row in carried(&members).fetch_all(connection).await? {
+            let kind = SubjectIdentifierType::try_from(row.get::<i32>(1)?);
+            let subject = SubjectId(row.get(0)?);
             self.carried.insert((subject, kind.map_err(damaged)?));
         }
         Ok(())
     }
 
-    pub(in crate::store) async fn write(
-        self,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), sqlx::Error> {
-        if !self.made.is_empty() {
-            QueryBuilder::<Sqlite>::new(
-                "INSERT INTO subjects (subject_id, agency, key_version, pseudonym, make_time) ",
-            )
-            .push_values(&self.made, |mut row, made| {
-                row.push_bind(made.subject.0.to_vec())
-                    .push_bind(made.agency.to_vec())
-                    .push_bind(KEY_VERSION)
-                    .push_bind(made.pseudonym.as_bytes().to_vec())
-                    .push_bind(made.at.millis());
-            })
-            .build()
-            .execute(&mut *connection)
+    pub(in crate::store) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
+        let made = self.made.iter().map(|made| {
+            [
+                (&made.subject.0).into(),
+                made.agency.as_bytes().into(),
+                KEY_VERSION.into(),
+                made.pseudonym.as_bytes().into(),
+                made.at.millis().into(),
+            ]
+        });
+        let columns = [
+            Bytes("subject_id"),
+            Bytes("agency"),
+            Number("key_version"),
+            Bytes("pseudonym"),
+            Number("make_time"),
+        ];
+        Insert::into("subjects", columns, made)
+            .execute(connection)
             .await?;
-        }
-        if !self.joined.is_empty() {
-            let joined = self.joined.iter().map(|joined| {
-                (
-                    joined.agency.to_string(),
-                    hex::encode(joined.stored.0),
-                    i32::from(joined.kind),
-                    joined.epoch,
-                    hex::encode(joined.subject.0),
-                )
-            });
-            // As one array: a full batch has more values than a statement can bind.
-            sqlx::query(
-                "INSERT INTO identifiers (agency, stored, type, epoch, subject_id) \
-                 SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, \
-                 unhex(value ->> 4) FROM json_each($1)",
-            )
-            .bind(rows_of(joined)?)
-            .execute(&mut *connection)
+        let joined = self.joined.iter().map(|joined| {
+            [
+                joined.agency.as_bytes().into(),
+                (&joined.stored.0).into(),
+                i32::from(joined.kind).into(),
+                joined.epoch.into(),
+                (&joined.subject.0).into(),
+            ]
+        });
+        let columns = [
+            Bytes("agency"),
+            Bytes("stored"),
+            Number("type"),
+            Number("epoch"),
+            Bytes("subject_id"),
+        ];
+        Insert::into("identifiers", columns, joined)
+            .execute(connection)
             .await?;
-        }
         write_kinship(connection, &self.kinship).await?;
         self.canaries.write(connection).await?;
         match self.peppers {
@@ -214,117 +241,123 @@ impl SubjectFacts {
     }
 }
 
-async fn write_kinship(
-    connection: &mut SqliteConnection,
-    kinship: &Kinship,
-) -> Result<(), sqlx::Error> {
-    let changed: Vec<_> = kinship.changed().collect();
-    if !changed.is_empty() {
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO merges (agency, into_subject, from_subject, status, propose_time, \
-             decide_time) ",
-        )
-        .push_values(changed, |mut row, pair| {
-            row.push_bind(pair.agency.to_vec())
-                .push_bind(pair.into.0.to_vec())
-                .push_bind(pair.from.0.to_vec())
-                .push_bind(i32::from(pair.status))
-                .push_bind(pair.proposed.millis())
-                .push_bind(pair.decided.map(Time::millis));
-        })
-        .push(
-            " ON CONFLICT (min(into_subject, from_subject), max(into_subject, from_subject)) \
+/// Another replica may have put a pepper on top since this one began: it makes no entry, so it is looked up by
+/// each batch that has tokens.
+async fn is_outdated(
+    connection: &mut Connection,
+    keys: &Keys,
+    calls: &[&SubjectCall],
+) -> Result<bool, Error> {
+    let mut calls = calls.iter();
+    if !calls.any(|call| matches!(call, SubjectCall::Find(_) | SubjectCall::Plant(_))) {
+        return Ok(false);
+    }
+    let outdated = peppers::applied(connection).await? != keys.peppers.count();
+    keys.outdated.store(outdated, Ordering::Relaxed);
+    Ok(outdated)
+}
+
+async fn write_kinship(connection: &mut Connection, kinship: &Kinship) -> Result<(), Error> {
+    write_pairs(connection, kinship.changed()).await?;
+    // Before the new ones: who is released can be held by another at once.
+    if !kinship.released.is_empty() {
+        ending(&kinship.released).execute(connection).await?;
+    }
+    let merged = kinship.merged.iter().map(|(agency, from, into, at)| {
+        [
+            agency.as_bytes().into(),
+            (&from.0).into(),
+            (&into.0).into(),
+            at.millis().into(),
+        ]
+    });
+    let columns = [
+        Bytes("agency"),
+        Bytes("from_subject"),
+        Bytes("into_subject"),
+        Number("merge_time"),
+    ];
+    Insert::into("aliases", columns, merged)
+        .execute(connection)
+        .await
+}
+
+fn ending(released: &[(SubjectId, Time)]) -> Sql<'_> {
+    let rows = released
+        .iter()
+        .map(|(SubjectId(from), at)| [from.into(), at.millis().into()]);
+    Sql::new("UPDATE aliases SET split_time = ended.at FROM ")
+        .rows("ended", [Bytes("subject"), Number("at")], rows)
+        .push(" WHERE aliases.from_subject = ended.subject AND aliases.split_time IS NULL")
+}
+
+async fn write_pairs(
+    connection: &mut Connection,
+    pairs: impl Iterator<Item = &Pair>,
+) -> Result<(), Error> {
+    let rows = pairs.map(|pair| {
+        [
+            pair.agency.as_bytes().into(),
+            (&pair.into.0).into(),
+            (&pair.from.0).into(),
+            i32::from(pair.status).into(),
+            pair.proposed.millis().into(),
+            pair.decided.map(Time::millis).into(),
+        ]
+    });
+    let columns = [
+        Bytes("agency"),
+        Bytes("into_subject"),
+        Bytes("from_subject"),
+        Number("status"),
+        Number("propose_time"),
+        Number("decide_time"),
+    ];
+    // A pair is one whichever stands for both.
+    Insert::into("merges", columns, rows)
+        .or_per(
+            "ON CONFLICT (min(into_subject, from_subject), max(into_subject, from_subject)) \
+             DO UPDATE SET into_subject = excluded.into_subject, \
+             from_subject = excluded.from_subject, status = excluded.status, \
+             decide_time = excluded.decide_time",
+            "ON CONFLICT (least(into_subject, from_subject), greatest(into_subject, from_subject)) \
              DO UPDATE SET into_subject = excluded.into_subject, \
              from_subject = excluded.from_subject, status = excluded.status, \
              decide_time = excluded.decide_time",
         )
-        .build()
-        .execute(&mut *connection)
-        .await?;
-    }
-    // Before the new ones: who is released can be held by another at once.
-    if !kinship.released.is_empty() {
-        let released = kinship
-            .released
-            .iter()
-            .map(|(from, at)| (hex::encode(from.0), at.millis()));
-        sqlx::query(
-            "UPDATE aliases SET split_time = ended.value ->> 1 FROM json_each($1) AS ended \
-             WHERE from_subject = unhex(ended.value ->> 0) AND split_time IS NULL",
-        )
-        .bind(rows_of(released)?)
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !kinship.merged.is_empty() {
-        QueryBuilder::<Sqlite>::new(
-            "INSERT INTO aliases (agency, from_subject, into_subject, merge_time) ",
-        )
-        .push_values(&kinship.merged, |mut row, (agency, from, into, at)| {
-            row.push_bind(agency.to_vec())
-                .push_bind(from.0.to_vec())
-                .push_bind(into.0.to_vec())
-                .push_bind(at.millis());
-        })
-        .build()
         .execute(connection)
-        .await?;
-    }
-    Ok(())
+        .await
 }
 
-async fn page(
-    connection: &mut SqliteConnection,
-    call: &ListMerges,
-) -> Result<Vec<(i64, Pair)>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new(PAIRS);
-    query
+async fn page(connection: &mut Connection, call: &ListMerges) -> Result<Vec<(i64, Pair)>, Error> {
+    let rows = listing(call).fetch_all(connection).await?;
+    rows.iter().map(parse_pair).collect()
+}
+
+fn listing(call: &ListMerges) -> Sql<'_> {
+    let mut query = Sql::new(PAIRS)
         .push(" WHERE agency = ")
-        .push_bind(call.act.agency.to_vec());
-    query.push(" AND seq > ").push_bind(call.page.after);
+        .bind(call.act.agency.as_bytes())
+        .push(" AND seq > ")
+        .bind(call.page.after);
     if let Some(status) = call.status {
-        query.push(" AND status = ").push_bind(i32::from(status));
+        query = query.push(" AND status = ").bind(i32::from(status));
     }
-    query.push(" ORDER BY seq LIMIT ").push_bind(call.page.size);
-    query
-        .build()
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(parse_pair)
-        .collect()
+    query.push(" ORDER BY seq LIMIT ").bind(call.page.size)
 }
 
-fn parse_pair(row: &SqliteRow) -> Result<(i64, Pair), sqlx::Error> {
+fn parse_pair(row: &Row) -> Result<(i64, Pair), Error> {
     let time = |millis| Time::from_millis(millis).map_err(damaged);
-    let decided: Option<i64> = row.try_get(6)?;
+    let decided: Option<i64> = row.get(6)?;
     let pair = Pair {
-        agency: agency(row, 1)?,
-        into: SubjectId(bytes(row, 2)?),
-        from: SubjectId(bytes(row, 3)?),
-        status: MergeStatus::try_from(row.try_get::<i32, _>(4)?).map_err(damaged)?,
-        proposed: time(row.try_get(5)?)?,
+        agency: AgencyId::new(row.get(1)?),
+        into: SubjectId(row.get(2)?),
+        from: SubjectId(row.get(3)?),
+        status: MergeStatus::try_from(row.get::<i32>(4)?).map_err(damaged)?,
+        proposed: time(row.get(5)?)?,
         decided: decided.map(time).transpose()?,
     };
-    Ok((row.try_get(0)?, pair))
-}
-
-fn agency(row: &SqliteRow, column: usize) -> Result<AgencyId, sqlx::Error> {
-    bytes(row, column).map(AgencyId::new)
-}
-
-fn bytes<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], sqlx::Error> {
-    let bytes: &[u8] = row.try_get(column)?;
-    bytes.try_into().map_err(damaged)
-}
-
-/// The binding of rows: a JSON array of arrays.
-fn rows_of<T: serde::Serialize>(rows: impl Iterator<Item = T>) -> Result<String, sqlx::Error> {
-    serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(damaged)
-}
-
-fn set_of(subjects: &BTreeSet<SubjectId>) -> String {
-    id_set(subjects.iter().map(|subject| subject.0.as_slice()))
+    Ok((row.get(0)?, pair))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ fn keys() -> Keys {
     Keys {
         peppers: Arc::new(Peppers::from_keys(vec![[1; 32].into()]).unwrap()),
         pseudonyms: PseudonymKey::from_bytes(&[2; 32]).unwrap(),
+        outdated: Arc::default(),
     }
 }
 

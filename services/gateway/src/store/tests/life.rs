@@ -1,5 +1,7 @@
 //! A referral from its submission to its end, and the one that takes it up again.
 
+use amanat_database::Column::Bytes;
+
 use super::*;
 
 const NEXT: ReferralId = ReferralId::new([0x4f; 16]);
@@ -276,14 +278,16 @@ async fn an_agency_submits_so_many_referrals_in_a_case_and_keeps_nobody_else_fro
 impl Gateway {
     /// So often, under other ids.
     async fn copy_referral(&mut self, times: usize) {
-        let copied = sqlx::query(
-            "WITH RECURSIVE copies (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copies WHERE n < $1) \
-             INSERT INTO referrals SELECT NULL, randomblob(16), case_id, sender, recipient, submission, \
-             payload_sha256, state, last_sha256, submit_time, respond_by_time FROM referrals, copies",
+        let ids = (0..times).map(|_| [amanat_seal::random::<16>().unwrap().into()]);
+        let copied = Sql::new(
+            "INSERT INTO referrals (referral_id, case_id, sender, recipient, submission, \
+             payload_sha256, state, last_sha256, submit_time, respond_by_time) \
+             SELECT copies.id, r.case_id, r.sender, r.recipient, r.submission, r.payload_sha256, \
+             r.state, r.last_sha256, r.submit_time, r.respond_by_time FROM referrals AS r CROSS JOIN ",
         )
-        .bind(i64::try_from(times).unwrap())
+        .rows("copies", [Bytes("id")], ids)
         .execute(&mut self.connection)
         .await;
-        assert_eq!(copied.unwrap().rows_affected(), times as u64);
+        assert_eq!(copied.unwrap(), times as u64);
     }
 }

@@ -12,14 +12,14 @@ use amanat_seal::{Binding, Header, SUITE, commit_routing, seal_record, statement
 use super::*;
 use record::{ListVersions, PutRecord, Sealed};
 
-const RECORD: RecordId = RecordId::new([0x5e; 16]);
+pub(super) const RECORD: RecordId = RecordId::new([0x5e; 16]);
 const PURPOSE: Purpose = Purpose::Investigation;
 
 impl Gateway {
     /// With a record of the shelter's that the police may read by a consent and a referral.
-    async fn shared() -> Self {
+    pub(super) async fn shared() -> Self {
         let mut gateway = Self::new().await;
-        gateway.put_sealed(SHELTER, RECORD).await;
+        gateway.put_sealed(SHELTER, RECORD, None).await;
         gateway.consent(SHELTER, 1, PURPOSE).await;
         let submitted = gateway.submit(SHELTER, REFERRAL, PURPOSE, NARRATIVE).await;
         let accepted = [Step::Acknowledge, Step::Accept];
@@ -27,21 +27,31 @@ impl Gateway {
         gateway
     }
 
-    /// The first version of a record, every leaf of it absent.
-    async fn put_sealed(&mut self, source: Party, record: RecordId) {
+    /// A version of a record, every leaf of it absent: the first, or the one after another. Returns what the next
+    /// one follows.
+    pub(super) async fn put_sealed(
+        &mut self,
+        source: Party,
+        record: RecordId,
+        after: Option<(u32, [u8; 32])>,
+    ) -> (u32, [u8; 32]) {
+        let (version, follows) = match &after {
+            Some((version, sha256)) => (version + 1, sha256.as_slice()),
+            None => (1, &[][..]),
+        };
         let binding = Binding {
             case: self.case,
             record,
-            version: 1,
+            version,
             source: self.id(source),
         };
         let values = BTreeMap::new();
         let sealed = seal_record(&binding, &values).unwrap();
         let (commitments, routing) = commit_routing(&binding, &values).unwrap();
-        let (message, statement) = self.sign(source, &[], |head| RecordHeader {
+        let (message, statement) = self.sign(source, follows, |head| RecordHeader {
             head,
             record_id: record.to_vec(),
-            version: 1,
+            version,
             schema_version: SCHEMA_VERSION,
             suite: SUITE,
             key_commitment: sealed.key_commitment.to_vec(),
@@ -51,6 +61,7 @@ impl Gateway {
             fields: sealed.fields,
             routing: commitments,
         });
+        let put_sha256 = statement.payload_sha256;
         let put = PutRecord {
             act: self.act(source),
             header: Header::parse(&message).unwrap(),
@@ -59,10 +70,11 @@ impl Gateway {
             routing,
         };
         self.tell(Call::Put(Box::new(put))).await.unwrap();
+        (version, put_sha256)
     }
 
     /// By the police, of the shelter's narrative.
-    async fn read(&mut self, record: RecordId) -> Ruled {
+    pub(super) async fn read(&mut self, record: RecordId) -> Ruled {
         let read = ReadRecord {
             act: self.act(POLICE),
             case: self.case,

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use amanat_config::ServerAddresses;
 use amanat_identity::Registrars;
 use amanat_schema::{
     AgencyId, directory,
@@ -14,7 +15,7 @@ use amanat_schema::{
 };
 use clap::{Args, Subcommand};
 
-use super::super::{cards, host_name, made, party_name, public_key, url};
+use super::super::{cards, host_name, made, party_name, public_key};
 use crate::{
     agency::codes,
     ceremony::{
@@ -59,9 +60,9 @@ pub(crate) enum Verb {
     Custodian {
         #[command(flatten)]
         server: Server,
-        /// Where the gateway is, for proofs from its log
-        #[arg(long, value_name = "URL", value_parser = url)]
-        gateway: String,
+        /// Where the gateway is, for proofs from its log; its replicas' addresses with commas between
+        #[arg(long, value_name = "URL")]
+        gateway: ServerAddresses,
     },
     /// An agency's keys and profile.toml
     #[command(
@@ -134,12 +135,12 @@ pub(crate) struct Agency {
     /// What it can be referred to for; once for each
     #[arg(long = "service", value_name = "NEED", value_parser = codes::need)]
     services: Vec<Need>,
-    /// Where the gateway is
-    #[arg(long, value_name = "URL", value_parser = url)]
-    gateway: String,
-    /// Where the custodian is
-    #[arg(long, value_name = "URL", value_parser = url)]
-    custodian: String,
+    /// Where the gateway is; its replicas' addresses with commas between
+    #[arg(long, value_name = "URL")]
+    gateway: ServerAddresses,
+    /// Where the custodian is; its replicas' addresses with commas between
+    #[arg(long, value_name = "URL")]
+    custodian: ServerAddresses,
     /// The card of another agency, which the profile is to know by its name; once for each
     #[arg(long = "knows", value_name = "CARD")]
     knows: Vec<PathBuf>,

@@ -1,32 +1,37 @@
 //! All that is stored under the peppers, read and rewritten as a whole, once for each pepper added.
 
-use amanat_journal::damaged;
-use sqlx::{Row as _, SqliteConnection};
+use amanat_database::{Column::Bytes, Connection, Engine, Error, Sql, damaged};
+use amanat_schema::AgencyId;
 
-use super::{
-    super::{
-        Keys, Peppered,
-        peppers::{PepperFacts, State},
-    },
-    agency, bytes, rows_of,
+use super::super::{
+    Keys, Peppered,
+    peppers::{PepperFacts, State},
 };
 
 /// The rows that one statement rewrites.
 const AT_ONCE: usize = 10_000;
+/// Of one statement, and of the work between two.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = '10min'; \
+                         SET LOCAL idle_in_transaction_session_timeout = '10min'";
+
+/// How many peppers all that is stored is under.
+pub(super) async fn applied(connection: &mut Connection) -> Result<usize, Error> {
+    let row = Sql::new("SELECT applied FROM pepper_state")
+        .fetch_one(connection)
+        .await?;
+    row.get(0)
+}
 
 impl PepperFacts {
     /// The rows only if there is a pepper to put on top of them.
-    pub(super) async fn load(
-        connection: &mut SqliteConnection,
-        keys: &Keys,
-    ) -> Result<Self, sqlx::Error> {
-        let row = sqlx::query("SELECT applied, pepper_check, pseudonym_check FROM pepper_state")
-            .fetch_one(&mut *connection)
+    pub(super) async fn load(connection: &mut Connection, keys: &Keys) -> Result<Self, Error> {
+        let row = Sql::new("SELECT applied, pepper_check, pseudonym_check FROM pepper_state")
+            .fetch_one(connection)
             .await?;
         let state = State {
-            applied: usize::try_from(row.try_get::<i64, _>(0)?).map_err(damaged)?,
-            pepper_check: row.try_get(1)?,
-            pseudonym_check: row.try_get(2)?,
+            applied: row.get(0)?,
+            pepper_check: row.get(1)?,
+            pseudonym_check: row.get(2)?,
         };
         let is_behind = state.applied < keys.peppers.count();
         let mut facts = Self {
@@ -36,57 +41,64 @@ impl PepperFacts {
             advanced: None,
         };
         if is_behind {
-            let rows = sqlx::query("SELECT agency, stored FROM identifiers")
-                .fetch_all(&mut *connection)
-                .await?;
-            for row in rows {
-                let identifier = (agency(&row, 0)?, Peppered(bytes(&row, 1)?));
-                facts.identifiers.push(identifier);
+            if connection.engine() == Engine::Postgres {
+                connection.run(UNHURRIED).await?;
             }
-            let rows = sqlx::query("SELECT stored FROM canaries")
+            let rows = Sql::new("SELECT agency, stored FROM identifiers")
                 .fetch_all(connection)
                 .await?;
             for row in rows {
-                facts.canaries.push(Peppered(bytes(&row, 0)?));
+                let identifier = (AgencyId::new(row.get(0)?), Peppered(row.get(1)?));
+                facts.identifiers.push(identifier);
+            }
+            let rows = Sql::new("SELECT stored FROM canaries")
+                .fetch_all(connection)
+                .await?;
+            for row in rows {
+                facts.canaries.push(Peppered(row.get(0)?));
             }
         }
         Ok(facts)
     }
 
-    pub(super) async fn write(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn write(self, connection: &mut Connection) -> Result<(), Error> {
         let Some(advanced) = self.advanced else {
             return Ok(());
         };
         for rows in advanced.identifiers.chunks(AT_ONCE) {
-            let rows = rows.iter().map(|(agency, Peppered(old), Peppered(new))| {
-                (agency.to_string(), hex::encode(old), hex::encode(new))
-            });
-            sqlx::query(
-                "UPDATE identifiers SET stored = unhex(new.value ->> 2) FROM json_each($1) AS new \
-                 WHERE agency = unhex(new.value ->> 0) AND stored = unhex(new.value ->> 1)",
-            )
-            .bind(rows_of(rows)?)
-            .execute(&mut *connection)
-            .await?;
+            repeppering(rows).execute(connection).await?;
         }
         for rows in advanced.canaries.chunks(AT_ONCE) {
             let rows = rows
                 .iter()
-                .map(|(Peppered(old), Peppered(new))| (hex::encode(old), hex::encode(new)));
-            sqlx::query(
-                "UPDATE canaries SET stored = unhex(new.value ->> 1) FROM json_each($1) AS new \
-                 WHERE stored = unhex(new.value ->> 0)",
-            )
-            .bind(rows_of(rows)?)
-            .execute(&mut *connection)
-            .await?;
+                .map(|(Peppered(old), Peppered(new))| [old.into(), new.into()]);
+            Sql::new("UPDATE canaries SET stored = moved.new_stored FROM ")
+                .rows("moved", [Bytes("old_stored"), Bytes("new_stored")], rows)
+                .push(" WHERE canaries.stored = moved.old_stored")
+                .execute(connection)
+                .await?;
         }
-        sqlx::query("UPDATE pepper_state SET applied = $1, pepper_check = $2, pseudonym_check = $3")
-            .bind(i64::try_from(advanced.state.applied).map_err(damaged)?)
+        let applied = i64::try_from(advanced.state.applied).map_err(damaged)?;
+        Sql::new("UPDATE pepper_state SET applied = ")
+            .bind(applied)
+            .push(", pepper_check = ")
             .bind(advanced.state.pepper_check)
+            .push(", pseudonym_check = ")
             .bind(advanced.state.pseudonym_check)
             .execute(connection)
             .await
             .map(drop)
     }
+}
+
+pub(super) fn repeppering(identifiers: &[(AgencyId, Peppered, Peppered)]) -> Sql<'_> {
+    let columns = [Bytes("agency"), Bytes("old_stored"), Bytes("new_stored")];
+    let rows = identifiers
+        .iter()
+        .map(|(agency, Peppered(old), Peppered(new))| {
+            [agency.as_bytes().into(), old.into(), new.into()]
+        });
+    Sql::new("UPDATE identifiers SET stored = moved.new_stored FROM ")
+        .rows("moved", columns, rows)
+        .push(" WHERE identifiers.agency = moved.agency AND identifiers.stored = moved.old_stored")
 }

@@ -1,5 +1,9 @@
 //! Invented persons whom nobody has a reason to ask for.
 
+use amanat_database::{
+    Column::{Bytes, Number, Text},
+    Insert, Sql,
+};
 use amanat_identity::Caller;
 use amanat_schema::{
     audit::{Action, EntryBody},
@@ -7,17 +11,18 @@ use amanat_schema::{
     subject::{ListCanaryHitsRequest, subject_service_server::SubjectService as _},
 };
 use prost::Message as _;
-use sqlx::Row as _;
 
 use super::{
-    super::{POLICE, SHELTER, STRANGER},
+    super::{POLICE, SHELTER, STRANGER, support::now, unlock},
     Cnic, Composite, GUL, Phone, THEIR_PHONE as PHONE, ZARA,
     office::{House, Office, Setting, by, reason},
 };
 use crate::store::{
     Call, Reply,
-    subject::{SubjectCall, SubjectReply},
+    subject::{Asked, SubjectCall, SubjectReply},
 };
+
+const MINUTE_MS: i64 = 60_000;
 
 /// The oversight desk of the exchange.
 const OVERSIGHT: super::super::Party = STRANGER;
@@ -60,14 +65,15 @@ async fn alarms(house: &House, hits: u64) -> Vec<(Option<Vec<u8>>, EntryBody)> {
 async fn alarms_counting(house: &House, hits: u64) -> Vec<(Option<Vec<u8>>, EntryBody)> {
     let mut database = house.database().await;
     loop {
-        let rows = sqlx::query("SELECT agency, body FROM entries WHERE action = $1")
+        let rows = Sql::new("SELECT agency, body FROM entries WHERE action = ")
             .bind(i32::from(Action::Alarm))
             .fetch_all(&mut database)
             .await
             .unwrap();
         let alarms = rows.iter().map(|row| {
-            let body: Vec<u8> = row.get(1);
-            (row.get(0), EntryBody::decode(body.as_slice()).unwrap())
+            let body: Vec<u8> = row.get(1).unwrap();
+            let body = EntryBody::decode(body.as_slice()).unwrap();
+            (row.get(0).unwrap(), body)
         });
         let alarms: Vec<_> = alarms.collect();
         if alarms.iter().map(|(_, body)| body.count).sum::<u64>() >= hits {
@@ -155,12 +161,46 @@ async fn a_repeat_is_no_second_hit_and_what_was_not_alarmed_is_after_a_restart()
     assert_eq!(alarms(&house, 1).await.len(), 1);
     office.close().await;
 
-    let undo = "UPDATE canary_hits SET alarm_time = NULL";
-    sqlx::query(undo)
-        .execute(&mut house.database().await)
+    undo_alarms(&house, MINUTE_MS).await;
+    let office = house.open(&Setting::default()).await.unwrap();
+    assert_eq!(alarms(&house, 2).await.len(), 2);
+    office.close().await;
+}
+
+/// As if whoever answered had ended so long ago, before it looked.
+async fn undo_alarms(house: &House, since_ms: i64) {
+    let hit_time = now().millis() - since_ms;
+    let mut database = house.database().await;
+    unlock(&mut database, "canary_hits").await;
+    Sql::new("UPDATE canary_hits SET alarm_time = NULL, hit_time = ")
+        .bind(hit_time)
+        .execute(&mut database)
         .await
         .unwrap();
+}
+
+async fn look(office: &Office<'_>, asked: Asked) {
+    let call = Call::Subject(Box::new(SubjectCall::CheckCanaries(asked)));
+    office.desk.desk.journal.call(call).await.unwrap();
+}
+
+/// An alarm of its own beside the look of the replica that answered would tell by the log's growth what was asked
+/// for.
+#[tokio::test]
+async fn who_answered_nobody_leaves_what_is_recent_to_the_replica_that_did() {
+    let house = House::new().await;
     let office = house.open(&Setting::default()).await.unwrap();
+    plant_live(&office, "plant 1").await;
+    office.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(alarms(&house, 1).await.len(), 1);
+    undo_alarms(&house, MINUTE_MS - 1).await;
+    let before = house.count("entries").await;
+    look(&office, Asked::NotSince).await;
+    assert_eq!(house.count("entries").await, before);
+    look(&office, Asked::SinceTheLast).await;
+    assert_eq!(alarms(&house, 2).await.len(), 2, "whoever's it was");
+    look(&office, Asked::SinceTheLast).await;
+    assert_eq!(house.count("entries").await, before + 2, "one each");
     assert_eq!(alarms(&house, 2).await.len(), 2);
     office.close().await;
 }
@@ -263,11 +303,30 @@ async fn there_are_at_most_1_000_canaries() {
     plant(&office, &office.auditor(OVERSIGHT), "plant 1")
         .await
         .unwrap();
-    let fill = "WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < 1000) \
-        INSERT INTO canaries (stored, domain, epoch, label, planter, plant_time) \
-        SELECT randomblob(32), 1, 1, 'plant', zeroblob(16), 0 FROM n";
-    let mut database = house.database().await;
-    sqlx::query(fill).execute(&mut database).await.unwrap();
+    let columns = [
+        Bytes("stored"),
+        Number("domain"),
+        Number("epoch"),
+        Text("label"),
+        Bytes("planter"),
+        Number("plant_time"),
+    ];
+    let rows = (1..1_000).map(|_| {
+        let stored = amanat_seal::random::<32>().unwrap();
+        let (one, label) = (1.into(), "plant".into());
+        [
+            stored.into(),
+            1.into(),
+            one,
+            label,
+            [0; 16].into(),
+            0.into(),
+        ]
+    });
+    Insert::into("canaries", columns, rows)
+        .execute(&mut house.database().await)
+        .await
+        .unwrap();
     let auditor = office.auditor(OVERSIGHT);
     let one_more = office.identifier(Cnic, GUL);
     let refused = office.plant(&auditor, one_more, "plant").await;

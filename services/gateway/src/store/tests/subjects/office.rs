@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
+use amanat_database::{Connection, Engine, Place, Sql};
 use amanat_desk::{Desk, Rulebook, Rules};
 use amanat_identity::{Caller, Directory, TokenVerifier, token::Audience};
 use amanat_journal::{Config, Keys as LogKeys};
@@ -22,7 +23,6 @@ use amanat_seal::{
     sha256,
 };
 use amanat_server::Guard;
-use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::{sync::Notify, task::JoinHandle};
 use tonic::{Request, Status};
@@ -30,7 +30,7 @@ use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
 use super::super::{
-    MIGRATIONS, Party,
+    Party, config, database, service_role,
     support::{Exchange as Parties, now, officer},
 };
 use crate::{
@@ -63,6 +63,9 @@ impl Default for Setting {
 /// Who takes part, and the gateway's files.
 pub(super) struct House {
     pub(super) parties: Parties,
+    /// Of who owns the database; the gateway has fewer rights.
+    owner: Place,
+    place: Place,
     folder: TempDir,
 }
 
@@ -117,20 +120,25 @@ pub(super) fn reason(status: &Status) -> String {
 
 impl House {
     pub(super) async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let owner = database::fresh(folder.path(), "gateway.db").await;
         let house = Self {
             parties: Parties::new(),
-            folder: TempDir::new().unwrap(),
+            place: service_role::of(&owner).await,
+            owner,
+            folder,
         };
-        amanat_journal::init(&house.config()).await.unwrap();
+        let config = house.config("checkpoint");
+        amanat_journal::init(&config, Some(&house.owner))
+            .await
+            .unwrap();
         house
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, checkpoint: &str) -> Config {
         Config {
-            database: self.folder.path().join("gateway.db"),
-            checkpoint_file: self.folder.path().join("checkpoint"),
-            waiting_per_agency: amanat_server::Limits::default().waiting_per_agency,
-            migrations: MIGRATIONS,
+            checkpoint_file: self.folder.path().join(checkpoint),
+            ..config(self.place.clone(), self.folder.path())
         }
     }
 
@@ -150,6 +158,15 @@ impl House {
 
     /// As `serve` does it.
     pub(super) async fn open(&self, setting: &Setting) -> Result<Office<'_>, GatewayError> {
+        self.open_beside(setting, "checkpoint").await
+    }
+
+    /// A replica with a checkpoint file of its own.
+    pub(super) async fn open_beside(
+        &self,
+        setting: &Setting,
+        checkpoint: &str,
+    ) -> Result<Office<'_>, GatewayError> {
         let table = include_str!("../../../../../../deploy/policies/decision-table.txt");
         let rules = Rulebook::new(Rules {
             directory: Arc::new(self.directory(setting.epochs)),
@@ -164,6 +181,7 @@ impl House {
             subjects: Keys {
                 peppers: Arc::clone(&peppers),
                 pseudonyms: PseudonymKey::from_bytes(&[setting.pseudonym_key; 32]).unwrap(),
+                outdated: Arc::default(),
             },
             memory: crate::store::Memory::default(),
         };
@@ -172,7 +190,8 @@ impl House {
             signer: self.parties.gateway.log_signer(),
             openings: wrap(),
         };
-        let opened = amanat_journal::open(&self.config(), keys, book, Arc::new(now)).await?;
+        let opened =
+            amanat_journal::open(&self.config(checkpoint), keys, book, Arc::new(now)).await?;
         advance_peppers(&opened.journal).await?;
         let answered = Arc::new(Notify::new());
         let watch = watch_canaries(opened.journal.clone(), rules.clone(), Arc::clone(&answered));
@@ -202,10 +221,8 @@ impl House {
         })
     }
 
-    pub(super) async fn database(&self) -> SqliteConnection {
-        let path = self.config().database;
-        let url = format!("sqlite://{}", path.display());
-        SqliteConnection::connect(&url).await.unwrap()
+    pub(super) async fn database(&self) -> Connection {
+        self.owner.connect().await.unwrap()
     }
 
     pub(super) async fn count(&self, table: &'static str) -> i64 {
@@ -215,27 +232,27 @@ impl House {
     /// Every row of every table, each column as hexadecimal text.
     pub(super) async fn tables(&self) -> BTreeMap<String, Vec<Vec<String>>> {
         let mut database = self.database().await;
-        let names = "SELECT name FROM sqlite_schema WHERE type = 'table'";
-        let names: Vec<String> = sqlx::query_scalar(names)
-            .fetch_all(&mut database)
-            .await
-            .unwrap();
+        let names = Sql::default().per(
+            "SELECT name FROM sqlite_schema WHERE type = 'table'",
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema",
+        );
         let mut tables = BTreeMap::new();
-        for name in names {
-            let columns = format!("SELECT name FROM pragma_table_info('{name}')");
-            let columns: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(columns))
-                .fetch_all(&mut database)
-                .await
-                .unwrap();
-            let all = columns
-                .iter()
-                .map(|column| format!("coalesce(hex({column}), '')"));
+        for name in texts(names, &mut database).await {
+            let columns = match database.engine() {
+                Engine::Sqlite => {
+                    format!("SELECT 'hex(' || name || ')' FROM pragma_table_info('{name}')")
+                }
+                Engine::Postgres => format!(
+                    "SELECT 'upper(encode(' || CASE data_type WHEN 'bytea' THEN column_name \
+                     ELSE 'convert_to(' || column_name || '::text, ''UTF8'')' END || ', ''hex''))' \
+                     FROM information_schema.columns \
+                     WHERE table_schema = current_schema AND table_name = '{name}' ORDER BY ordinal_position"
+                ),
+            };
+            let columns = texts(Sql::new(columns), &mut database).await;
+            let all = columns.iter().map(|hex| format!("coalesce({hex}, '')"));
             let all = all.collect::<Vec<_>>().join(" || ' ' || ");
-            let rows: Vec<String> =
-                sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT {all} FROM {name}")))
-                    .fetch_all(&mut database)
-                    .await
-                    .unwrap();
+            let rows = texts(Sql::new(format!("SELECT {all} FROM {name}")), &mut database).await;
             let rows = rows
                 .iter()
                 .map(|row| row.split(' ').map(str::to_owned).collect());
@@ -245,8 +262,15 @@ impl House {
         tables
     }
 
-    /// All that lies in the gateway's folder, the write-ahead log too.
-    pub(super) fn files(&self) -> Vec<u8> {
+    /// All that lies in the gateway's folder, the write-ahead log too; of servers, all that stands in the tables.
+    pub(super) async fn stolen(&self) -> Vec<u8> {
+        if let Place::Postgres(_) = self.place {
+            let tables = self.tables().await.into_values();
+            let values = tables.flatten().flatten();
+            return values
+                .flat_map(|value| hex::decode(value).unwrap())
+                .collect();
+        }
         let path: &Path = self.folder.path();
         let files = fs::read_dir(path).unwrap();
         files
@@ -443,6 +467,11 @@ impl Office<'_> {
         let answered = self.desk.split_subjects(request).await;
         answered.map(drop).map_err(|status| reason(&status))
     }
+}
+
+async fn texts(sql: Sql<'_>, database: &mut Connection) -> Vec<String> {
+    let rows = sql.fetch_all(database).await.unwrap();
+    rows.iter().map(|row| row.get(0).unwrap()).collect()
 }
 
 pub(super) fn by<T>(caller: &Caller, message: T) -> Request<T> {

@@ -1,7 +1,9 @@
 //! Peppers that are added, lost or exchanged.
 
+use amanat_database::Engine;
+
 use super::{
-    super::{POLICE, SHELTER, STRANGER},
+    super::{POLICE, SHELTER, STRANGER, database},
     Cnic, GUL, Phone, THEIR_PHONE, ZARA,
     office::{House, Setting},
 };
@@ -67,6 +69,38 @@ async fn everybody_is_found_again_under_a_pepper_more() {
                 .any(|value| old.contains(&value))
         );
     }
+}
+
+/// Of two gateways on one database, one was restarted with a pepper more.
+#[tokio::test]
+async fn a_replica_without_the_newest_pepper_looks_nobody_up() {
+    if database::engine() == Engine::Sqlite {
+        eprintln!("skipped on SQLite: a file has one gateway");
+        return;
+    }
+    let house = House::new().await;
+    let first = house.open(&Setting::default()).await.unwrap();
+    let second = house.open_beside(&Setting::default(), "second").await;
+    let second = second.unwrap();
+    let zara = first.find(POLICE, &[(Cnic, ZARA)]).await.unwrap();
+    assert_eq!(second.find(POLICE, &[(Cnic, ZARA)]).await.unwrap(), zara);
+    second.close().await;
+
+    let second = house.open_beside(&TWO, "second").await.unwrap();
+    for asked in [ZARA, GUL] {
+        let refused = first.find(POLICE, &[(Cnic, asked)]).await;
+        assert_eq!(refused.unwrap_err(), "AUDIT_UNAVAILABLE");
+    }
+    let canary = first.identifier(Cnic, GUL);
+    let refused = first.plant(&first.auditor(STRANGER), canary, "plant").await;
+    assert_eq!(refused.unwrap_err(), "AUDIT_UNAVAILABLE");
+    assert_eq!(second.find(POLICE, &[(Cnic, ZARA)]).await.unwrap(), zara);
+    assert_eq!(
+        (house.count("subjects").await, house.count("canaries").await),
+        (1, 0)
+    );
+    first.close().await;
+    second.close().await;
 }
 
 #[tokio::test]

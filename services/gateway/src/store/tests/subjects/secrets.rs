@@ -116,7 +116,7 @@ async fn a_stolen_database_and_the_oprf_key_match_nobody_without_the_pepper() {
     let police = office.worker(POLICE).agency;
     office.close().await;
 
-    let stolen = house.files();
+    let stolen = house.stolen().await;
     let mut guesses = vec![request.nonce.clone()];
     for (kind, value) in all {
         let token = token(kind, value, 1);

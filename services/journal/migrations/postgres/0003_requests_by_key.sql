@@ -1,0 +1,1 @@
+-- A remembered request is looked up by its whole key; no other index was ever made here.

@@ -1,0 +1,503 @@
+//! What is backed up comes back, byte for byte, or not at all.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use amanat_database::{
+    Place, Sql, Value,
+    copy::{Cells, Pages, tables},
+};
+use amanat_journal::{
+    JournalError,
+    backup::{self, Backup, BackupError, Owner, Restored, Restoring},
+};
+use amanat_ledger::Head;
+use amanat_schema::Time;
+use amanat_seal::WrapKey;
+
+use crate::{
+    database::fresh,
+    toy::{Answer, Lab, clock, close, look, mark},
+};
+
+/// Rows of the journal and of the service, with what their order is.
+async fn content(place: &Place) -> Vec<(String, Vec<String>)> {
+    let mut connection = place.connect().await.unwrap();
+    let mut all = Vec::new();
+    for table in tables(&mut connection).await.unwrap() {
+        let columns: Vec<_> = table.columns.iter().map(|c| c.name.clone()).collect();
+        let mut pages = Pages::of(&table);
+        let mut rows = Vec::new();
+        while let Some(page) = pages.next(&mut connection).await.unwrap() {
+            rows.extend(page.iter().map(|row| shown(&columns, row)));
+        }
+        // Text has an order of its own in each engine.
+        rows.sort();
+        all.push((table.name.clone(), rows));
+    }
+    connection.close().await.unwrap();
+    all
+}
+
+/// But for the one column that one engine alone has.
+fn shown(columns: &[String], row: &Cells) -> String {
+    let cells = columns
+        .iter()
+        .zip(row)
+        .filter(|(name, _)| *name != "frozen");
+    let cells = cells.map(|(name, value)| match value {
+        Value::Null => format!("{name}: NULL"),
+        Value::Bytes(bytes) => format!("{name}: {}", hex::encode(bytes)),
+        Value::Text(text) => format!("{name}: {text:?}"),
+        Value::Number(number) => format!("{name}: {number}"),
+    });
+    cells.collect::<Vec<_>>().join(", ")
+}
+
+fn owner() -> Owner {
+    Owner {
+        exchange_id: "toy.example".to_owned(),
+        server: "toy".to_owned(),
+    }
+}
+
+fn key() -> WrapKey {
+    WrapKey::from_bytes(&[9; 32]).unwrap()
+}
+
+async fn take(lab: &Lab, name: &str) -> Result<(PathBuf, Backup), BackupError> {
+    let out = lab.folder().join(name);
+    let now = (clock())();
+    let backup = backup::take(
+        &lab.config(),
+        owner(),
+        &lab.signer(),
+        &key(),
+        &out,
+        now,
+        |_| {},
+    )
+    .await?;
+    Ok((out, backup))
+}
+
+async fn restore(lab: &Lab, file: PathBuf, seen: Option<&str>) -> Result<Restored, BackupError> {
+    let from = Restoring {
+        file: &file,
+        owner: &owner(),
+        log: &lab.verifier(),
+        key: &key(),
+        seen,
+    };
+    backup::restore(&lab.config(), None, from, |_| {}).await
+}
+
+async fn transfer(lab: &Lab, to: Place) -> Result<Head, BackupError> {
+    backup::transfer(&lab.config(), to, None, &lab.verifier(), |_| {}).await
+}
+
+fn note(backup: &Backup) -> String {
+    backup.checkpoint.clone().unwrap().text
+}
+
+#[tokio::test]
+async fn every_row_comes_back_and_the_log_goes_on() {
+    let lab = Lab::new().await;
+    // More than a page of each table.
+    let opened = lab.open().await;
+    for n in 0..150 {
+        opened.journal.call(mark(n)).await.unwrap();
+    }
+    close(opened).await;
+    let (file, backup) = take(&lab, "backup").await.unwrap();
+    assert_eq!(backup.checkpoint.as_ref().unwrap().head.size, 150);
+    let elsewhere = lab.elsewhere().await;
+    let seen = note(&backup);
+    let restored = restore(&elsewhere, file, Some(&seen)).await.unwrap();
+    assert_eq!(restored.behind, None);
+    assert_eq!(content(elsewhere.place()).await, content(lab.place()).await);
+    elsewhere.grow(3).await;
+    assert_eq!(elsewhere.verify().await, 153);
+    let opened = elsewhere.open().await;
+    let marks = opened.journal.call(look(1)).await.unwrap();
+    assert!(matches!(marks.answer, Answer::Decided { marks: 4, .. }));
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn an_empty_log_comes_back_empty() {
+    let lab = Lab::new().await;
+    lab.grow(0).await;
+    let (file, backup) = take(&lab, "backup").await.unwrap();
+    assert!(backup.checkpoint.is_none());
+    let first = fs::read_to_string(lab.checkpoint_file()).unwrap();
+    let elsewhere = lab.elsewhere().await;
+    restore(&elsewhere, file, Some(&first)).await.unwrap();
+    elsewhere.grow(2).await;
+    assert_eq!(elsewhere.verify().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_taken_while_others_write_is_one_state() {
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    let journal = opened.journal.clone();
+    let writing = tokio::spawn(async move {
+        let mut written = 0_u32;
+        for n in (0..200).cycle() {
+            if journal.call(mark(n)).await.is_err() || written == 3000 {
+                break;
+            }
+            written += 1;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut last = 0;
+    for name in ["one", "two", "three"] {
+        let (file, backup) = take(&lab, name).await.unwrap();
+        let size = backup.checkpoint.unwrap().head.size;
+        assert!(size > last, "others wrote meanwhile");
+        last = size;
+        let read = backup::verify(&file, &owner(), &lab.verifier(), &key(), |_| {}).unwrap();
+        // One mark for each entry: both are of the same moment.
+        assert_eq!(read.rows, size * 2);
+    }
+    writing.abort();
+    writing.await.ok();
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn what_was_signed_after_the_backup_freezes_what_is_restored() {
+    let lab = Lab::new().await;
+    lab.grow(5).await;
+    let (file, _) = take(&lab, "backup").await.unwrap();
+    lab.grow(1).await;
+    let data = lab.folder().join("new");
+    fs::create_dir(&data).unwrap();
+    let lab = lab.at(fresh(&data, "toy.db").await);
+    let restored = restore(&lab, file, None).await.unwrap();
+    assert_eq!(restored.behind, Some(6));
+    let opened = lab.open().await;
+    let why = opened.journal.frozen().unwrap();
+    assert!(why.starts_with("entry 5 was signed"), "{why}");
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn without_a_word_on_how_far_the_log_had_come_nothing_is_restored() {
+    let lab = Lab::new().await;
+    lab.grow(2).await;
+    let (file, _) = take(&lab, "backup").await.unwrap();
+    let elsewhere = lab.elsewhere().await;
+    let refused = restore(&elsewhere, file.clone(), None).await.unwrap_err();
+    assert!(matches!(refused, BackupError::NoCheckpoint { .. }));
+    let refused = restore(&elsewhere, file, Some("a word")).await;
+    assert!(matches!(refused.unwrap_err(), BackupError::Seen));
+    assert!(is_empty(elsewhere.place()).await);
+}
+
+#[tokio::test]
+async fn a_database_that_is_there_stays() {
+    let lab = Lab::new().await;
+    lab.grow(2).await;
+    let (file, _) = take(&lab, "backup").await.unwrap();
+    lab.grow(1).await;
+    let before = content(lab.place()).await;
+    let refused = restore(&lab, file.clone(), None).await.unwrap_err();
+    assert!(
+        matches!(&refused, BackupError::Journal(JournalError::Database(why)) if why.contains("exists")),
+        "{refused}"
+    );
+    assert_eq!(content(lab.place()).await, before);
+    let refused = take(&lab, "backup").await.unwrap_err();
+    assert!(matches!(refused, BackupError::Exists { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_restore_that_did_not_end_is_begun_anew() {
+    let lab = Lab::new().await;
+    lab.grow(4).await;
+    let (file, backup) = take(&lab, "backup").await.unwrap();
+    let elsewhere = lab.elsewhere().await;
+    amanat_journal::init(&elsewhere.config(), None)
+        .await
+        .unwrap();
+    // As it is before its end: tables, and no head.
+    elsewhere.tamper("DELETE FROM head").await;
+    restore(&elsewhere, file, Some(&note(&backup)))
+        .await
+        .unwrap();
+    assert_eq!(content(elsewhere.place()).await, content(lab.place()).await);
+}
+
+#[tokio::test]
+async fn nothing_damaged_is_restored_and_each_damage_has_its_name() {
+    let lab = Lab::new().await;
+    for n in 0..3 {
+        lab.grow(n + 60).await;
+    }
+    let (file, backup) = take(&lab, "backup").await.unwrap();
+    let whole = fs::read(&file).unwrap();
+    let cuts = cuts(&whole);
+    let (header, parts, trailer) = (cuts[1], &cuts[3..cuts.len() - 1], cuts[cuts.len() - 1]);
+    assert!(parts.len() > 3, "{} parts", parts.len());
+    let put = |bytes: &[&[u8]]| bytes.concat();
+    let part = |n: usize| &whole[parts[n].0..parts[n].1];
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let before = &whole[..parts[0].0];
+    let after = |n: usize| &whole[parts[n].1..];
+    let checkpoint = note(&backup).into_bytes();
+    let stands = whole
+        .windows(checkpoint.len())
+        .position(|w| w == checkpoint);
+    let damaged: Vec<(&str, Vec<u8>, fn(&BackupError) -> bool)> = vec![
+        ("no backup", b"SQLite format 3\0".to_vec(), |e| {
+            matches!(e, BackupError::NoBackup)
+        }),
+        ("nothing", Vec::new(), |e| {
+            matches!(e, BackupError::NoBackup)
+        }),
+        (
+            "an older format",
+            flipped(15),
+            |e| matches!(e, BackupError::Format { found, .. } if found == "amanat-backup/v0"),
+        ),
+        ("the header's id", flipped(header.0 + 4 + 2), |e| {
+            matches!(e, BackupError::Key)
+        }),
+        ("the checkpoint", flipped(stands.unwrap() + 30), |e| {
+            matches!(e, BackupError::Key)
+        }),
+        ("a part", flipped(parts[1].0 + 40), |e| {
+            matches!(e, BackupError::Part(1))
+        }),
+        ("a mark", flipped(parts[1].0), |e| {
+            matches!(e, BackupError::Part(1))
+        }),
+        ("a part left out", put(&[before, after(0)]), |e| {
+            matches!(e, BackupError::Part(0))
+        }),
+        (
+            "parts swapped",
+            put(&[before, part(1), part(0), after(1)]),
+            |e| matches!(e, BackupError::Part(0)),
+        ),
+        (
+            "a part repeated",
+            put(&[before, part(0), part(0), after(0)]),
+            |e| matches!(e, BackupError::Part(1)),
+        ),
+        (
+            "the last part left out",
+            put(&[&whole[..parts[parts.len() - 1].0], &whole[trailer.0..]]),
+            |e| matches!(e, BackupError::Part(_) | BackupError::CutOff),
+        ),
+        ("the signature", flipped(trailer.1 - 20), |e| {
+            matches!(e, BackupError::Signature(_))
+        }),
+        ("the signature cut off", whole[..trailer.0].to_vec(), |e| {
+            matches!(e, BackupError::CutOff)
+        }),
+        ("the last byte", whole[..whole.len() - 1].to_vec(), |e| {
+            matches!(e, BackupError::CutOff)
+        }),
+        ("a half", whole[..whole.len() / 2].to_vec(), |e| {
+            matches!(e, BackupError::CutOff)
+        }),
+        ("more", put(&[&whole, b"x"]), |e| {
+            matches!(e, BackupError::Longer)
+        }),
+    ];
+    let elsewhere = lab.elsewhere().await;
+    for (what, bytes, is_named) in damaged {
+        fs::write(&file, bytes).unwrap();
+        let refused = restore(&elsewhere, file.clone(), Some(&note(&backup))).await;
+        let refused = refused.expect_err(what);
+        assert!(is_named(&refused), "{what}: {refused}");
+        assert!(is_empty(elsewhere.place()).await, "{what}");
+    }
+    fs::write(&file, whole).unwrap();
+    restore(&elsewhere, file, Some(&note(&backup)))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_another_key_log_server_or_version_is_refused() {
+    let lab = Lab::new().await;
+    lab.grow(3).await;
+    let (file, backup) = take(&lab, "backup").await.unwrap();
+    let verify = |owner: &Owner, lab: &Lab, key: &WrapKey| {
+        let refused = backup::verify(&file, owner, &lab.verifier(), key, |_| {});
+        refused.expect_err("refused")
+    };
+    let refused = verify(&owner(), &lab, &WrapKey::generate().unwrap());
+    assert!(matches!(refused, BackupError::Key), "{refused}");
+    let other = Owner {
+        server: "other".to_owned(),
+        ..owner()
+    };
+    let refused = verify(&other, &lab, &key());
+    assert!(matches!(refused, BackupError::Another { .. }), "{refused}");
+    let stranger = Lab::without_database().await;
+    let refused = verify(&owner(), &stranger, &key());
+    assert!(matches!(refused, BackupError::Signature(_)), "{refused}");
+
+    let elsewhere = lab.elsewhere().await;
+    let mut config = elsewhere.config();
+    config.steps = &config.steps[..2];
+    let from = Restoring {
+        file: &file,
+        owner: &owner(),
+        log: &lab.verifier(),
+        key: &key(),
+        seen: Some(&note(&backup)),
+    };
+    let refused = backup::restore(&config, None, from, |_| {}).await;
+    assert!(matches!(refused.unwrap_err(), BackupError::Steps));
+}
+
+#[tokio::test]
+async fn an_earlier_versions_backup_is_brought_up_to_date() {
+    let elsewhere = Lab::without_database().await;
+    let mut earlier = elsewhere.config();
+    earlier.steps = &earlier.steps[..2];
+    amanat_journal::init(&earlier, None).await.unwrap();
+    let out = elsewhere.folder().join("backup");
+    let (signer, now) = (elsewhere.signer(), Time::from_millis(1).unwrap());
+    backup::take(&earlier, owner(), &signer, &key(), &out, now, |_| {})
+        .await
+        .unwrap();
+    let lab = elsewhere.elsewhere().await;
+    let first = amanat_ledger::sign(&signer, Head::EMPTY).unwrap();
+    restore(&lab, out, Some(&first.text)).await.unwrap();
+    lab.grow(1).await;
+    assert_eq!(lab.verify().await, 1);
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_hold_is_not_backed_up() {
+    let lab = Lab::new().await;
+    lab.grow(3).await;
+    lab.tamper_per(
+        "UPDATE entries SET body = x'00' WHERE idx = 1",
+        "UPDATE entries SET body = '\\x00' WHERE idx = 1",
+    )
+    .await;
+    let refused = take(&lab, "backup").await.unwrap_err();
+    assert!(
+        matches!(&refused, BackupError::Log(what) if what.contains("entry 1")),
+        "{refused}"
+    );
+    assert!(!lab.folder().join("backup").exists());
+    assert!(
+        !lab.folder().join("backup.new").exists(),
+        "nor is a part of it left"
+    );
+}
+
+#[tokio::test]
+async fn nothing_of_a_row_stands_in_clear() {
+    let lab = Lab::new().await;
+    lab.grow(3).await;
+    let (file, _) = take(&lab, "backup").await.unwrap();
+    let bytes = fs::read(file).unwrap();
+    let mut connection = lab.connect().await;
+    for sql in [
+        "SELECT body FROM entries",
+        "SELECT case_id FROM marks",
+        "SELECT openings FROM entries",
+    ] {
+        let row = Sql::new(sql).fetch_one(&mut connection).await.unwrap();
+        let value: Vec<u8> = row.get(0).unwrap();
+        assert!(
+            !bytes.windows(value.len()).any(|window| window == value),
+            "{sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_database_moves_to_the_other_engine_and_back_and_is_served_in_one_place() {
+    let mut lab = Lab::new().await;
+    lab.grow(70).await;
+    let data = lab.folder().join("moved");
+    fs::create_dir(&data).unwrap();
+    let places = [
+        Place::Sqlite(data.join("there.db")),
+        fresh(&data, "back.db").await,
+    ];
+    for (to, size) in places.into_iter().zip([70, 71]) {
+        let (left, before) = (lab.place().clone(), content(lab.place()).await);
+        let head = transfer(&lab, to.clone()).await.unwrap();
+        assert_eq!(head.size, size);
+        assert_eq!(content(&to).await, before);
+        lab = lab.at(left.clone());
+        match left.file() {
+            Some(file) => {
+                assert!(!file.exists());
+                assert!(backup::moved(file).exists());
+            }
+            None => {
+                let opened = lab.open().await;
+                let why = opened.journal.frozen().unwrap();
+                assert!(why.starts_with("it was moved to "), "{why}");
+                close(opened).await;
+            }
+        }
+        lab = lab.at(to);
+        lab.grow(1).await;
+        assert_eq!(lab.verify().await, size + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_database_is_moved_to_must_be_empty() {
+    let (lab, other) = (Lab::new().await, Lab::new().await);
+    lab.grow(2).await;
+    let to = other.place().clone();
+    let refused = transfer(&lab, to).await;
+    assert!(matches!(
+        refused.unwrap_err(),
+        BackupError::Journal(JournalError::Database(_))
+    ));
+    lab.grow(1).await;
+    assert_eq!(lab.verify().await, 3);
+}
+
+async fn is_empty(place: &Place) -> bool {
+    if let Some(file) = place.file() {
+        return !file.exists();
+    }
+    let mut connection = place.connect().await.unwrap();
+    tables(&mut connection).await.unwrap().is_empty()
+}
+
+/// From where to where each piece of a file goes: first line, header, key, each part, trailer.
+fn cuts(file: &[u8]) -> Vec<(usize, usize)> {
+    let long = |at: usize| {
+        let length = u32::from_be_bytes(file[at..at + 4].try_into().unwrap());
+        at + 4 + usize::try_from(length).unwrap()
+    };
+    let line = file.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let mut cuts = vec![(0, line)];
+    for _ in ["header", "key"] {
+        let at = cuts.last().unwrap().1;
+        cuts.push((at, long(at)));
+    }
+    loop {
+        let at = cuts.last().unwrap().1;
+        cuts.push((at, long(at + 1)));
+        if file[at] == 1 {
+            break;
+        }
+    }
+    let at = cuts.last().unwrap().1;
+    cuts.push((at, long(at)));
+    assert_eq!(long(at), file.len());
+    cuts
+}
