@@ -2,6 +2,7 @@
 //! a gateway that writes what it likes, and the custodian between them.
 
 use amanat_connector::{Connector, ConnectorError, EntryQuery, SeenEntry, Server};
+use amanat_database::Connection;
 use amanat_schema::{
     audit::{Action, Opening, Receipt, ReleasedField},
     key::{ReleaseKeysRequest, ReleaseKeysResponse},
@@ -9,10 +10,10 @@ use amanat_schema::{
     record::ReadRecordResponse,
     statement::Envelope,
 };
-use sqlx::{Connection as _, SqliteConnection};
 
 use crate::{
     Running,
+    forge::Books,
     party::{Party, ask},
     rogue::{Forged, Rogue},
     story::{OVERSIGHT, PERMITTED, SHELTER, Story},
@@ -181,15 +182,8 @@ async fn entry(oversight: &Connector, index: u64) -> SeenEntry {
 }
 
 /// The custodian's own database, to look at what no call shows and to let time pass.
-pub async fn custodian_database(running: &Running) -> SqliteConnection {
-    let path = running
-        .exchange
-        .custodian
-        .folder
-        .join("data/custodian.sqlite");
-    SqliteConnection::connect(path.to_str().unwrap())
-        .await
-        .unwrap()
+pub async fn custodian_database(running: &Running) -> Connection {
+    Books::of(&running.exchange.custodian).tamper().await
 }
 
 /// An hour passes on the custodian's consent ledger: what it recorded is no longer news that could explain why
@@ -201,7 +195,7 @@ pub async fn an_hour_passes(running: &mut Running) {
         "UPDATE consents SET record_time = record_time - 3600000",
         "UPDATE withdrawals SET withdraw_time = withdraw_time - 3600000",
     ] {
-        sqlx::query(statement).execute(&mut database).await.unwrap();
+        database.run(statement).await.unwrap();
     }
     database.close().await.unwrap();
     running.custodian.start();

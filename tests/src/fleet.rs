@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::{
     Process, Running,
     postgres::{Cluster, Standby},
-    reconfigure,
+    reconfigure, without_budgets,
 };
 
 /// The servers of one database: who of them is the primary changes.
@@ -108,10 +108,8 @@ impl Fleet {
         };
         let running = Running::start_with(program, "info", |name, config| {
             config["log"]["database"] = address(name).into();
+            without_budgets(name, config);
             if name == "custodian" {
-                for budget in ["officer_per_day", "agency_per_day"] {
-                    config["oprf"][budget] = 1_000_000.into();
-                }
                 all(config["custody"].as_table_mut().unwrap());
             }
         });
@@ -119,9 +117,31 @@ impl Fleet {
             reconfigure(&member.folder.join("profile.toml"), all);
         }
         let replicas = ports.iter().enumerate();
-        let replicas = replicas.map(|(at, port)| replica(&running, program, at + 2, *port));
+        let replicas = replicas.map(|(at, port)| {
+            let number = at + 2;
+            let mut process = Process {
+                name: "gateway",
+                program: program.into(),
+                config: configure(&running, number, *port),
+                log: running
+                    .exchange
+                    .gateway
+                    .folder
+                    .join(format!("gateway-{number}.log")),
+                child: None,
+            };
+            process.start();
+            process
+        });
         let replicas = replicas.collect();
         Self { running, replicas }
+    }
+
+    /// The configuration of one more, which nobody else knows of, and where it is to listen.
+    pub fn one_more(&self) -> (PathBuf, SocketAddr) {
+        let port = free_port();
+        let path = configure(&self.running, self.replicas.len() + 2, port);
+        (path, (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// All gateways.
@@ -131,7 +151,7 @@ impl Fleet {
 }
 
 /// The same keys and certificate; its own address, and its own memory of how far it has come.
-fn replica(running: &Running, program: &str, number: usize, port: u16) -> Process {
+fn configure(running: &Running, number: usize, port: u16) -> PathBuf {
     let folder = &running.exchange.gateway.folder;
     let state = folder.join(format!("state-{number}"));
     fs::create_dir(&state).unwrap();
@@ -144,17 +164,9 @@ fn replica(running: &Running, program: &str, number: usize, port: u16) -> Proces
         copy_if_there(&own, &copy);
         config[section][setting] = copy.to_str().unwrap().into();
     }
-    let path: PathBuf = folder.join(format!("gateway-{number}.toml"));
+    let path = folder.join(format!("gateway-{number}.toml"));
     fs::write(&path, toml::to_string(&config).unwrap()).unwrap();
-    let mut process = Process {
-        name: "gateway",
-        program: program.into(),
-        config: path,
-        log: folder.join(format!("gateway-{number}.log")),
-        child: None,
-    };
-    process.start();
-    process
+    path
 }
 
 fn copy_if_there(from: &Path, to: &Path) {

@@ -1,21 +1,40 @@
 //! A hand in a server's database: what an administrator can change, and what one can who holds the log's
 //! key besides.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use amanat::development::Server;
+use amanat_database::{Connection, Insert, Place, Sql};
 use amanat_ledger::{Edge, LogEntry, LogSigner, body};
 use amanat_schema::audit::EntryBody;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
-use sqlx::{
-    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions,
-};
 
-/// The files behind one server's log.
+use crate::postgres;
+
+/// What keeps rows as they are on PostgreSQL keeps the service from changing them, and not whoever owns the tables.
+const UNGUARD: &str = "DO $$ DECLARE guarded regclass; BEGIN
+    FOR guarded IN SELECT DISTINCT t.tgrelid FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+    LOOP EXECUTE format('ALTER TABLE %s DISABLE TRIGGER USER', guarded); END LOOP; END $$";
+
+/// What is behind one server's log.
 pub struct Books {
-    pub database: PathBuf,
+    pub database: Place,
     pub checkpoint_file: PathBuf,
     signing_key: PathBuf,
+    /// The database, as the configuration names it.
+    setting: String,
+}
+
+/// A database as it was.
+pub enum Backup {
+    /// The file with what SQLite keeps beside it.
+    Files(Vec<(PathBuf, Vec<u8>)>),
+    /// Statements that make it anew.
+    Dump(String),
 }
 
 /// A column of one entry.
@@ -47,67 +66,53 @@ impl Books {
         // Relative paths count from the configuration's folder.
         let folder = server.config.parent().unwrap();
         let path = |key: &str| folder.join(config["log"][key].as_str().unwrap());
+        let setting = config["log"]["database"].as_str().unwrap().to_owned();
+        let address = Place::of_address(&setting).unwrap();
         Self {
-            database: path("database"),
+            database: address.unwrap_or_else(|| Place::Sqlite(path("database"))),
             checkpoint_file: path("checkpoint_file"),
             signing_key: path("signing_key"),
+            setting,
         }
     }
 
-    pub async fn open(&self) -> SqliteConnection {
-        SqliteConnectOptions::new()
-            .filename(&self.database)
-            .busy_timeout(std::time::Duration::from_secs(10))
-            .connect()
-            .await
-            .unwrap()
+    /// To look.
+    pub async fn open(&self) -> Connection {
+        self.database.connect().await.unwrap()
+    }
+
+    /// To change what the service could not.
+    pub async fn tamper(&self) -> Connection {
+        let mut connection = self.open().await;
+        if self.database.file().is_none() {
+            connection.run(UNGUARD).await.unwrap();
+        }
+        connection
     }
 
     pub async fn size(&self) -> usize {
         let mut connection = self.open().await;
-        let row = sqlx::query("SELECT size FROM head")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        usize::try_from(row.get::<i64, _>(0)).unwrap()
+        let row = Sql::new("SELECT size FROM head").fetch_one(&mut connection);
+        row.await.unwrap().get(0).unwrap()
     }
 
     pub async fn get(&self, index: usize, column: Column) -> Vec<u8> {
         let mut connection = self.open().await;
-        let select = match column {
-            Column::Entry => "SELECT entry FROM entries WHERE idx = $1",
-            Column::Body => "SELECT body FROM entries WHERE idx = $1",
-            Column::Salt => "SELECT salt FROM entries WHERE idx = $1",
-            Column::Linkage => "SELECT linkage FROM entries WHERE idx = $1",
-            Column::LinkageSalt => "SELECT linkage_salt FROM entries WHERE idx = $1",
-        };
-        let row = sqlx::query(select)
+        let select = format!("SELECT {} FROM entries WHERE idx = ", column.name());
+        let row = Sql::new(select)
             .bind(signed(index))
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        row.get(0)
+            .fetch_one(&mut connection);
+        row.await.unwrap().get(0).unwrap()
     }
 
     pub async fn set(&self, index: usize, column: Column, value: &[u8]) {
-        let mut connection = self.open().await;
-        let update = match column {
-            Column::Entry => "UPDATE entries SET entry = $2 WHERE idx = $1",
-            Column::Body => "UPDATE entries SET body = $2 WHERE idx = $1",
-            Column::Salt => "UPDATE entries SET salt = $2 WHERE idx = $1",
-            Column::Linkage => "UPDATE entries SET linkage = $2 WHERE idx = $1",
-            Column::LinkageSalt => "UPDATE entries SET linkage_salt = $2 WHERE idx = $1",
-        };
-        let done = sqlx::query(update)
-            .bind(signed(index))
+        let mut connection = self.tamper().await;
+        let done = Sql::new(format!("UPDATE entries SET {} = ", column.name()))
             .bind(value)
+            .push(" WHERE idx = ")
+            .bind(signed(index))
             .execute(&mut connection);
-        assert_eq!(
-            done.await.unwrap().rows_affected(),
-            1,
-            "{} of {index}",
-            column.name()
-        );
+        assert_eq!(done.await.unwrap(), 1, "{} of {index}", column.name());
         connection.close().await.unwrap();
     }
 
@@ -120,26 +125,26 @@ impl Books {
 
     /// Two entries change places, with all that stands beside them.
     pub async fn swap(&self, one: usize, other: usize) {
-        let mut connection = self.open().await;
+        let mut connection = self.tamper().await;
         for (from, to) in [
             (signed(one), -1),
             (signed(other), signed(one)),
             (-1, signed(other)),
         ] {
-            sqlx::query("UPDATE entries SET idx = $2 WHERE idx = $1")
-                .bind(from)
+            let moved = Sql::new("UPDATE entries SET idx = ")
                 .bind(to)
-                .execute(&mut connection)
-                .await
-                .unwrap();
+                .push(" WHERE idx = ")
+                .bind(from)
+                .execute(&mut connection);
+            assert_eq!(moved.await.unwrap(), 1);
         }
         connection.close().await.unwrap();
     }
 
     /// Deletes entries, and nothing else, from this size on.
     pub async fn cut(&self, size: usize) {
-        let mut connection = self.open().await;
-        sqlx::query("DELETE FROM entries WHERE idx >= $1")
+        let mut connection = self.tamper().await;
+        Sql::new("DELETE FROM entries WHERE idx >= ")
             .bind(signed(size))
             .execute(&mut connection)
             .await
@@ -162,45 +167,50 @@ impl Books {
         let signer =
             LogSigner::from_pkcs8(note.lines().next().unwrap(), key.secret_pkcs8_der()).unwrap();
 
-        let mut connection = self.open().await;
-        let rows = sqlx::query("SELECT body, salt FROM entries ORDER BY idx")
+        let mut connection = self.tamper().await;
+        let rows = Sql::new("SELECT body, salt FROM entries ORDER BY idx")
             .fetch_all(&mut connection)
             .await
             .unwrap();
-        let mut transaction = connection.begin().await.unwrap();
-        sqlx::query("DELETE FROM nodes")
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-        let mut edge = Edge::empty();
+        connection.begin_filling().await.unwrap();
+        connection.run("DELETE FROM nodes").await.unwrap();
+        let (mut edge, mut nodes) = (Edge::empty(), Vec::new());
         for row in rows {
-            let (body, salt): (Vec<u8>, Vec<u8>) = (row.get(0), row.get(1));
-            let entry = LogEntry::new(&salt.try_into().unwrap(), &body);
-            sqlx::query("UPDATE entries SET entry = $2 WHERE idx = $1")
+            let (body, salt): (Vec<u8>, [u8; 32]) = (row.get(0).unwrap(), row.get(1).unwrap());
+            let entry = LogEntry::new(&salt, &body);
+            Sql::new("UPDATE entries SET entry = ")
+                .bind(entry.as_bytes())
+                .push(" WHERE idx = ")
                 .bind(i64::try_from(edge.size()).unwrap())
-                .bind(entry.as_bytes().as_slice())
-                .execute(&mut *transaction)
+                .execute(&mut connection)
                 .await
                 .unwrap();
-            for (index, hash) in edge.append(&entry) {
-                sqlx::query("INSERT INTO nodes (idx, hash) VALUES ($1, $2)")
-                    .bind(i64::try_from(index).unwrap())
-                    .bind(hash.0.as_slice())
-                    .execute(&mut *transaction)
-                    .await
-                    .unwrap();
-            }
+            nodes.extend(edge.append(&entry));
         }
-        let head = edge.head();
-        let note = amanat_ledger::sign(&signer, head).unwrap().text;
-        sqlx::query("UPDATE head SET size = $1, root = $2, checkpoint = $3")
-            .bind(i64::try_from(head.size).unwrap())
-            .bind(head.root.0.as_slice())
-            .bind(&note)
-            .execute(&mut *transaction)
+        let columns = [
+            amanat_database::Column::Number("idx"),
+            amanat_database::Column::Bytes("hash"),
+        ];
+        let rows = nodes.iter().map(|(index, hash)| {
+            let index = i64::try_from(*index).unwrap();
+            [index.into(), hash.0.into()]
+        });
+        Insert::into("nodes", columns, rows)
+            .execute(&mut connection)
             .await
             .unwrap();
-        transaction.commit().await.unwrap();
+        let head = edge.head();
+        let note = amanat_ledger::sign(&signer, head).unwrap().text;
+        Sql::new("UPDATE head SET size = ")
+            .bind(i64::try_from(head.size).unwrap())
+            .push(", root = ")
+            .bind(head.root.0)
+            .push(", checkpoint = ")
+            .bind(&note)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.commit().await.unwrap();
         connection.close().await.unwrap();
         match file {
             CheckpointFile::Left => {}
@@ -208,29 +218,51 @@ impl Books {
         }
     }
 
-    /// The database as it is now, as a backup takes it. The server must be stopped.
-    pub fn backup(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        self.database_files()
-            .map(|path| (path.clone(), fs::read(path).unwrap()))
-            .collect()
+    /// The database as it is now. The server must be stopped.
+    pub fn backup(&self) -> Backup {
+        let Some(file) = self.database.file() else {
+            return Backup::Dump(postgres::dump(&self.setting));
+        };
+        let files = files(file);
+        Backup::Files(
+            files
+                .map(|path| (path.clone(), fs::read(path).unwrap()))
+                .collect(),
+        )
     }
 
     /// Puts a backup in the place of the database. The server must be stopped.
-    pub fn restore(&self, backup: &[(PathBuf, Vec<u8>)]) {
-        for path in self.database_files() {
-            fs::remove_file(path).unwrap();
-        }
-        for (path, bytes) in backup {
-            fs::write(path, bytes).unwrap();
+    pub fn restore(&self, backup: &Backup) {
+        match backup {
+            Backup::Files(old) => {
+                for path in files(self.database.file().unwrap()) {
+                    fs::remove_file(path).unwrap();
+                }
+                for (path, bytes) in old {
+                    fs::write(path, bytes).unwrap();
+                }
+            }
+            Backup::Dump(statements) => postgres::replace(&self.setting, statements),
         }
     }
 
-    /// The database with what SQLite keeps beside it.
-    fn database_files(&self) -> impl Iterator<Item = PathBuf> {
-        let database = self.database.to_str().unwrap();
-        let files = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{database}{end}")));
-        files.into_iter().filter(|path| path.exists())
+    /// A database that can be opened without changing any file of the one that is a file: a copy in this folder.
+    pub fn apart(&self, folder: &Path) -> Place {
+        let Some(file) = self.database.file() else {
+            return self.database.clone();
+        };
+        for path in files(file) {
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        Place::Sqlite(folder.join(file.file_name().unwrap()))
     }
+}
+
+/// The database with what SQLite keeps beside it.
+fn files(database: &Path) -> impl Iterator<Item = PathBuf> {
+    let database = database.to_str().unwrap();
+    let files = ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{database}{end}")));
+    files.into_iter().filter(|path| path.exists())
 }
 
 /// What becomes of the checkpoint file.

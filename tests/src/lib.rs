@@ -68,16 +68,11 @@ impl Running {
 
     /// With budgets of identifiers that no load uses up.
     pub fn start_for_load(program: &str) -> Self {
-        Self::start_with(program, "info", |name, config| {
-            if name == "custodian" {
-                for budget in ["officer_per_day", "agency_per_day"] {
-                    config["oprf"][budget] = 1_000_000.into();
-                }
-            }
-        })
+        Self::start_with(program, "info", without_budgets)
     }
 
-    /// With each server's configuration changed, by the server's name.
+    /// With each server's configuration changed, by the server's name. Their databases are files, or, where
+    /// `AMANAT_POSTGRES` names a PostgreSQL database, schemas of their own in it.
     pub fn start_with(
         program: &str,
         filter: &str,
@@ -90,7 +85,12 @@ impl Running {
             ("gateway", &exchange.gateway),
             ("custodian", &exchange.custodian),
         ] {
-            reconfigure(&server.config, |config| change(name, config));
+            reconfigure(&server.config, |config| {
+                if let Some(address) = postgres::given_schema() {
+                    config["log"]["database"] = address.into();
+                }
+                change(name, config);
+            });
         }
         let gateway = Process::make("gateway", program, &exchange.gateway, filter);
         let custodian = Process::make("custodian", program, &exchange.custodian, filter);
@@ -137,6 +137,15 @@ impl Running {
 /// The name of the exchange that [`Running::start`] makes.
 pub fn exchange_id() -> String {
     Blueprint::pilot().exchange_id
+}
+
+/// Lets a server, by its name, answer more questions for identifiers than any load asks.
+pub fn without_budgets(name: &str, config: &mut toml::Table) {
+    if name == "custodian" {
+        for budget in ["officer_per_day", "agency_per_day"] {
+            config["oprf"][budget] = 1_000_000.into();
+        }
+    }
 }
 
 /// Changes a configuration file.

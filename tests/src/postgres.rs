@@ -5,9 +5,11 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{self, Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tempfile::TempDir;
@@ -15,6 +17,8 @@ use tempfile::TempDir;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/postgres/cluster");
 /// The script's exit code where there is no PostgreSQL.
 const NOT_INSTALLED: i32 = 3;
+/// Names the database of a run that holds the services to the same on PostgreSQL.
+const GIVEN: &str = "AMANAT_POSTGRES";
 
 /// A running server with its folder; both are gone when it is dropped.
 pub struct Cluster {
@@ -47,6 +51,11 @@ pub fn is_here(test: &str) -> bool {
     false
 }
 
+/// The address of a new schema in the database that `AMANAT_POSTGRES` names; `None` where the run is about SQLite.
+pub fn given_schema() -> Option<String> {
+    env::var(GIVEN).ok().map(|address| fresh_schema(&address))
+}
+
 /// The folder of psql, pgbench and their like; `None` where PostgreSQL is not installed.
 pub fn binaries() -> Option<PathBuf> {
     let output = Command::new(SCRIPT).arg("binaries").output().unwrap();
@@ -64,7 +73,13 @@ impl Cluster {
 
     /// With further lines of its configuration, as in `max_wal_size=8GB`.
     pub fn start_with<const N: usize>(settings: [&str; N]) -> Self {
-        let cluster = Self::folder();
+        Self::start_in(&env::temp_dir(), settings)
+    }
+
+    /// The same, with all its files in a folder of this one, which the servers' user must be able to reach.
+    pub fn start_in<const N: usize>(folder: &Path, settings: [&str; N]) -> Self {
+        let folder = TempDir::with_prefix_in("amanat-postgres-", folder).unwrap();
+        let cluster = Self { folder };
         let mut arguments = vec!["start".as_ref(), cluster.path().as_os_str()];
         for setting in settings {
             arguments.extend(["--set".as_ref(), OsStr::new(setting)]);
@@ -121,9 +136,19 @@ impl Cluster {
         self.script("kill");
     }
 
-    /// After [`kill`](Self::kill): as it was, where it was.
+    /// After [`kill`](Self::kill), or when it has ended by itself: as it was, where it was.
     pub fn restart(&self) {
         self.script("start");
+    }
+
+    /// Whether it lives: one that is dead and that nobody buried does not.
+    pub fn is_running(&self) -> bool {
+        let data = self.path().join("data");
+        let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
+            return false;
+        };
+        let folder = format!("/proc/{}/cwd", text.lines().next().unwrap());
+        fs::read_link(folder).is_ok_and(|folder| folder == data)
     }
 
     /// For the owner of the database, through the unix socket.
@@ -158,10 +183,7 @@ impl Cluster {
 
     /// For the owner of the database, in a new schema of its own.
     pub fn fresh_schema(&self) -> String {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let schema = format!("schema_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.query(&format!("CREATE SCHEMA {schema}"));
-        format!("{}?options=-c%20search_path%3D{schema}", self.url())
+        fresh_schema(&self.url())
     }
 
     /// The rows of statements by the owner of the database: a line each, columns divided by `|`.
@@ -201,6 +223,17 @@ impl Drop for Cluster {
     }
 }
 
+/// No two tests, in whichever process, share one.
+fn fresh_schema(address: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let schema = format!("test_{}_{}_{next}", process::id(), now.as_nanos());
+    query(address, &format!("CREATE SCHEMA {schema}"));
+    let and = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{and}options=-c%20search_path%3D{schema}")
+}
+
 /// The rows of statements at an address.
 pub fn query(url: &str, sql: &str) -> String {
     try_query(url, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
@@ -215,6 +248,39 @@ pub fn try_query(url: &str, sql: &str) -> Result<String, String> {
     } else {
         Err(text(output.stderr))
     }
+}
+
+/// The schema of an address, as the statements that make it anew.
+pub fn dump(address: &str) -> String {
+    let output = Command::new(binaries().unwrap().join("pg_dump"))
+        .args(["--schema", schema_of(address), address])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(output.stderr));
+    text(output.stdout)
+}
+
+/// Puts what was dumped in the place of the schema.
+pub fn replace(address: &str, dump: &str) {
+    query(
+        address,
+        &format!("DROP SCHEMA {} CASCADE", schema_of(address)),
+    );
+    let mut psql = Command::new(binaries().unwrap().join("psql"))
+        .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "--single-transaction"])
+        .arg(address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut statements = psql.stdin.take().unwrap();
+    statements.write_all(dump.as_bytes()).unwrap();
+    drop(statements);
+    assert!(psql.wait().unwrap().success());
+}
+
+fn schema_of(address: &str) -> &str {
+    address.rsplit_once("search_path%3D").unwrap().1
 }
 
 /// Statements under way.

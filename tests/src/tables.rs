@@ -1,10 +1,13 @@
 //! A database as a thief reads it: every value of every column.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Row as _,
-    sqlite::{SqliteConnectOptions, SqliteRow},
+use amanat_database::{
+    Place, Value,
+    copy::{self, Pages},
 };
 
 /// A column of a table.
@@ -16,35 +19,47 @@ pub fn column(table: &str, name: &str) -> Column {
 
 /// Everything in a database but the record of its migrations: each column's values in the order of the rows,
 /// numbers as their digits, NULL as nothing.
-pub async fn columns(database: &Path) -> BTreeMap<Column, Vec<Vec<u8>>> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(database)
-        .read_only(true)
-        .connect()
-        .await
-        .unwrap();
-    let named = sqlx::query(
-        "SELECT m.name, c.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c \
-         WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
-         AND m.name != '_sqlx_migrations'",
-    );
-    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in named.fetch_all(&mut connection).await.unwrap() {
-        tables.entry(row.get(0)).or_default().push(row.get(1));
-    }
-    let mut columns = BTreeMap::new();
-    for (table, names) in tables {
-        let casts = names.iter().map(|name| format!("CAST({name} AS BLOB)"));
-        let casts = casts.collect::<Vec<_>>().join(", ");
-        // One statement a table: each column by itself could come in the order of an index.
-        let rows = sqlx::query(AssertSqlSafe(format!("SELECT {casts} FROM {table}")))
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-        for (at, name) in names.into_iter().enumerate() {
-            let value = |row: &SqliteRow| row.get::<Option<Vec<u8>>, _>(at).unwrap_or_default();
-            columns.insert((table.clone(), name), rows.iter().map(value).collect());
+pub async fn columns(database: &Place) -> BTreeMap<Column, Vec<Vec<u8>>> {
+    let mut connection = database.connect().await.unwrap();
+    let mut columns: BTreeMap<Column, Vec<Vec<u8>>> = BTreeMap::new();
+    for table in copy::tables(&mut connection).await.unwrap() {
+        let names = table.columns.iter();
+        let names: Vec<_> = names
+            .map(|named| column(&table.name, &named.name))
+            .collect();
+        for name in &names {
+            columns.insert(name.clone(), Vec::new());
+        }
+        let mut pages = Pages::of(&table);
+        while let Some(rows) = pages.next(&mut connection).await.unwrap() {
+            for (name, value) in rows.into_iter().flat_map(|row| names.iter().zip(row)) {
+                columns.get_mut(name).unwrap().push(bytes(value));
+            }
         }
     }
+    connection.close().await.unwrap();
     columns
+}
+
+/// Each column of a PostgreSQL database as if it were a file of this folder; nothing of one that is a file, which can
+/// be searched itself.
+pub async fn as_files(database: &Place, folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    if database.file().is_some() {
+        return Vec::new();
+    }
+    let columns = columns(database).await.into_iter();
+    let file = |((table, name), values): (Column, Vec<Vec<u8>>)| {
+        let path = folder.join(table).join(name);
+        (path, values.join(&b"\n"[..]))
+    };
+    columns.map(file).collect()
+}
+
+fn bytes(value: Value<'_>) -> Vec<u8> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Bytes(bytes) => bytes.into_owned(),
+        Value::Text(text) => text.into_owned().into_bytes(),
+        Value::Number(number) => number.to_string().into_bytes(),
+    }
 }

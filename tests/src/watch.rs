@@ -117,6 +117,10 @@ impl Disk {
         mount(&folder, mib).expect("mounting is permitted")
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.folder.join(name).to_str().unwrap().to_owned()
     }

@@ -15,7 +15,7 @@
 
 use std::{env, fs, path::Path, time::Duration};
 
-use amanat_tests::{Process, Running, load::Load};
+use amanat_tests::{Process, Running, forge::Books, load::Load};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 
@@ -39,9 +39,12 @@ async fn what_was_answered_survives_the_custodians_deaths() {
 async fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_leaves_nothing_to_recover() {
     let mut running = Running::start_for_load(PROGRAM);
     let load = Load::start(&running).await;
-    for (server, folder) in [
-        (&mut running.gateway, &running.exchange.gateway.folder),
-        (&mut running.custodian, &running.exchange.custodian.folder),
+    for (server, books) in [
+        (&mut running.gateway, Books::of(&running.exchange.gateway)),
+        (
+            &mut running.custodian,
+            Books::of(&running.exchange.custodian),
+        ),
     ] {
         load.shares(10).await;
         assert!(
@@ -53,11 +56,13 @@ async fn a_server_that_is_told_to_stop_answers_what_is_under_way_and_leaves_noth
             log.contains("every request under way was answered"),
             "{log}"
         );
-        assert_eq!(
-            journals(folder),
-            [""; 0],
-            "the database is whole in its one file"
-        );
+        if let Some(file) = books.database.file() {
+            assert_eq!(
+                journals(file.parent().unwrap()),
+                [""; 0],
+                "the database is whole in its one file"
+            );
+        }
         tokio::task::block_in_place(|| server.start());
     }
     check(&running, load).await;
@@ -96,7 +101,7 @@ async fn check(running: &Running, load: Load) {
 
 /// The files beside a server's database that hold what is not in it yet.
 fn journals(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder.join("data")).unwrap();
+    let files = fs::read_dir(folder).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     names
         .filter(|name| name.ends_with("-wal") || name.ends_with("-journal"))

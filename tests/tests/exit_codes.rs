@@ -268,6 +268,7 @@ fn what_the_catalogue_says_of_a_retry_is_what_the_servers_say() {
         Refusal::request_id_reused(),
         Refusal::version("it is another"),
         Refusal::audit_unavailable(),
+        Refusal::out_of_space(),
         Refusal::log_inconsistent(),
         Refusal::ledger_behind(),
         Refusal::rules_changing(),

@@ -9,6 +9,7 @@
 )]
 
 use amanat_connector::{Server, Submitted};
+use amanat_database::Sql;
 use amanat_ledger::{LogSigner, LogVerifier};
 use amanat_schema::{
     key::GetObservedHeadRequest, record::ReadRecordResponse, statement::ObservedHead,
@@ -21,7 +22,6 @@ use amanat_tests::{
     story::{OVERSIGHT, PERMITTED, POLICE, SHELTER, Story, police_case},
 };
 use prost::Message as _;
-use sqlx::Row as _;
 
 /// What the forked log looks like beside the one that the custodian observed.
 enum Fork {
@@ -93,13 +93,11 @@ async fn freezes_the_custodian_for_good(fork: Fork) {
 
     // Both notes are kept, each signed by the gateway.
     let mut database = custodian_database(&running).await;
-    let rows = sqlx::query("SELECT ours, theirs FROM evidence")
-        .fetch_all(&mut database)
-        .await;
-    let rows = rows.unwrap();
+    let rows = Sql::new("SELECT ours, theirs FROM evidence").fetch_all(&mut database);
+    let rows = rows.await.unwrap();
     assert_eq!(rows.len(), 1);
     let log = gateway_log(&running);
-    let notes: [String; 2] = [rows[0].get(0), rows[0].get(1)];
+    let notes: [String; 2] = [0, 1].map(|column| rows[0].get(column).unwrap());
     assert_eq!(notes, [head.checkpoint.clone(), theirs]);
     for note in notes {
         log.open(&note).unwrap();

@@ -19,6 +19,7 @@ use std::{
 
 use amanat::development::{self, Blueprint};
 use amanat_connector::{Acting, Connector, ConsentFile, EntryQuery, Profile, ReadRequest, Server};
+use amanat_database::{Engine, Sql};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, case_file,
     catalogue::{self, FIELDS},
@@ -32,11 +33,12 @@ use amanat_tests::{
     forge::Books,
     markers,
     needles::{Found, Needles, files, forms},
+    postgres::{Cluster, is_here, query},
     sharing::{self, Shared, share},
+    tables::as_files,
 };
 use prost::Message as _;
 use serde_json::{Value, json};
-use sqlx::Row as _;
 use tempfile::TempDir;
 
 const POLICE: &str = "police-lahore";
@@ -55,8 +57,9 @@ struct Worked {
 }
 
 impl Worked {
-    async fn start() -> Self {
-        let mut running = Running::start(env!("CARGO_BIN_EXE_amanat"), "trace");
+    /// With each server's configuration changed.
+    async fn start(change: impl FnMut(&str, &mut toml::Table)) -> Self {
+        let mut running = Running::start_with(env!("CARGO_BIN_EXE_amanat"), "trace", change);
         let mut personal = Needles::default();
         let public = fs::read(&running.exchange.directory).unwrap();
         for file in [
@@ -148,22 +151,17 @@ impl Worked {
     async fn take_keys_and_ciphertexts(&mut self) {
         let copy = TempDir::new().unwrap();
         let exchange = &self.running.exchange;
-        let copied = |server| {
-            let mut books = Books::of(server);
-            for (path, bytes) in books.backup() {
-                fs::write(copy.path().join(path.file_name().unwrap()), bytes).unwrap();
-            }
-            books.database = copy.path().join(books.database.file_name().unwrap());
-            books
-        };
+        let [gateway, custodian] = [&exchange.gateway, &exchange.custodian]
+            .map(|server| Books::of(server).apart(copy.path()));
         let digits = fs::read_to_string(exchange.custodian.folder.join("keys/kek.key")).unwrap();
         let kek = WrapKey::from_bytes(&hex::decode(digits.trim()).unwrap()).unwrap();
-        let mut custodian = copied(&exchange.custodian).open().await;
-        let select = "SELECT source, record_id, version, header, wrapped FROM deposits";
-        for row in sqlx::query(select).fetch_all(&mut custodian).await.unwrap() {
-            let (source, record): (Vec<u8>, Vec<u8>) = (row.get(0), row.get(1));
-            let version: u32 = row.get(2);
-            let header = Envelope::decode(row.get::<&[u8], _>(3)).unwrap();
+        let mut custodian = custodian.connect().await.unwrap();
+        let select = Sql::new("SELECT source, record_id, version, header, wrapped FROM deposits");
+        for row in select.fetch_all(&mut custodian).await.unwrap() {
+            let bytes = |column| row.get::<Vec<u8>>(column).unwrap();
+            let (source, record) = (bytes(0), bytes(1));
+            let version: u32 = row.get(2).unwrap();
+            let header = Envelope::decode(bytes(3).as_slice()).unwrap();
             let header = RecordHeader::decode(header.payload.as_slice()).unwrap();
             let binding = Binding {
                 case: CaseId::parse(&header.head.unwrap().case_id).unwrap(),
@@ -173,7 +171,7 @@ impl Worked {
             };
             let context: [&[u8]; 3] = [&source, &record, &version.to_be_bytes()];
             let key = kek
-                .unwrap("amanat/record-key/v1", &context, row.get(4))
+                .unwrap("amanat/record-key/v1", &context, &bytes(4))
                 .unwrap();
             let key = amanat_seal::RecordKey::from_bytes(&key).unwrap();
             assert!(key.fits(&binding, &header.key_commitment.try_into().unwrap()));
@@ -185,14 +183,11 @@ impl Worked {
                     .add(&name, key.field_key(&binding, field.id).expose());
             }
         }
-        let mut gateway = copied(&exchange.gateway).open().await;
-        let sealed = sqlx::query("SELECT sealed FROM records")
-            .fetch_all(&mut gateway)
-            .await
-            .unwrap();
-        for row in sealed {
-            let sealed = SealedFields::decode(row.get::<&[u8], _>(0)).unwrap();
-            for slot in sealed.slots {
+        let mut gateway = gateway.connect().await.unwrap();
+        let select = Sql::new("SELECT sealed FROM records");
+        for row in select.fetch_all(&mut gateway).await.unwrap() {
+            let sealed: Vec<u8> = row.get(0).unwrap();
+            for slot in SealedFields::decode(sealed.as_slice()).unwrap().slots {
                 self.ciphertexts
                     .add_raw(&format!("slot {}", slot.field), &slot.ciphertext);
             }
@@ -202,13 +197,20 @@ impl Worked {
         assert_eq!(self.ciphertexts.len(), 3 * sealed);
     }
 
-    fn gateway(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        files(&self.running.exchange.gateway.folder)
+    async fn gateway(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        stored(&self.running.exchange.gateway).await
     }
 
-    fn custodian(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        files(&self.running.exchange.custodian.folder)
+    async fn custodian(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        stored(&self.running.exchange.custodian).await
     }
+}
+
+/// All that a server has: its files, and what it has on PostgreSQL.
+async fn stored(server: &development::Server) -> Vec<(PathBuf, Vec<u8>)> {
+    let data = server.folder.join("data");
+    let tables = as_files(&Books::of(server).database, &data).await;
+    [files(&server.folder), tables].concat()
 }
 
 /// Three records, shared and read, a consent withdrawn.
@@ -307,9 +309,39 @@ fn holds(record: &Value, text: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_value_no_token_and_no_key_stands_where_it_must_not() {
-    let worked = Worked::start().await;
+    let worked = Worked::start(|_, _| {}).await;
+    stands_where_it_may(&worked).await;
+    every_plant_is_found(&worked, &worked.gateway().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_value_no_token_and_no_key_stands_in_any_file_of_a_postgresql_server() {
+    if !is_here("leaks: the files of a PostgreSQL server") {
+        return;
+    }
+    let cluster = Cluster::start();
+    let worked = Worked::start(|_, config| {
+        config["log"]["database"] = cluster.fresh_schema().into();
+    })
+    .await;
+    stands_where_it_may(&worked).await;
+
+    query(&cluster.superuser_url(), "CHECKPOINT");
+    let mut all = files(&cluster.path().join("data"));
+    all.push(("server.log".into(), cluster.log().into_bytes()));
     let nothing: [Found; 0] = [];
-    let (gateway, custodian) = (worked.gateway(), worked.custodian());
+    assert_eq!(worked.personal.find_in(&all), nothing, "values");
+    assert_eq!(worked.keys.find_in(&all), nothing, "keys");
+    // The search is no empty gesture.
+    assert_eq!(fields_found_in(&worked, &all), catalogue::sealed().count());
+}
+
+async fn stands_where_it_may(worked: &Worked) {
+    let nothing: [Found; 0] = [];
+    let (gateway, custodian) = (worked.gateway().await, worked.custodian().await);
+    let engine = Books::of(&worked.running.exchange.gateway)
+        .database
+        .engine();
     for (folder, name) in [(&gateway, "gateway"), (&custodian, "custodian")] {
         let logged = |end: &str| {
             folder
@@ -320,10 +352,12 @@ async fn no_value_no_token_and_no_key_stands_where_it_must_not() {
                 .len()
         };
         assert!(logged(&format!("{name}.log")) > 100_000, "trace says much");
-        assert!(
-            logged(&format!("data/{name}.sqlite-wal")) > 0,
-            "killed with its WAL"
-        );
+        let stored = match engine {
+            // Killed with its WAL.
+            Engine::Sqlite => &format!("data/{name}.sqlite-wal"),
+            Engine::Postgres => "data/entries/body",
+        };
+        assert!(logged(stored) > 0, "{stored} is searched too");
     }
 
     assert_eq!(
@@ -366,11 +400,17 @@ async fn no_value_no_token_and_no_key_stands_where_it_must_not() {
         );
     }
     // The ciphertexts are found where they are, so they would be elsewhere.
-    let stored = worked.ciphertexts.find_in(&gateway);
-    let stored: BTreeSet<_> = stored.iter().map(|found| &found.name).collect();
-    assert_eq!(stored.len(), catalogue::sealed().count());
+    assert_eq!(
+        fields_found_in(worked, &gateway),
+        catalogue::sealed().count()
+    );
+}
 
-    every_plant_is_found(&worked, &gateway);
+/// Of how many fields a ciphertext is found.
+fn fields_found_in(worked: &Worked, files: &[(PathBuf, Vec<u8>)]) -> usize {
+    let found = worked.ciphertexts.find_in(files);
+    let names: BTreeSet<_> = found.iter().map(|found| &found.name).collect();
+    names.len()
 }
 
 /// The search is no empty gesture: a value planted in the middle of any of the files is found there.

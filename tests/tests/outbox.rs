@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use amanat_connector::{
     Connector, ConnectorError, ConsentFile, EntryQuery, Profile, ReadRequest, Server, Submitted,
 };
+use amanat_database::Sql;
 use amanat_schema::{
     CaseId, ConsentId, RecordId, RequestId,
     audit::Action,
@@ -23,7 +24,7 @@ use amanat_schema::{
     record::PutRecordRequest,
 };
 use amanat_seal::WrapKey;
-use amanat_tests::Running;
+use amanat_tests::{Running, forge::Books};
 use prost::Message as _;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -92,10 +93,7 @@ async fn a_case_handed_in_while_the_servers_are_down_is_kept_sealed_and_delivere
         3,
         "each call has its own request id from the start"
     );
-    assert_eq!(
-        stored_headers(&running.exchange.gateway.folder).await,
-        [submission.header]
-    );
+    assert_eq!(stored_headers(&running).await, [submission.header]);
     let police = running.connector(POLICE).await;
     let versions = police.list_versions(None).await.unwrap();
     assert_eq!(versions.len(), 1);
@@ -144,10 +142,7 @@ async fn a_submission_that_lost_the_gateway_after_its_deposit_is_completed_later
         2,
         "the record key left with its deposit"
     );
-    assert_eq!(
-        stored_headers(&running.exchange.gateway.folder).await,
-        [submission.header]
-    );
+    assert_eq!(stored_headers(&running).await, [submission.header]);
     assert_each_step_is_logged_once(&police, submission.record).await;
     let case = police.list_versions(None).await.unwrap()[0].case;
     assert_opens(&police, case, submission.record).await;
@@ -165,11 +160,7 @@ async fn a_submission_that_lost_the_custodian_before_its_activation_is_completed
         0,
         "nothing goes to the gateway first"
     );
-    assert!(
-        stored_headers(&running.exchange.gateway.folder)
-            .await
-            .is_empty()
-    );
+    assert!(stored_headers(&running).await.is_empty());
 
     running.custodian.start();
     for (_, outcome) in police.deliver_pending().await.unwrap() {
@@ -379,14 +370,14 @@ async fn open(database: &Path) -> SqliteConnection {
 }
 
 /// The hashes of the headers that the gateway holds.
-async fn stored_headers(gateway: &Path) -> Vec<String> {
-    let mut database = open(&gateway.join("data/gateway.sqlite")).await;
-    let rows = sqlx::query("SELECT lower(hex(header_sha256)) FROM records ORDER BY seq")
-        .fetch_all(&mut database)
-        .await
-        .unwrap();
+async fn stored_headers(running: &Running) -> Vec<String> {
+    let mut database = Books::of(&running.exchange.gateway).open().await;
+    let rows = Sql::new("SELECT header_sha256 FROM records ORDER BY seq").fetch_all(&mut database);
+    let rows = rows.await.unwrap();
     database.close().await.unwrap();
-    rows.iter().map(|row| row.get(0)).collect()
+    rows.iter()
+        .map(|row| hex::encode(row.get::<Vec<u8>>(0).unwrap()))
+        .collect()
 }
 
 fn assert_nothing_of_the_case_is_readable(agency: &Path) {

@@ -8,11 +8,9 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+use amanat_database::Place;
 use amanat_identity::request_sha256;
 use amanat_schema::{
     AgencyId, case_file,
@@ -28,7 +26,7 @@ use amanat_tests::{
     party::Party,
     sharing,
     story::{NGO, POLICE, SHELTER, police_case},
-    tables::{Column, column, columns},
+    tables::{Column, as_files, column, columns},
 };
 use aws_lc_rs::{digest, hmac};
 use serde_json::json;
@@ -61,14 +59,13 @@ fn nobody_known() -> case_file::CaseFile {
 /// A database, as a thief reads it.
 type Store = BTreeMap<Column, Vec<Vec<u8>>>;
 
-fn database(running: &Running) -> PathBuf {
-    running.exchange.gateway.folder.join("data/gateway.sqlite")
+fn database(running: &Running) -> Place {
+    Books::of(&running.exchange.gateway).database
 }
 
-fn outbox(running: &Running, agency: &str) -> PathBuf {
-    running.exchange.agencies[agency]
-        .folder
-        .join("outbox/outbox.sqlite")
+fn outbox(running: &Running, agency: &str) -> Place {
+    let folder = &running.exchange.agencies[agency].folder;
+    Place::Sqlite(folder.join("outbox/outbox.sqlite"))
 }
 
 /// All that a thief tries for one token: the token, and every digest that he can compute with what he holds.
@@ -140,6 +137,7 @@ async fn a_dump_of_the_gateway_and_the_oprf_key_match_nobody_without_the_pepper(
         )],
     ]
     .concat();
+    let stolen = [stolen, as_files(&database(&running), gateway).await].concat();
     let tables = columns(&database(&running)).await;
     let mut salts: BTreeSet<_> = tables
         .values()

@@ -26,7 +26,7 @@ use amanat_tests::{
     oprf::{Secrets, cnic, phone},
     party::Party,
     story::{NGO, OVERSIGHT, POLICE, SHELTER},
-    tables::{column, columns},
+    tables::{as_files, column, columns},
 };
 use serde_json::{Value, json};
 
@@ -180,9 +180,15 @@ impl Worked {
     }
 
     /// Where it is in all of the exchange: both servers, every agency, what is public, the registrars.
-    fn places(&self, needles: &Needles) -> Places {
+    async fn places(&self, needles: &Needles) -> Places {
         let mut places = Places::new();
-        for found in needles.find_in(&files(self.running.folder())) {
+        let mut searched = files(self.running.folder());
+        let exchange = &self.running.exchange;
+        for server in [&exchange.gateway, &exchange.custodian] {
+            let (database, data) = (Books::of(server).database, server.folder.join("data"));
+            searched.extend(as_files(&database, &data).await);
+        }
+        for found in needles.find_in(&searched) {
             let file = found.file.strip_prefix(self.running.folder()).unwrap();
             places
                 .entry(found.name)
@@ -229,7 +235,7 @@ async fn identifiers_and_tokens_stand_nowhere_keys_in_their_files_and_pseudonyms
     for (name, bytes) in &worked.passing {
         nowhere.add(name, bytes);
     }
-    assert_eq!(worked.places(&nowhere), Places::new());
+    assert_eq!(worked.places(&nowhere).await, Places::new());
 
     // A server's own secrets, each in its one file.
     let secrets = worked.secrets.all();
@@ -250,7 +256,7 @@ async fn identifiers_and_tokens_stand_nowhere_keys_in_their_files_and_pseudonyms
         keys.add(file.to_str().unwrap(), secret);
         own.insert(file.to_str().unwrap().to_owned(), [file.to_owned()].into());
     }
-    assert_eq!(worked.places(&keys), own);
+    assert_eq!(worked.places(&keys).await, own);
 
     for (agency, pseudonyms) in &worked.pseudonyms {
         let mut needles = Needles::default();
@@ -258,14 +264,10 @@ async fn identifiers_and_tokens_stand_nowhere_keys_in_their_files_and_pseudonyms
             needles.add("bytes", pseudonym.as_bytes());
             needles.add("text", pseudonym.to_string().as_bytes());
         }
-        let places = worked.places(&needles);
+        let places = worked.places(&needles).await;
         let places: BTreeSet<_> = places.values().flatten().collect();
         let outbox = PathBuf::from(format!("agencies/{agency}/outbox"));
-        let store = |file: &PathBuf| {
-            file.to_str()
-                .unwrap()
-                .starts_with("gateway/data/gateway.sqlite")
-        };
+        let store = |file: &PathBuf| file.starts_with("gateway/data");
         assert!(
             places
                 .iter()

@@ -12,6 +12,7 @@
 use std::{fs, process::Command};
 
 use amanat_connector::{Connector, EntryQuery, Profile, Server, Submitted};
+use amanat_database::{Engine, Sql};
 use amanat_schema::{
     audit::{Action, Receipt},
     case_file,
@@ -19,6 +20,7 @@ use amanat_schema::{
 };
 use amanat_tests::{
     Running,
+    cli::Told,
     forge::{
         Books,
         CheckpointFile::{Left, Replaced},
@@ -202,16 +204,8 @@ impl Drill {
 
 /// Some places in so many bytes: the first, the last, and others between.
 fn spread(length: usize) -> impl Iterator<Item = usize> {
-    [
-        0,
-        1,
-        length / 5,
-        length / 3,
-        length / 2,
-        length * 4 / 5,
-        length - 1,
-    ]
-    .into_iter()
+    let between = [5, 3, 2].map(|part| length / part);
+    [0, 1].into_iter().chain(between).chain([length - 1])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,8 +297,12 @@ async fn a_tail_that_is_gone_is_found_and_freezes_the_server_at_its_next_start()
         let reader = drill.running.connector(READER).await;
         let refused = drill.shared.read(&reader).await.err().unwrap();
         assert_eq!(refused.reason(), "LOG_INCONSISTENT");
-        // What is left can still be fetched, and is less than what the auditor was shown.
-        drill.contradicts(AUDITOR, server, Some(size - 2), "cut and restarted");
+        // What is left can still be fetched, and is less than what the auditor was shown; on PostgreSQL, where another
+        // process may have signed the newest checkpoint, it is less than what that says.
+        match drill.books(server).database.engine() {
+            Engine::Sqlite => drill.contradicts(AUDITOR, server, Some(size - 2), "restarted"),
+            Engine::Postgres => drill.fails(AUDITOR, server, Some(size - 2), "restarted"),
+        };
     }
 }
 
@@ -325,10 +323,18 @@ async fn a_log_rolled_back_in_all_its_tables_freezes_without_its_checkpoint_file
 
     assert!(drill.running.gateway.stop());
     fs::remove_file(&drill.gateway.checkpoint_file).unwrap();
+    let why = "the file of the last signed checkpoint is gone";
+    if drill.gateway.database.engine() == Engine::Postgres {
+        // A new replica brings the file of another one.
+        let mut serve = Command::new(env!("CARGO_BIN_EXE_amanat"));
+        serve.args(["gateway", "serve", "--config"]);
+        let told = Told::by(serve.arg(&drill.running.exchange.gateway.config));
+        assert_eq!(told.code, 3, "{}", told.shown());
+        assert!(told.err.contains(why), "{}", told.err);
+        return;
+    }
     drill.running.gateway.start();
-    drill
-        .gateway_is_frozen("the file of the last signed checkpoint is gone")
-        .await;
+    drill.gateway_is_frozen(why).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,12 +349,7 @@ async fn a_log_rolled_back_with_its_checkpoint_file_is_found_by_whoever_saw_more
     let what = drill.contradicts(AUDITOR, Server::Gateway, Some(observed - 2), "rolled back");
     assert!(what.contains("it is missing"), "{what}");
     drill.forget(AUDITOR);
-    let what = drill.contradicts(
-        AUDITOR,
-        Server::Gateway,
-        Some(observed - 2),
-        "to a new auditor",
-    );
+    let what = drill.contradicts(AUDITOR, Server::Gateway, Some(observed - 2), "to another");
     assert!(
         what.contains(&format!("signed with {observed} entries")),
         "{what}"
@@ -426,9 +427,8 @@ async fn a_log_rewritten_and_signed_anew_contradicts_the_head_that_the_custodian
     let refused = drill.shared.read(&reader).await.err().unwrap();
     assert_eq!(refused.reason(), "LOG_INCONSISTENT");
     let mut custodian = drill.custodian.open().await;
-    let evidence = sqlx::query("SELECT ours, theirs FROM evidence")
-        .fetch_all(&mut custodian)
-        .await;
+    let evidence = Sql::new("SELECT ours, theirs FROM evidence").fetch_all(&mut custodian);
+    let evidence = evidence.await;
     assert_eq!(evidence.unwrap().len(), 1);
     drill.holds(Server::Custodian);
     let what = drill.contradicts(AUDITOR, Server::Gateway, None, "still");

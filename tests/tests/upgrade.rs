@@ -11,15 +11,24 @@ use std::process::Command;
 use amanat_tests::{
     Running,
     cli::{Told, case_file, submit},
+    forge::Books,
     story::POLICE,
 };
 use serde_json::{Value, json};
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
-/// What the version before this step had in its place.
-const BACK: &str = "CREATE INDEX requests_by_id ON requests (request_id);
-                    DELETE FROM _sqlx_migrations WHERE description = 'requests-by-key'";
+/// The newest steps, and what an earlier version had in their place.
+const STEPS: [&str; 3] = ["requests-by-key", "entry-spans", "own-keys"];
+const BACK: &str = "DROP TABLE own_keys;
+    DROP TABLE entry_spans;
+    DROP INDEX entries_by_action;
+    DROP INDEX entries_by_agency_and_action;
+    DROP INDEX refusals;
+    DROP INDEX refusals_by_agency;
+    DROP INDEX refusals_by_action;
+    CREATE INDEX entries_by_time ON entries (time);
+    CREATE INDEX requests_by_id ON requests (request_id);
+    DELETE FROM _sqlx_migrations WHERE description IN ('requests-by-key', 'entry-spans', 'own-keys')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
@@ -47,11 +56,12 @@ async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
         );
     }
     assert!(running.gateway.stop() && running.custodian.stop());
-    for (server, config) in &configs {
-        let data = config.parent().unwrap().join("data");
-        let options = SqliteConnectOptions::new().filename(data.join(format!("{server}.sqlite")));
-        let mut database = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::raw_sql(BACK).execute(&mut database).await.unwrap();
+    for (server, made) in [
+        ("gateway", &running.exchange.gateway),
+        ("custodian", &running.exchange.custodian),
+    ] {
+        let mut database = Books::of(made).open().await;
+        database.run(BACK).await.unwrap();
         database.close().await.unwrap();
 
         let refused = tell(server, "serve");
@@ -59,7 +69,7 @@ async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
         assert!(refused.err.contains("DATABASE_INVALID"), "{}", refused.err);
         assert!(refused.err.contains("run `migrate`"), "{}", refused.err);
 
-        for taken in [json!(["requests-by-key"]), json!([])] {
+        for taken in [json!(STEPS), json!([])] {
             let migrated = tell(server, "migrate");
             assert_eq!(migrated.code, 0, "{}", migrated.err);
             let told: Value = serde_json::from_str(&migrated.out).unwrap();

@@ -8,9 +8,8 @@
     reason = "a failed step is a failed test"
 )]
 
-use std::path::Path;
-
 use amanat_connector::{Acting, Connector, ConnectorError, Profile, ReadRequest, SamePerson};
+use amanat_database::Sql;
 use amanat_schema::{
     CaseId, RecordId,
     case_file::{self, CaseFile},
@@ -19,10 +18,10 @@ use amanat_schema::{
 use amanat_tests::{
     Running,
     cli::{case_file, grant, share},
+    forge::Books,
     story::{NGO, POLICE, SHELTER},
 };
 use serde_json::{Value, json};
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
 const FIELDS: &str = "needs.needs,subject.given_name";
@@ -73,14 +72,10 @@ async fn elsewhere(running: &Running) -> Connector {
 }
 
 /// As by the gateway's operator.
-async fn forget_corrections(gateway: &Path) {
-    let options = SqliteConnectOptions::new().filename(gateway.join("data/gateway.sqlite"));
-    let mut database = SqliteConnection::connect_with(&options).await.unwrap();
-    let gone = sqlx::query("DELETE FROM records WHERE version > 1")
-        .execute(&mut database)
-        .await
-        .unwrap();
-    assert_eq!(gone.rows_affected(), 1);
+async fn forget_corrections(running: &Running) {
+    let mut database = Books::of(&running.exchange.gateway).tamper().await;
+    let gone = Sql::new("DELETE FROM records WHERE version > 1").execute(&mut database);
+    assert_eq!(gone.await.unwrap(), 1);
     database.close().await.unwrap();
 }
 
@@ -362,7 +357,7 @@ async fn a_gateway_that_hides_a_correction_is_not_believed() {
         .delivered()
         .unwrap();
     running.gateway.kill();
-    forget_corrections(&running.exchange.gateway.folder).await;
+    forget_corrections(&running).await;
     running.gateway.start();
 
     let told = police

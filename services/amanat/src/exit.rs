@@ -32,6 +32,7 @@ impl Exit {
             | Reason::VersionMismatch
             | Reason::ServerRevoked
             | Reason::VerificationFailed
+            | Reason::BackupDamaged
             | Reason::CallUnknown
             | Reason::AnotherPerson
             | Reason::DraftRefused

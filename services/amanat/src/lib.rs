@@ -11,6 +11,7 @@ mod config;
 pub mod development;
 mod error;
 mod exit;
+mod keep;
 mod manual;
 mod output;
 mod quickstart;
@@ -81,6 +82,9 @@ enum Command {
     /// Look at a configuration before a server or a connector starts with it
     #[command(subcommand)]
     Config(config::Verb),
+    /// Verify a server's backup, without the server
+    #[command(subcommand)]
+    Backup(keep::Verb),
     /// Explain a reason: what it means, its exit code, what to do next
     Errors(catalogue::Errors),
     /// Write the manual's pages
@@ -207,6 +211,7 @@ fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), Com
             Command::Directory(verb) => print(printer, &ceremony::verbs::directory(verb)?)?,
             Command::Enrolment(verb) => print(printer, &ceremony::verbs::agency(verb)?)?,
             Command::Config(verb) => print(printer, &config::run(&verb)?)?,
+            Command::Backup(verb) => print(printer, &keep::run(&verb)?)?,
             Command::Errors(args) => print(printer, &catalogue::run(&args)?)?,
             Command::Man(args) => print(printer, &manual::man(args)?)?,
             Command::Completions(args) => print(printer, &manual::completions(&args))?,

@@ -26,6 +26,11 @@ impl Report {
     pub(crate) fn with(mut self, text: &str, key: &str, value: Value) -> Self {
         self.text.push('\n');
         self.text.push_str(text);
+        self.with_value(key, value)
+    }
+
+    /// With one more value for a program.
+    pub(crate) fn with_value(mut self, key: &str, value: Value) -> Self {
         if let Some(object) = self.json.as_object_mut() {
             object.insert(key.to_owned(), value);
         }

@@ -3,10 +3,10 @@
 use amanat_config::{ConfigError, FileError};
 use amanat_connector::{Reason, of_directory};
 use amanat_custodian::{CustodianError, FollowError};
-use amanat_desk::setup::SetupError;
+use amanat_desk::{keeping::KeepError, setup::SetupError};
 use amanat_gateway::GatewayError;
 use amanat_identity::tls::TlsError;
-use amanat_journal::JournalError;
+use amanat_journal::{JournalError, backup::BackupError};
 use amanat_server::ServeError;
 
 use crate::{
@@ -31,9 +31,11 @@ pub(crate) trait Reasoned {
 impl Reasoned for ServerError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Config(_) | Self::Telemetry(_) => Reason::ConfigInvalid,
+            Self::Config(_) | Self::Telemetry(_) | Self::Environment(_) => Reason::ConfigInvalid,
             Self::Gateway(error) => error.reason(),
             Self::Custodian(error) => error.reason(),
+            Self::Keep(error) => error.reason(),
+            Self::Ownerless { .. } => Reason::InputInvalid,
             Self::Listen(error) => error.reason(),
             Self::Made { .. } => Reason::DatabaseExists,
             Self::NotMade { .. } | Self::RanBefore { .. } => Reason::DatabaseMissing,
@@ -47,6 +49,8 @@ impl Reasoned for ServerError {
         if let Self::RanBefore { .. } = self {
             "restore the newest backup of the database; if all are lost, call the duty contact: its log cannot \
              begin anew under the same key"
+        } else if let Self::Keep(error) = self {
+            error.next_step()
         } else {
             self.reason().next_step()
         }
@@ -57,6 +61,63 @@ impl Reasoned for ServerError {
             Some(error)
         } else {
             None
+        }
+    }
+}
+
+impl Reasoned for KeepError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Setup(error) => error.reason(),
+            Self::File(error) => error.reason(),
+            Self::Backup(error) => error.reason(),
+            Self::NoKey | Self::UnknownServer => Reason::InputInvalid,
+        }
+    }
+
+    fn next_step(&self) -> &'static str {
+        match self {
+            Self::NoKey => "name it with --key FILE, or as key under [backup] in the configuration",
+            Self::Backup(error) => error.next_step(),
+            Self::Setup(_) | Self::File(_) | Self::UnknownServer => self.reason().next_step(),
+        }
+    }
+}
+
+impl Reasoned for BackupError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::NoBackup
+            | Self::Format { .. }
+            | Self::Another { .. }
+            | Self::Steps
+            | Self::Table(_)
+            | Self::NoCheckpoint { .. }
+            | Self::Seen
+            | Self::Exists { .. } => Reason::InputInvalid,
+            Self::CutOff
+            | Self::Longer
+            | Self::Header
+            | Self::Part(_)
+            | Self::Form(_)
+            | Self::Signature(_)
+            | Self::Log(_) => Reason::BackupDamaged,
+            Self::Key => Reason::KeyInvalid,
+            Self::InUse => Reason::LogUnwritable,
+            Self::File { source, .. } => Reason::of_io(source),
+            Self::Copy(_) => Reason::DatabaseInvalid,
+            Self::Seal(_) => Reason::SystemRefused,
+            Self::Journal(error) => error.reason(),
+        }
+    }
+
+    fn next_step(&self) -> &'static str {
+        if let Self::NoCheckpoint { .. } = self {
+            "name with --seen FILE the newest checkpoint that others hold; `restore --help` says who does"
+        } else if let Self::InUse = self {
+            "stop every replica, then run the same command again: what was copied does not count yet"
+        } else {
+            self.reason().next_step()
         }
     }
 }
@@ -126,9 +187,14 @@ impl Reasoned for JournalError {
         match self {
             Self::Frozen(_) => Reason::LogFrozen,
             Self::Full => Reason::DiskFull,
-            Self::Unwritable(_) | Self::Busy | Self::Crowded => Reason::LogUnwritable,
+            Self::Unwritable(_)
+            | Self::Unreachable(_)
+            | Self::Busy
+            | Self::Crowded
+            | Self::Slow => Reason::LogUnwritable,
             Self::RequestIdReused => Reason::RequestIdReused,
             Self::Database(_) => Reason::DatabaseInvalid,
+            Self::OtherOpeningsKey => Reason::KeyInvalid,
             Self::Log(_) => Reason::LogInconsistent,
             Self::File { .. } => Reason::FileUnusable,
         }

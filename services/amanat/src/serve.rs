@@ -2,14 +2,14 @@
 
 use std::{
     convert::Infallible,
-    io,
+    env, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use amanat_config::ConfigError;
-use amanat_database::Place;
-use amanat_desk::settings::Log;
+use amanat_database::{ENVIRONMENT, Engine, Place};
+use amanat_desk::{keeping::KeepError, settings::Log};
 use amanat_server::{ExportError, Reporting, Served, Telemetry};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     clock::system_clock,
+    keep,
     output::{Printer, Report},
 };
 
@@ -27,6 +28,8 @@ const INIT: &str = "\
 Examples:
   amanat gateway init --config gateway.toml
   amanat custodian init --config custodian.toml
+  amanat gateway init --config gateway.toml \\
+    --as 'postgres://amanat_owner@db.example/amanat?…'
 
 A database that is there already is left as it is. A server that has run
 before gets no new one: its log goes on or is restored.";
@@ -35,6 +38,8 @@ const MIGRATE: &str = "\
 Examples:
   amanat gateway migrate --config gateway.toml
   amanat custodian migrate --config custodian.toml
+  amanat gateway migrate --config gateway.toml \\
+    --as 'postgres://amanat_owner@db.example/amanat?…'
 
 The server must be stopped. Keep a copy of its data folder first: there is no
 way back but that. What is up to date already is left as it is.";
@@ -53,10 +58,19 @@ frozen, also when a frozen server is stopped: only 4 is worth another start.";
 pub(crate) enum Verb {
     /// Makes the empty database that the configuration names; once, before the first start
     #[command(after_help = INIT)]
-    Init(Configured),
+    Init(Made),
     /// Brings the database up to date after an upgrade of the program
     #[command(after_help = MIGRATE)]
-    Migrate(Configured),
+    Migrate(Made),
+    /// Writes a sealed and signed backup of the database
+    #[command(after_help = keep::BACKUP)]
+    Backup(keep::BackUp),
+    /// Makes the database anew from a backup
+    #[command(after_help = keep::RESTORE)]
+    Restore(keep::Restore),
+    /// Copies the database to another place, as from SQLite to PostgreSQL
+    #[command(after_help = keep::MOVE)]
+    Move(keep::Move),
     /// Serves until SIGTERM or SIGINT
     ///
     /// Prints one line, {"listening":"127.0.0.1:8443"}, when the log is open and requests are answered;
@@ -74,6 +88,14 @@ pub(crate) struct Configured {
     config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Made {
+    #[command(flatten)]
+    configured: Configured,
+    #[command(flatten)]
+    role: keep::Role,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     #[error(transparent)]
@@ -83,15 +105,21 @@ pub(crate) enum ServerError {
     #[error(transparent)]
     Custodian(#[from] amanat_custodian::CustodianError),
     #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error(transparent)]
     Telemetry(#[from] ExportError),
     #[error(transparent)]
     Listen(#[from] amanat_server::ServeError),
     #[error("there is a database at {database} already, and it was left as it is")]
     Made { database: Place },
+    #[error("the environment variable {0} would count beside log.database; unset it")]
+    Environment(&'static str),
     #[error("there is no database at {database}")]
     NotMade { database: Place },
     #[error("{file} says that this server has signed before; restore its database to {database}")]
     RanBefore { file: PathBuf, database: Place },
+    #[error("{file} is a file: --as names who owns the tables of a PostgreSQL database")]
+    Ownerless { file: PathBuf },
     #[error("the bound address cannot be read: {0}")]
     Address(io::Error),
     #[error("signals cannot be handled: {0}")]
@@ -103,21 +131,36 @@ pub(crate) enum ServerError {
 /// `amanat gateway`.
 pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerError> {
     match verb {
-        Verb::Init(Configured { config }) => {
-            let config = amanat_gateway::Config::load(&config)?;
+        Verb::Init(Made { configured, role }) => {
+            let config = amanat_gateway::Config::load(&configured.config)?;
             not_made(&config.log)?;
-            amanat_gateway::init(&config).await?;
+            amanat_gateway::init(&config, role.of(&config.log.database)?).await?;
             printer
                 .print(&made(&config.log.database))
                 .map_err(ServerError::Output)
         }
-        Verb::Migrate(Configured { config }) => {
-            let config = amanat_gateway::Config::load(&config)?;
+        Verb::Migrate(Made { configured, role }) => {
+            let config = amanat_gateway::Config::load(&configured.config)?;
             let _stopped = at_rest(config.server.listen, &config.log.database).await?;
-            let taken = amanat_gateway::migrate(&config).await?;
+            let role = role.of(&config.log.database)?;
+            let taken = amanat_gateway::migrate(&config, role).await?;
             printer
                 .print(&migrated(&config.log.database, &taken))
                 .map_err(ServerError::Output)
+        }
+        Verb::Backup(args) => {
+            let config = amanat_gateway::Config::load(&args.config)?;
+            keep::back_up(&amanat_gateway::keeping(&config), &args, printer).await
+        }
+        Verb::Restore(args) => {
+            let config = amanat_gateway::Config::load(&args.config)?;
+            let _stopped = amanat_server::listen(config.server.listen).await?;
+            keep::restore(&amanat_gateway::keeping(&config), &args, printer).await
+        }
+        Verb::Move(args) => {
+            let config = amanat_gateway::Config::load(&args.config)?;
+            let _stopped = at_rest(config.server.listen, &config.log.database).await?;
+            keep::transfer(&amanat_gateway::keeping(&config), &args, printer).await
         }
         Verb::Serve(Configured { config }) => {
             let path = config;
@@ -140,21 +183,37 @@ pub(crate) async fn gateway(verb: Verb, printer: Printer) -> Result<(), ServerEr
 /// `amanat custodian`.
 pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), ServerError> {
     match verb {
-        Verb::Init(Configured { config }) => {
-            let config = amanat_custodian::Config::load(&config)?;
+        Verb::Init(Made { configured, role }) => {
+            let config = amanat_custodian::Config::load(&configured.config)?;
             not_made(&config.log)?;
-            amanat_custodian::init(&config).await?;
+            amanat_custodian::init(&config, role.of(&config.log.database)?).await?;
             printer
                 .print(&made(&config.log.database))
                 .map_err(ServerError::Output)
         }
-        Verb::Migrate(Configured { config }) => {
-            let config = amanat_custodian::Config::load(&config)?;
+        Verb::Migrate(Made { configured, role }) => {
+            let config = amanat_custodian::Config::load(&configured.config)?;
             let _stopped = at_rest(config.server.listen, &config.log.database).await?;
-            let taken = amanat_custodian::migrate(&config).await?;
+            let role = role.of(&config.log.database)?;
+            let taken = amanat_custodian::migrate(&config, role).await?;
             printer
                 .print(&migrated(&config.log.database, &taken))
                 .map_err(ServerError::Output)
+        }
+        Verb::Backup(args) => {
+            let config = amanat_custodian::Config::load(&args.config)?;
+            keep::back_up(&amanat_custodian::keeping(&config), &args, printer).await
+        }
+        Verb::Restore(args) => {
+            let config = amanat_custodian::Config::load(&args.config)?;
+            let _stopped = amanat_server::listen(config.server.listen).await?;
+            keep::restore(&amanat_custodian::keeping(&config), &args, printer).await?;
+            Ok(amanat_custodian::begin_state(&config)?)
+        }
+        Verb::Move(args) => {
+            let config = amanat_custodian::Config::load(&args.config)?;
+            let _stopped = at_rest(config.server.listen, &config.log.database).await?;
+            keep::transfer(&amanat_custodian::keeping(&config), &args, printer).await
         }
         Verb::Serve(Configured { config }) => {
             let path = config;
@@ -174,9 +233,19 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
     }
 }
 
+/// A setting says all that counts: what the driver would read of the environment is refused.
+fn unswayed(database: &Place) -> Result<(), ServerError> {
+    let mut read = ENVIRONMENT.iter();
+    match read.find(|name| env::var_os(name).is_some()) {
+        Some(name) if database.engine() == Engine::Postgres => Err(ServerError::Environment(name)),
+        _ => Ok(()),
+    }
+}
+
 /// `init` makes a database and never touches one, nor begins a log anew that others have seen.
 fn not_made(log: &Log) -> Result<(), ServerError> {
     let database = log.database.clone();
+    unswayed(&database)?;
     // On servers only its tables are made, by who looks for them there first.
     if database.file().is_some_and(Path::exists) {
         return Err(ServerError::Made { database });
@@ -207,6 +276,7 @@ fn migrated(database: &Place, taken: &[&str]) -> Report {
 /// The server's address, held: with it nothing else can serve from its database. Taken before the log is opened, a
 /// second server on the same files ends here, and leaves the log to the first.
 async fn at_rest(listen: SocketAddr, database: &Place) -> Result<TcpListener, ServerError> {
+    unswayed(database)?;
     if database.file().is_some_and(|file| !file.exists()) {
         return Err(ServerError::NotMade {
             database: database.clone(),

@@ -199,6 +199,10 @@ reasons! {
         "The database is not one of this server, or another version of the program made it.",
         "check log.database; `migrate` brings an earlier version's up to date, and a later version's needs that \
          version";
+    BackupDamaged = "BACKUP_DAMAGED":
+        "A backup is not what its server wrote and signed: it was altered or cut off. Nothing of it was \
+         restored.",
+        "take another copy of it, or the backup before it; keep this one, and find out who could write to it";
     LogFrozen = "LOG_FROZEN":
         "The server ran frozen, because what is stored, what was signed or what the gateway showed contradicts \
          itself. It served proofs, and disclosed nothing.",

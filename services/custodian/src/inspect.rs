@@ -20,6 +20,9 @@ pub fn inspect(config: &Config, now: Time) -> Inspection {
     let directory = inspected.look(&mut found);
     let custody = &config.custody;
     found.take("custody.kek", kek(custody));
+    if let Some(backup) = &config.backup {
+        found.take("backup.key", secret_hex(&backup.key));
+    }
     found.folder_of("custody.observed_head_file", &custody.observed_head_file);
     match directory {
         Some(directory) => listed(config, &directory, now, &mut found),

@@ -14,10 +14,10 @@ pub(crate) mod release;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use amanat_database::{Connection, Error, Step};
+use amanat_database::{Changing, Connection, Error, Step};
 use amanat_desk::{
     Act, Refused, Rulebook, Rules, StatementFacts, Stored,
-    audit::{AuditCall, AuditFacts, AuditReply},
+    audit::{AuditCall, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
 use amanat_journal::{Access, Book, Draft, Overtaking, Ruling};
@@ -56,17 +56,31 @@ pub(crate) const STEPS: &[Step] = &[
     },
     amanat_desk::STEPS[1],
     amanat_journal::REQUESTS_BY_KEY,
+    amanat_journal::ENTRY_SPANS,
+    amanat_journal::OWN_KEYS,
 ];
 
-/// Those of them whose rows change. INVARIANT: `evidence` is none: only a person takes it away.
-pub(crate) const CHANGING: &[&str] = &[
+/// What changes in them. INVARIANT: nothing of `evidence` does: only a person takes it away.
+pub(crate) const CHANGING: &[Changing] = &[
     amanat_desk::CHANGING[0],
-    "deposits",
-    "missing_consents",
-    "observed_heads",
-    "evaluations",
-    "allowances",
-    "budgets",
+    // Another header may take the place of a deposit that expired.
+    Changing::columns(
+        "deposits",
+        &[
+            "header",
+            "header_sha256",
+            "kek_epoch",
+            "wrapped",
+            "receipt",
+            "deposit_time",
+            "activate_time",
+        ],
+    ),
+    Changing::columns("missing_consents", &["alarm_time"]),
+    Changing::deletes("observed_heads"),
+    Changing::columns("evaluations", &["unaccounted"]),
+    Changing::columns("allowances", &["points", "until_time"]),
+    Changing::columns("budgets", &["day", "items"]),
 ];
 
 /// The custodian's book.
@@ -123,7 +137,6 @@ pub(crate) type Shown = Result<Proven, ReceiptError>;
 pub(crate) struct Facts {
     statements: StatementFacts,
     consents: ConsentFacts,
-    audit: AuditFacts,
     heads: HeadFacts,
     deposits: DepositFacts,
     evaluations: EvaluationFacts,
@@ -290,13 +303,13 @@ impl Book for Custody {
             .filter_map(|call| call.statement())
             .map(|statement| statement.id);
         let sizes: Vec<u64> = calls.iter().flat_map(|call| call.sizes()).collect();
-        let (mut consents, mut audits, mut releases) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut consents, mut releases) = (Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::Consent(call) => consents.push(call.as_ref()),
-                Call::Audit(call) => audits.push(call),
                 Call::Release(call, _) => releases.push(call.as_ref()),
                 Call::Refused(_)
+                | Call::Audit(_)
                 | Call::Head(_)
                 | Call::Deposit(_)
                 | Call::Activate(..)
@@ -310,7 +323,6 @@ impl Book for Custody {
         let consents = ConsentFacts::load(connection, &memory.consents, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
-            audit: AuditFacts::load(connection, &audits).await?,
             heads: HeadFacts::load(connection, &sizes).await?,
             deposits: DepositFacts::load(connection, memory, calls).await?,
             evaluations: EvaluationFacts::load(connection, calls).await?,
@@ -338,7 +350,7 @@ impl Book for Custody {
                     Reply::Consent,
                 )
             }
-            Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
+            Call::Audit(call) => map(call.decide(rules), Reply::Audit),
             Call::Head(call) => head::decide(&mut facts.heads, rules, call, now),
             Call::Deposit(call) => deposit::deposit(facts, rules, &self.statement_key, call, now),
             Call::Activate(call, unseen) => {

@@ -1,17 +1,21 @@
 //! Where a database is, as its setting says.
 
 use std::{
-    env, fmt,
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions as _,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 
 use crate::{Connection, Engine, Error, Servers, connection::Inner, postgres, sqlite};
 
-/// What the driver would read of its environment: a setting says all that counts.
-const ENVIRONMENT: &[&str] = &[
+/// What the driver reads of its environment. A setting says all that counts: a process that finds one of these set
+/// must not connect.
+pub const ENVIRONMENT: &[&str] = &[
     "PGHOST",
     "PGHOSTADDR",
     "PGPORT",
@@ -37,8 +41,6 @@ pub enum Place {
 /// Why a setting names no database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
-    #[error("the environment variable {0} would count beside the address; unset it")]
-    Environment(&'static str),
     #[error(
         "a password has no place in a configuration; use a client certificate (sslcert, sslkey) or a password file"
     )]
@@ -70,10 +72,6 @@ impl Place {
         if role.contains(':') || path.contains("password=") {
             return Err(PlaceError::Password);
         }
-        if let Some(name) = ENVIRONMENT.iter().find(|name| env::var_os(name).is_some()) {
-            return Err(PlaceError::Environment(name));
-        }
-        let verified = path.contains("sslmode=verify-full") && path.contains("sslrootcert=");
         let mut servers = Vec::new();
         for host in hosts.split(',') {
             let url = match role {
@@ -83,7 +81,9 @@ impl Place {
             let server = PgConnectOptions::from_str(&url).map_err(|_| PlaceError::Form)?;
             let is_here = server.get_socket().is_some()
                 || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&server.get_host());
-            if !is_here && !verified {
+            let is_verified = matches!(server.get_ssl_mode(), PgSslMode::VerifyFull)
+                && path.contains("sslrootcert=");
+            if !is_here && !is_verified {
                 return Err(PlaceError::Unverified);
             }
             servers.push(postgres::options(server));
@@ -121,7 +121,9 @@ impl Place {
     pub async fn connect(&self) -> Result<Connection, Error> {
         Ok(Connection(match self {
             Self::Sqlite(file) => Inner::Sqlite(sqlite::options(file).connect().await?),
-            Self::Postgres(servers) => Inner::Postgres(Box::new(servers.primary().await?.0)),
+            Self::Postgres(servers) => {
+                Inner::Postgres(Box::new(servers.primary().await?.connection))
+            }
         }))
     }
 

@@ -6,15 +6,17 @@ use std::{fmt, time::Duration};
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions,
 };
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::Error;
 
+/// For the other servers to answer once one is found to be a primary.
+const OTHERS: Duration = Duration::from_secs(1);
 /// For one server to answer.
 pub(crate) const ANSWERS: Duration = Duration::from_secs(3);
 const STATEMENTS: usize = 512;
 /// A writer that hangs in its transaction loses its turn: the server ends its session after as long.
-const HUNG: &str = "3s";
+pub(crate) const HUNG: &str = "3s";
 /// A statement of a batch takes milliseconds.
 const STATEMENT: &str = "20s";
 /// Of waiting for the turn: longer than a hung writer is suffered.
@@ -46,36 +48,70 @@ impl fmt::Display for Servers {
     }
 }
 
+/// A server that takes writes, as it was found.
+pub(crate) struct Primary {
+    pub(crate) connection: PgConnection,
+    pub(crate) options: PgConnectOptions,
+    timeline: String,
+}
+
 impl Servers {
-    /// A connection to the primary, with how it was reached.
+    /// A connection to the primary. An old one that came back after a failover is on an older timeline: the newest
+    /// counts.
     ///
     /// # Errors
-    /// Of the driver, of the last server tried; or that none is the primary.
-    pub(crate) async fn primary(&self) -> Result<(PgConnection, PgConnectOptions), Error> {
-        let mut why = no_primary();
+    /// Of the driver, of one of the servers; that none is the primary; or that two are.
+    pub(crate) async fn primary(&self) -> Result<Primary, Error> {
+        let mut asked = JoinSet::new();
         for server in &self.0 {
-            let tried = timeout(ANSWERS, connect(server)).await;
-            match tried.unwrap_or_else(|_| Err(silent())) {
-                Ok(Some(connection)) => return Ok((connection, server.clone())),
-                Ok(None) => why = no_primary(),
+            let server = server.clone();
+            asked.spawn(async move { timeout(ANSWERS, look(server)).await });
+        }
+        let (mut found, mut why): (Option<Primary>, _) = (None, no_primary());
+        loop {
+            // Who does not answer at once is no primary that anybody could write to.
+            let next = match &found {
+                None => asked.join_next().await,
+                Some(_) => timeout(OTHERS, asked.join_next()).await.unwrap_or(None),
+            };
+            let Some(looked) = next else {
+                return found.ok_or(why);
+            };
+            match looked
+                .map_err(|_| silent())
+                .and_then(|looked| looked.unwrap_or_else(|_| Err(silent())))
+            {
+                Ok(None) => {}
+                Ok(Some(other)) => match &found {
+                    Some(primary) if primary.timeline == other.timeline => {
+                        return Err(two_primaries());
+                    }
+                    Some(primary) if primary.timeline > other.timeline => {}
+                    _ => found = Some(other),
+                },
                 Err(error) => why = error,
             }
         }
-        Err(why)
     }
 }
 
 /// `None` from a server that only follows another one.
-async fn connect(server: &PgConnectOptions) -> Result<Option<PgConnection>, Error> {
-    let mut connection = server.connect().await?;
-    let row = sqlx::query("SELECT pg_is_in_recovery()")
-        .fetch_one(&mut connection)
-        .await?;
-    if row.try_get(0)? {
+async fn look(options: PgConnectOptions) -> Result<Option<Primary>, Error> {
+    let mut connection = options.connect().await?;
+    let row = sqlx::query(
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    let Some(timeline) = row.try_get(0)? else {
         connection.close().await?;
         return Ok(None);
-    }
-    Ok(Some(connection))
+    };
+    Ok(Some(Primary {
+        connection,
+        options,
+        timeline,
+    }))
 }
 
 /// With the settings of a session that everything rests on.
@@ -89,6 +125,11 @@ pub(crate) fn options(server: PgConnectOptions) -> PgConnectOptions {
             ("statement_timeout", STATEMENT),
             ("lock_timeout", TURN),
             ("jit", "off"),
+            // What is answered as text is read as this.
+            ("bytea_output", "hex"),
+            // A server notices when its client is gone.
+            ("client_connection_check_interval", "5s"),
+            ("tcp_user_timeout", "15s"),
         ])
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
@@ -101,4 +142,9 @@ fn silent() -> Error {
 fn no_primary() -> Error {
     let why = "none of the servers is the primary";
     Error::Io(std::io::Error::new(std::io::ErrorKind::NotConnected, why))
+}
+
+fn two_primaries() -> Error {
+    let why = "two servers say that they are the primary; stop the one that must not be";
+    Error::Io(std::io::Error::other(why))
 }

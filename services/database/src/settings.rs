@@ -1,7 +1,7 @@
 //! What a PostgreSQL server must be set to before anything is entrusted to it: its commits last, and its own log
 //! holds no values.
 
-use crate::{Connection, Engine, Error, Sql};
+use crate::{Column, Connection, Engine, Error, Sql, postgres};
 
 /// A setting and what it may be.
 const REQUIRED: &[(&str, &[&str], &str)] = &[
@@ -10,6 +10,16 @@ const REQUIRED: &[(&str, &[&str], &str)] = &[
         "full_page_writes",
         &["on"],
         "or a crash can tear what was written",
+    ),
+    (
+        "synchronous_commit",
+        &["on", "remote_apply"],
+        "or a crash loses what was acknowledged; connect without a pooler between",
+    ),
+    (
+        "idle_in_transaction_session_timeout",
+        &[postgres::HUNG],
+        "or a replica that hangs stops all; connect without a pooler between",
     ),
     (
         "log_statement",
@@ -41,17 +51,19 @@ pub async fn unfit(connection: &mut Connection) -> Result<Vec<String>, Error> {
     if connection.engine() == Engine::Sqlite {
         return Ok(Vec::new());
     }
+    let names = REQUIRED.iter().map(|(name, ..)| [(*name).into()]);
+    let rows = Sql::new("SELECT name, current_setting(name) FROM ")
+        .rows("asked", [Column::Text("name")], names)
+        .fetch_all(connection)
+        .await?;
     let mut unfit = Vec::new();
-    for (name, allowed, or) in REQUIRED {
-        let set: String = Sql::new("SELECT current_setting(")
-            .bind(*name)
-            .push("::text)")
-            .fetch_one(connection)
-            .await?
-            .get(0)?;
-        if !allowed.contains(&set.as_str()) {
-            let wanted = allowed.first().copied().unwrap_or_default();
-            unfit.push(format!("set {name} = {wanted} (it is {set}), {or}"));
+    for row in rows {
+        let (asked, set): (String, String) = (row.get(0)?, row.get(1)?);
+        for (name, allowed, or) in REQUIRED.iter().filter(|(name, ..)| *name == asked) {
+            if !allowed.contains(&set.as_str()) {
+                let wanted = allowed.first().copied().unwrap_or_default();
+                unfit.push(format!("set {name} = {wanted} (it is {set}), {or}"));
+            }
         }
     }
     Ok(unfit)

@@ -3,10 +3,7 @@
 
 mod service;
 
-use std::collections::HashMap;
-
-use amanat_database::{Connection, Error};
-use amanat_journal::{Access, EntryFilter, Ruling, StoredEntry};
+use amanat_journal::{Access, Ruling, StoredEntry};
 use amanat_schema::{
     audit,
     policy::{AgencyKind, Right},
@@ -17,10 +14,19 @@ use crate::{Act, Rules};
 
 pub use service::AuditDesk;
 
-/// The verbs.
+/// The verbs, with what was found: entries never change, so they are looked for beside the batch, in which everyone
+/// would wait for that. Nobody is shown them before the reading is an entry itself.
 pub enum AuditCall {
-    List { act: Act, filter: EntryFilter },
-    Get { act: Act, idx: u64 },
+    List {
+        act: Act,
+        /// As many are asked for.
+        limit: u32,
+        page: Vec<StoredEntry>,
+    },
+    Get {
+        act: Act,
+        found: Option<Box<StoredEntry>>,
+    },
 }
 
 /// What the verbs answer.
@@ -50,14 +56,6 @@ pub enum Linkage {
     Withheld,
 }
 
-/// The entries that a batch's readings need, by what was asked: two officers of one agency may ask in the
-/// same words with different rights.
-#[derive(Default)]
-pub struct AuditFacts {
-    listed: HashMap<EntryFilter, Vec<StoredEntry>>,
-    got: HashMap<u64, Option<StoredEntry>>,
-}
-
 impl AuditCall {
     pub fn act(&self) -> &Act {
         match self {
@@ -68,40 +66,15 @@ impl AuditCall {
     pub fn access(&self) -> Access {
         Access::default()
     }
-}
 
-impl AuditFacts {
-    /// # Errors
-    /// Of the driver.
-    pub async fn load(connection: &mut Connection, calls: &[&AuditCall]) -> Result<Self, Error> {
-        let mut facts = Self::default();
-        for call in calls {
-            match call {
-                AuditCall::List { filter, .. } => {
-                    let page = amanat_journal::page(connection, filter).await?;
-                    facts.listed.insert(filter.clone(), page);
-                }
-                AuditCall::Get { idx, .. } => {
-                    let entry = amanat_journal::stored_entry(connection, *idx).await?;
-                    facts.got.insert(*idx, entry);
-                }
-            }
-        }
-        Ok(facts)
-    }
-
-    /// Decides one verb.
-    pub fn decide(
-        &mut self,
-        rules: &Rules,
-        call: &AuditCall,
-    ) -> Ruling<Result<AuditReply, Refusal>> {
-        // Entries are cloned, not taken: the same question can stand twice in a batch.
-        let (act, action, answer) = match call {
-            AuditCall::List { act, filter } => {
-                let found = self.listed.get(filter).into_iter().flatten().cloned();
+    /// Decides who sees what was found.
+    pub fn decide(&self, rules: &Rules) -> Ruling<Result<AuditReply, Refusal>> {
+        // Entries are cloned, not taken: a batch that fails is decided again.
+        let (act, action, answer) = match self {
+            Self::List { act, limit, page } => {
+                let found = page.iter().cloned();
                 let entries: Vec<_> = found.filter_map(|stored| see(act, stored)).collect();
-                let full = u64::from(filter.limit) == u64::try_from(entries.len()).unwrap_or(0);
+                let full = u32::try_from(entries.len()).is_ok_and(|count| count == *limit);
                 let last = entries.last().filter(|_| full);
                 let next = last.and_then(|entry| i64::try_from(entry.stored.idx + 1).ok());
                 (
@@ -110,8 +83,8 @@ impl AuditFacts {
                     Ok(AuditReply::Listed { entries, next }),
                 )
             }
-            AuditCall::Get { act, idx } => {
-                let found = self.got.get(idx).cloned().flatten();
+            Self::Get { act, found } => {
+                let found = found.as_deref().cloned();
                 let seen = found.and_then(|stored| see(act, stored));
                 let answer = seen.map(|entry| AuditReply::Got(Box::new(entry)));
                 (

@@ -377,10 +377,13 @@ pub fn refusal(error: &JournalError) -> Refusal {
         JournalError::Frozen(_) => Refusal::log_inconsistent(),
         JournalError::Log(_) => Refusal::field("index", "an entry and a size of this log"),
         JournalError::Crowded => Refusal::crowded(),
+        JournalError::Full => Refusal::out_of_space(),
+        JournalError::Slow => Refusal::slow_list(),
         JournalError::Busy
-        | JournalError::Full
         | JournalError::Unwritable(_)
+        | JournalError::Unreachable(_)
         | JournalError::Database(_)
+        | JournalError::OtherOpeningsKey
         | JournalError::File { .. } => Refusal::audit_unavailable(),
     }
 }

@@ -62,7 +62,9 @@ impl Keeping<'_> {
         progress: impl FnMut(u64),
     ) -> Result<Backup, KeepError> {
         let directory = self.listed(now)?;
-        let signer = self.log.signer(&own::service(self.audience, &directory).log)?;
+        let signer = self
+            .log
+            .signer(&own::service(self.audience, &directory).log)?;
         let (owner, key) = (owner(self.audience, &directory), self.key(key)?);
         let taken = backup::take(&self.journal, owner, &signer, &key, out, now, progress);
         Ok(taken.await?)

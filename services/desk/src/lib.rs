@@ -27,7 +27,7 @@ pub mod setup;
 mod statements;
 pub mod vitals;
 
-use amanat_database::Step;
+use amanat_database::{Changing, Step};
 
 pub use act::{Act, Rulebook, Rules, Superseded};
 pub use desk::{Answered, Desk, Refused, refusal};
@@ -52,5 +52,5 @@ pub const STEPS: [Step; 2] = [
     },
 ];
 
-/// Those of them whose rows change: of a consent, how many reads rested on it.
-pub const CHANGING: [&str; 1] = ["consents"];
+/// What changes in them: of a consent, how many reads rested on it.
+pub const CHANGING: [Changing; 1] = [Changing::columns("consents", &["reads"])];

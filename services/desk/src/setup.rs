@@ -4,7 +4,7 @@
 pub(crate) mod error;
 
 use amanat_config::{private_key_pem, secret_hex};
-use amanat_database::Step;
+use amanat_database::{Changing, Step};
 use amanat_identity::{
     ShownCertificate, TokenVerifier, Trusted, tls::server_config, token::Audience,
 };
@@ -120,11 +120,11 @@ impl Log {
         })
     }
 
-    /// Where the journal lives, with a service's own tables, and those whose rows change.
+    /// Where the journal lives, with a service's own tables, and what changes in them.
     pub fn journal(
         &self,
         steps: &'static [Step],
-        changing: &'static [&'static str],
+        changing: &'static [Changing],
         limits: &Limits,
     ) -> amanat_journal::Config {
         amanat_journal::Config {

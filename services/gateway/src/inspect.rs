@@ -18,6 +18,9 @@ pub fn inspect(config: &Config, now: Time) -> Inspection {
         now,
     };
     inspected.look(&mut found);
+    if let Some(backup) = &config.backup {
+        found.take("backup.key", secret_hex(&backup.key));
+    }
     for pepper in &config.subjects.peppers {
         found.take("subjects.peppers", secret_hex(pepper));
     }

@@ -9,10 +9,10 @@ pub(crate) mod subject;
 
 use std::collections::BTreeSet;
 
-use amanat_database::{Connection, Error, Step};
+use amanat_database::{Changing, Connection, Error, Step};
 use amanat_desk::{
     Act, Refused, Rulebook, StatementFacts, Stored,
-    audit::{AuditCall, AuditFacts, AuditReply},
+    audit::{AuditCall, AuditReply},
     consent::{self, ConsentCall, ConsentFacts, ConsentReply, SourceCase},
 };
 use amanat_journal::{Access, Book, Overtaking, Ruling};
@@ -47,18 +47,26 @@ pub(crate) const STEPS: &[Step] = &[
         postgres: include_str!("../migrations/postgres/0004_subjects.sql"),
     },
     amanat_journal::REQUESTS_BY_KEY,
+    amanat_journal::ENTRY_SPANS,
+    amanat_journal::OWN_KEYS,
 ];
 
-/// The tables whose rows change: the service may update these, and to all others only add.
-pub(crate) const CHANGING: &[&str] = &[
+/// What changes in them: the service may update this, and is only let add to all else.
+pub(crate) const CHANGING: &[Changing] = &[
     amanat_desk::CHANGING[0],
-    "referrals",
-    "identifiers",
-    "aliases",
-    "merges",
-    "canaries",
-    "canary_hits",
-    "pepper_state",
+    Changing::columns("referrals", &["state", "last_sha256"]),
+    Changing::columns("identifiers", &["stored"]),
+    Changing::columns("aliases", &["split_time"]),
+    Changing::columns(
+        "merges",
+        &["into_subject", "from_subject", "status", "decide_time"],
+    ),
+    Changing::columns("canaries", &["stored", "second", "live_time"]),
+    Changing::columns("canary_hits", &["alarm_time"]),
+    Changing::columns(
+        "pepper_state",
+        &["applied", "pepper_check", "pseudonym_check"],
+    ),
 ];
 
 /// The gateway's book.
@@ -107,7 +115,6 @@ pub(crate) type Ruled = Ruling<Result<Reply, Refusal>>;
 pub(crate) struct Facts {
     statements: StatementFacts,
     consents: ConsentFacts,
-    audit: AuditFacts,
     records: RecordFacts,
     referrals: ReferralFacts,
     subjects: SubjectFacts,
@@ -234,13 +241,13 @@ impl Book for Exchange {
             .iter()
             .filter_map(|call| call.statement())
             .map(|statement| statement.id);
-        let (mut consents, mut audits, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut consents, mut subjects) = (Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::Consent(call) => consents.push(call),
-                Call::Audit(call) => audits.push(call),
                 Call::Subject(call) => subjects.push(call.as_ref()),
                 Call::Refused(_)
+                | Call::Audit(_)
                 | Call::Put(_)
                 | Call::Read(_)
                 | Call::Versions(_)
@@ -254,7 +261,6 @@ impl Book for Exchange {
         let consents = ConsentFacts::load(connection, &memory.consents, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,
-            audit: AuditFacts::load(connection, &audits).await?,
             records: RecordFacts::load(connection, memory, calls).await?,
             subjects: SubjectFacts::load(connection, &self.subjects, &subjects).await?,
             referrals: ReferralFacts::load(connection, memory, consents.sources(), calls).await?,
@@ -285,7 +291,7 @@ impl Book for Exchange {
                 }
                 map(ruling, Reply::Consent)
             }
-            Call::Audit(call) => map(facts.audit.decide(rules, call), Reply::Audit),
+            Call::Audit(call) => map(call.decide(rules), Reply::Audit),
             Call::Put(call) => record::put(facts, rules, call, now),
             Call::Read(call) => record::read(facts, rules, call, now),
             Call::Versions(call) => record::versions::list(facts, rules, call),

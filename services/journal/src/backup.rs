@@ -199,14 +199,14 @@ pub async fn take(
         let (mut pages, shape) = (Pages::of(table), Shape::of(table));
         while let Some(rows) = pages.next(&mut connection).await? {
             if table.name == ENTRIES {
-                walk.pass(&shape, &rows)?;
+                walk.pass(&shape, &rows).map_err(frozen)?;
             }
             backup.rows += rows.len() as u64;
             writing.rows(number, rows)?;
             progress(backup.rows);
         }
     }
-    walk.ends_at(&edge.head())?;
+    walk.ends_at(&edge.head()).map_err(frozen)?;
     connection.rollback().await?;
     connection.close().await?;
     writing.end(signer)?;
@@ -344,7 +344,7 @@ pub async fn transfer(
         let mut pages = Pages::of(table);
         while let Some(rows) = pages.next(&mut loaded.connection).await? {
             done += rows.len() as u64;
-            filling.add(&table.name, rows).await?;
+            filling.add(&table.name, rows).await.map_err(frozen)?;
             progress(done);
         }
     }
@@ -402,6 +402,14 @@ impl<'c> Leaving<'c> {
 /// What a file is called that a database was moved away from.
 pub fn moved(file: &Path) -> std::path::PathBuf {
     file.with_added_extension("moved")
+}
+
+/// What is wrong with the log of a server is no fault of a copy.
+fn frozen(error: BackupError) -> BackupError {
+    if let BackupError::Log(what) = error {
+        return JournalError::Frozen(what).into();
+    }
+    error
 }
 
 fn head(backup: &Backup) -> Head {

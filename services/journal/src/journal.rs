@@ -132,6 +132,11 @@ impl<B: Book> Journal<B> {
 }
 
 impl<B: Book> Job<B> {
+    /// Whether nobody waits for its answer.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     pub(crate) fn respond(self, outcome: Answer<B::Answer>) {
         if self
             .answer

@@ -12,15 +12,19 @@ pub mod backup;
 mod batch;
 mod book;
 mod fold;
+mod hold;
 mod journal;
 mod metrics;
 pub mod note_file;
 mod open;
+mod own_key;
+mod pages;
 mod read;
 mod schema;
 mod scribe;
 mod shares;
 mod store;
+mod timeline;
 mod trouble;
 mod watch;
 mod writer;
@@ -31,8 +35,9 @@ pub use book::{
 pub use journal::Journal;
 pub use metrics::METRICS;
 pub use open::{Config, Keys, Opened, init, migrate, open};
-pub use read::{EntryFilter, Reader, StoredEntry, page, stored_entry};
-pub use schema::{ENTRY_TIMES, REQUESTS_BY_KEY};
+pub use pages::EntryFilter;
+pub use read::{Reader, StoredEntry};
+pub use schema::{ENTRY_SPANS, ENTRY_TIMES, OWN_KEYS, REQUESTS_BY_KEY};
 pub use trouble::Trouble;
 pub use writer::Writer;
 
@@ -47,6 +52,10 @@ pub enum JournalError {
     /// The transaction could not be committed; nothing was written and nothing answered.
     #[error("the log cannot be written: {0}")]
     Unwritable(String),
+    /// The same, for the database's server does not answer, or lets nobody have the turn. Whether the transaction
+    /// that was under way was committed is not known.
+    #[error("the log cannot be written: {0}")]
+    Unreachable(String),
     /// The same, for want of space.
     #[error("the disk of the log's database is full")]
     Full,
@@ -56,11 +65,18 @@ pub enum JournalError {
     /// Too many of one agency.
     #[error("too many requests of this agency are waiting for the log")]
     Crowded,
+    /// A page of entries was not found in time.
+    #[error("it takes too long to find these entries")]
+    Slow,
     /// The request id was used for another request.
     #[error("the request id was used for another request")]
     RequestIdReused,
     #[error("the database is not one of this service: {0}")]
     Database(String),
+    #[error(
+        "log.openings_key is not the key that this database was begun with; every replica, at each start, needs that one"
+    )]
+    OtherOpeningsKey,
     #[error(transparent)]
     Log(#[from] amanat_ledger::LedgerError),
     #[error("cannot read or write {path}: {message}")]
@@ -95,6 +111,10 @@ impl From<Error> for JournalError {
             // The writer tells it, once a minute.
             return Self::Full;
         }
+        let is_of_a_statement = error.as_database_error().is_some_and(|error| {
+            // lock_not_available: another writer has had the turn for too long.
+            error.code().as_deref() != Some("55P03")
+        });
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "the driver may add kinds; none is told apart"
@@ -112,7 +132,15 @@ impl From<Error> for JournalError {
             _ => "the database connection failed".to_owned(),
         };
         tracing::error!(kind, "database error");
-        Self::Unwritable(kind)
+        let is_of_a_row = matches!(
+            error,
+            Error::RowNotFound | Error::ColumnDecode { .. } | Error::Decode(_)
+        );
+        if is_of_a_statement || is_of_a_row {
+            Self::Unwritable(kind)
+        } else {
+            Self::Unreachable(kind)
+        }
     }
 }
 

@@ -90,7 +90,7 @@ fn unwritten(path: &Path, error: &io::Error) -> String {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> JournalError {
+pub(crate) fn failed(path: &Path, error: &io::Error) -> JournalError {
     JournalError::File {
         path: path.display().to_string(),
         message: error.to_string(),

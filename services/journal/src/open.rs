@@ -7,24 +7,27 @@ use std::{
     time::Duration,
 };
 
-use amanat_database::{Connection, Engine, Place, Pool, Sql, Step, grant, unfit};
+use amanat_database::{Changing, Connection, Engine, Place, Sql, Step, grant, unfit};
 use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
-    Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, read, schema, store,
+    Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, own_key,
+    read::{self, Readers},
+    schema, store, timeline,
 };
 
-/// Connections that serve proofs and checkpoints beside the writer.
-const READERS: u32 = 4;
 /// The newest entries that must all be there at the start; whether older ones are is for `audit verify` to find, for
 /// a start must not take longer the longer the log is.
 const LOOKED_AT: u64 = 4096;
 /// How long a replica waits after a failover before it signs: another one that knows more of the log than the new
 /// primary has then said so, and nobody signs any more.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The same where the standby may have lost what was acknowledged: until the last replica has noticed that its old
+/// connection is dead.
+const SETTLE_LONG: Duration = Duration::from_secs(25);
 
 /// Where a journal lives and which tables the service adds.
 pub struct Config {
@@ -33,8 +36,8 @@ pub struct Config {
     pub checkpoint_file: PathBuf,
     /// After the journal's own.
     pub steps: &'static [Step],
-    /// The service's tables whose rows change; of all others rows are only ever added.
-    pub changing: &'static [&'static str],
+    /// What the service changes in its tables; all else is only ever added.
+    pub changing: &'static [Changing],
     /// How many calls of one agency may wait.
     pub waiting_per_agency: NonZeroUsize,
 }
@@ -56,8 +59,12 @@ pub struct Opened<B: Book> {
 /// The database, and which of its histories is served.
 pub(crate) struct Database {
     place: Place,
-    /// Of PostgreSQL: another one after each failover.
-    timeline: String,
+    /// The newest that was ever seen here.
+    timeline: timeline::Seen,
+    /// Whether a commit waited for a standby at the last turn.
+    pub(crate) is_synchronous: bool,
+    /// Since the last failover nothing was signed here yet, and must not be for so long.
+    settling: Option<Duration>,
 }
 
 /// A log as it was found.
@@ -171,8 +178,19 @@ pub async fn open<B: Book>(
     let mut connection = place.connect().await?;
     amanat_database::check(&config.steps(), &mut connection).await?;
     fitting(&mut connection).await?;
-    let timeline = timeline(&mut connection).await?;
-    let database = Database { place, timeline };
+    let mut timeline = timeline::Seen::read(&config.checkpoint_file)?;
+    let mut settling = None;
+    if let Some(now) = timeline::of(&mut connection).await?
+        && timeline.advance(&now)?
+    {
+        settling = Some(SETTLE);
+    }
+    let database = Database {
+        place,
+        timeline,
+        is_synchronous: false,
+        settling,
+    };
     let verifier = keys.signer.verifier().clone();
     let mut state = match load(connection, &verifier).await {
         Ok(loaded) => State {
@@ -197,9 +215,11 @@ pub async fn open<B: Book>(
         tracing::error!(why, "the log is frozen: nothing is signed or disclosed");
     }
     let engine = config.database.engine();
-    let pool = Pool::open(&config.database, READERS).await?;
+    let is_frozen = state.frozen.is_some();
+    own_key::check(&mut state.connection, &keys.openings, is_frozen).await?;
+    let readers = Readers::open(&config.database).await?;
     let (newest, follow) = watch::channel(state.checkpoint.clone());
-    let reader = Reader::new(pool.clone(), engine, verifier, newest.subscribe());
+    let reader = Reader::new(readers.clone(), engine, verifier, newest.subscribe());
     let filing = Trouble::with("checkpoint");
     let mut tasks = Vec::new();
     if engine == Engine::Sqlite {
@@ -208,7 +228,7 @@ pub async fn open<B: Book>(
     }
     let share = config.waiting_per_agency;
     let book = Arc::new(book);
-    let (mut journal, writer) = Writer::new(book, state, keys, clock, newest, pool, share)?;
+    let (mut journal, writer) = Writer::new(book, state, keys, clock, newest, readers, share)?;
     journal.filing = filing.clone();
     tasks.push(tokio::spawn(writer.run()));
     tasks.push(tokio::spawn(note_file::follow(
@@ -231,18 +251,33 @@ impl Database {
         verifier: &LogVerifier,
         last: Option<&SignedCheckpoint>,
     ) -> Result<Loaded, JournalError> {
-        let mut loaded = load(self.place.connect().await?, verifier).await?;
+        let mut connection = self.place.connect().await?;
+        // Before anything is compared with it: an old primary that came back is not the log.
+        if let Some(now) = timeline::of(&mut connection).await?
+            && self.timeline.advance(&now)?
+        {
+            tracing::warn!("another server of the database is the primary now");
+            fitting(&mut connection).await?;
+            self.settling = Some(if self.is_synchronous {
+                SETTLE
+            } else {
+                SETTLE_LONG
+            });
+        }
+        let mut loaded = load(connection, verifier).await?;
         let signed = last.map_or(Head::EMPTY, |checkpoint| checkpoint.head);
-        if let Some(why) = departure(&mut loaded.connection, &signed, &loaded.edge.head()).await {
+        if let Some(why) = departure(&mut loaded.connection, &signed, &loaded.edge.head()).await? {
             return Err(JournalError::Frozen(why));
         }
-        let timeline = timeline(&mut loaded.connection).await?;
-        if timeline != self.timeline {
-            tracing::warn!("another server of the database is the primary now");
-            sleep(SETTLE).await;
-            self.timeline = timeline;
-        }
         Ok(loaded)
+    }
+
+    /// Returns when what another replica may know of the log has been said, after a failover.
+    pub(crate) async fn settle(&mut self) {
+        if let Some(settling) = self.settling {
+            sleep(settling).await;
+            self.settling = None;
+        }
     }
 
     /// Tells all replicas that none may write any more.
@@ -253,19 +288,11 @@ impl Database {
     }
 }
 
-/// Which history of the database this is; empty for SQLite, which has one.
-async fn timeline(connection: &mut Connection) -> Result<String, JournalError> {
-    if connection.engine() == Engine::Sqlite {
-        return Ok(String::new());
-    }
-    let row = Sql::new("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
-        .fetch_one(connection)
-        .await?;
-    Ok(row.get(0)?)
-}
-
 /// Reads the head and the right edge, and checks that they are one log that this key signed.
-pub(crate) async fn load(mut connection: Connection, verifier: &LogVerifier) -> Result<Loaded, JournalError> {
+pub(crate) async fn load(
+    mut connection: Connection,
+    verifier: &LogVerifier,
+) -> Result<Loaded, JournalError> {
     let row = Sql::new(
         "SELECT size, root, checkpoint, (SELECT coalesce(max(idx), -1) + 1 FROM entries), ",
     )
@@ -349,32 +376,57 @@ async fn against_file(
             return Ok(None);
         }
         let why = "the file of the last signed checkpoint is gone, but the log is not empty";
-        return Ok(Some(why.to_owned()));
+        return doubtful(state, path, why);
     };
-    Ok(match signer.verifier().open(&note) {
+    match signer.verifier().open(&note) {
         Ok(signed) => departure(&mut state.connection, &signed.head, &head).await,
-        Err(_) => Some("the checkpoint file is not a checkpoint of this log".to_owned()),
-    })
+        Err(_) => {
+            let why = "the checkpoint file is not a checkpoint of this log";
+            doubtful(state, path, why)
+        }
+    }
+}
+
+/// Without its file one writer cannot tell whether its log was rolled back, and is frozen. A replica without its file
+/// only is not fit to start: the others can tell.
+fn doubtful(state: &State, path: &Path, why: &str) -> Result<Option<String>, JournalError> {
+    match state.connection.engine() {
+        Engine::Sqlite => Ok(Some(why.to_owned())),
+        Engine::Postgres => Err(JournalError::File {
+            path: path.display().to_string(),
+            message: format!("{why}; copy that of a replica that runs"),
+        }),
+    }
 }
 
 /// How the stored log, with its head, departs from one that was signed before; `None` if it extends it.
+///
+/// # Errors
+/// That it cannot be asked.
 pub(crate) async fn departure(
     connection: &mut Connection,
     signed: &Head,
     stored: &Head,
-) -> Option<String> {
+) -> Result<Option<String>, JournalError> {
     if signed.size > stored.size {
-        return Some(format!(
+        return Ok(Some(format!(
             "entry {} was signed, but the database ends before entry {}: it was rolled back or cut",
             signed.size - 1,
             stored.size
-        ));
+        )));
     }
-    match read::consistency(connection, signed.size, stored.size).await {
-        Ok(proof) if amanat_ledger::verify_consistency(signed, stored, &proof).is_ok() => None,
-        _ => Some(format!(
+    let differs = || {
+        Some(format!(
             "entries 0 to {} are not those that were signed",
             signed.size.saturating_sub(1)
-        )),
+        ))
+    };
+    if signed.size == stored.size {
+        return Ok((signed.root != stored.root).then(differs).flatten());
+    }
+    match read::consistency(connection, signed.size, stored.size).await {
+        Ok(proof) if amanat_ledger::verify_consistency(signed, stored, &proof).is_ok() => Ok(None),
+        Err(error @ (JournalError::Unreachable(_) | JournalError::Full)) => Err(error),
+        _ => Ok(differs()),
     }
 }

@@ -1,45 +1,44 @@
-//! The reading side: public artefacts over their own connections, bodies inside a batch.
+//! The reading side, over connections of its own: artefacts for anyone, and entries for whoever may read them.
 
-use amanat_database::{Connection, Engine, Error, Pool, Row, Sql};
+use std::time::{Duration, Instant};
+
+use amanat_database::{Connection, Engine, Error, Place, Pool, Row, Sql, is_at_its_limit};
 use amanat_ledger::{Hash, LogVerifier, SignedCheckpoint};
 use amanat_schema::{
-    AgencyId, CaseId, EntryId, Time,
-    audit::{Action, Opening, Receipt},
-    policy::Decision,
+    EntryId,
+    audit::{Opening, Receipt},
 };
 use amanat_seal::WrapKey;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use crate::{JournalError, store};
+use crate::{EntryFilter, JournalError, journal::stopped, pages, store};
+
+/// Connections that serve proofs and checkpoints beside the writer, and those that look for pages of entries: however
+/// long that takes, no proof waits for it.
+const PROVING: u32 = 4;
+const LISTING: u32 = 2;
+/// For one page: the engine ends what has taken as long, and no further statement is begun.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most entries of one bundle.
 const LARGEST_BUNDLE: u32 = 4096;
 
-/// Serves what anyone may have: checkpoints, entries, proofs.
+/// The connections beside the writer's.
+#[derive(Clone)]
+pub(crate) struct Readers {
+    proving: Pool,
+    listing: Pool,
+}
+
+/// Serves what was written: checkpoints, entries, proofs.
 #[derive(Clone)]
 pub struct Reader {
-    pool: Pool,
+    readers: Readers,
     engine: Engine,
     verifier: LogVerifier,
     /// Of this process.
     newest: watch::Receiver<Option<SignedCheckpoint>>,
-}
-
-/// Which entries a caller asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct EntryFilter {
-    pub agency: Option<AgencyId>,
-    pub case: Option<CaseId>,
-    pub action: Option<Action>,
-    pub decision: Option<Decision>,
-    /// Entries from this time on.
-    pub since: Option<Time>,
-    /// Entries before this time.
-    pub until: Option<Time>,
-    /// The first index.
-    pub from: u64,
-    pub limit: u32,
 }
 
 /// One entry with what stands beside it.
@@ -63,15 +62,34 @@ struct Openings {
     reasons: Option<Opening>,
 }
 
+impl Readers {
+    pub(crate) async fn open(place: &Place) -> Result<Self, Error> {
+        Ok(Self {
+            proving: Pool::open(place, PROVING, None).await?,
+            listing: Pool::open(place, LISTING, Some(PATIENCE)).await?,
+        })
+    }
+
+    pub(crate) async fn follow_primary(&self) {
+        self.proving.follow_primary().await;
+        self.listing.follow_primary().await;
+    }
+
+    pub(crate) async fn close(&self) {
+        self.proving.close().await;
+        self.listing.close().await;
+    }
+}
+
 impl Reader {
     pub(crate) fn new(
-        pool: Pool,
+        readers: Readers,
         engine: Engine,
         verifier: LogVerifier,
         newest: watch::Receiver<Option<SignedCheckpoint>>,
     ) -> Self {
         Self {
-            pool,
+            readers,
             engine,
             verifier,
             newest,
@@ -83,7 +101,7 @@ impl Reader {
     /// # Errors
     /// Of the database.
     pub async fn connection(&self) -> Result<Connection, JournalError> {
-        Ok(self.pool.acquire().await?)
+        Ok(self.readers.proving.acquire().await?)
     }
 
     /// The newest signed checkpoint, whoever signed it; `None` while the log is empty.
@@ -95,7 +113,7 @@ impl Reader {
         if self.engine == Engine::Sqlite {
             return Ok(ours);
         }
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.readers.proving.acquire().await?;
         let note: String = Sql::new("SELECT checkpoint FROM head")
             .fetch_one(&mut connection)
             .await?
@@ -112,7 +130,7 @@ impl Reader {
     /// # Errors
     /// Of the database.
     pub async fn bundle(&self, from: u64, count: u32) -> Result<Vec<Vec<u8>>, JournalError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.readers.proving.acquire().await?;
         let rows = Sql::new("SELECT entry FROM entries WHERE idx >= ")
             .bind(store::signed(from))
             .push(" ORDER BY idx LIMIT ")
@@ -125,13 +143,45 @@ impl Reader {
             .collect::<Result<_, _>>()?)
     }
 
+    /// A page of entries, oldest first. Whoever serves it logs that before.
+    ///
+    /// # Errors
+    /// [`JournalError::Slow`] if they are not found in time.
+    pub async fn page(&self, filter: &EntryFilter) -> Result<Vec<StoredEntry>, JournalError> {
+        let (listing, filter) = (self.readers.listing.clone(), filter.clone());
+        // It ends by itself, also when its caller is gone: a connection that is let go in the middle of a statement
+        // which the server then ends never comes back to its pool.
+        let finding = tokio::spawn(async move {
+            let mut connection = match listing.acquire().await {
+                Err(Error::PoolTimedOut) => return Err(JournalError::Busy),
+                acquired => acquired?,
+            };
+            let end = Instant::now() + PATIENCE;
+            match pages::page(&mut connection, &filter, end).await {
+                Ok(page) => page.ok_or(JournalError::Slow),
+                Err(error) if is_at_its_limit(&error) => Err(JournalError::Slow),
+                Err(error) => Err(error.into()),
+            }
+        });
+        finding.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// One entry. Whoever serves it logs that before.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn entry(&self, idx: u64) -> Result<Option<StoredEntry>, JournalError> {
+        let mut connection = self.readers.proving.acquire().await?;
+        Ok(stored_entry(&mut connection, idx).await?)
+    }
+
     /// Proves that entry `index` is in the tree of `size` entries.
     ///
     /// # Errors
     /// [`JournalError::Log`] if there is no such tree or entry.
     pub async fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, JournalError> {
         self.within(size).await?;
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.readers.proving.acquire().await?;
         inclusion(&mut connection, index, size).await
     }
 
@@ -141,7 +191,7 @@ impl Reader {
     /// [`JournalError::Log`] if there are no such trees.
     pub async fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, JournalError> {
         self.within(new).await?;
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.readers.proving.acquire().await?;
         consistency(&mut connection, old, new).await
     }
 
@@ -241,17 +291,10 @@ pub(crate) fn seal_openings(
         .map_err(|_| JournalError::Unwritable("the openings cannot be sealed".to_owned()))
 }
 
-const COLUMNS: &str =
+pub(crate) const COLUMNS: &str =
     "SELECT idx, agency, body, salt, linkage, linkage_salt, openings FROM entries";
 
-/// One stored entry, inside a batch.
-///
-/// # Errors
-/// Of the driver.
-pub async fn stored_entry(
-    connection: &mut Connection,
-    idx: u64,
-) -> Result<Option<StoredEntry>, Error> {
+async fn stored_entry(connection: &mut Connection, idx: u64) -> Result<Option<StoredEntry>, Error> {
     Sql::new(COLUMNS)
         .push(" WHERE idx = ")
         .bind(store::signed(idx))
@@ -261,59 +304,7 @@ pub async fn stored_entry(
         .transpose()
 }
 
-/// A page of entries, oldest first, inside a batch.
-///
-/// # Errors
-/// Of the driver.
-pub async fn page(
-    connection: &mut Connection,
-    filter: &EntryFilter,
-) -> Result<Vec<StoredEntry>, Error> {
-    let mut query = Sql::new(COLUMNS)
-        .push(" WHERE idx >= ")
-        .bind(store::signed(filter.from));
-    if let Some(agency) = filter.agency {
-        query = query.push(" AND agency = ").bind(agency.to_vec());
-    }
-    if let Some(case) = filter.case {
-        query = query.push(" AND case_id = ").bind(case.to_vec());
-    }
-    if let Some(action) = filter.action {
-        query = query.push(" AND action = ").bind(i32::from(action));
-    }
-    if let Some(decision) = filter.decision {
-        query = query.push(" AND decision = ").bind(i32::from(decision));
-    }
-    // A clock can step back, so time and index need not rise together; the first and the last index of the
-    // time asked for bound what is looked at one by one.
-    for bound in ["idx >= (SELECT min(idx)", "idx <= (SELECT max(idx)"] {
-        if filter.since.is_some() || filter.until.is_some() {
-            query = query.push(" AND ").push(bound);
-            query = query.push(" FROM entries WHERE TRUE");
-            query = within(query, filter).push(")");
-        }
-    }
-    within(query, filter)
-        .push(" ORDER BY idx LIMIT ")
-        .bind(filter.limit)
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(parse)
-        .collect()
-}
-
-fn within<'a>(mut query: Sql<'a>, filter: &EntryFilter) -> Sql<'a> {
-    if let Some(since) = filter.since {
-        query = query.push(" AND time >= ").bind(since.millis());
-    }
-    if let Some(until) = filter.until {
-        query = query.push(" AND time < ").bind(until.millis());
-    }
-    query
-}
-
-fn parse(row: &Row) -> Result<StoredEntry, Error> {
+pub(crate) fn parse(row: &Row) -> Result<StoredEntry, Error> {
     let body: Vec<u8> = row.get(2)?;
     // A body that no longer parses is served as it is: that it does not is for the verifier to find.
     let entry_id = amanat_ledger::body::parse(&body)

@@ -1,6 +1,6 @@
 //! The journal's own steps of a database.
 
-use amanat_database::Step;
+use amanat_database::{Changing, Step};
 
 /// Its tables; a service's steps follow.
 pub(crate) const FIRST: Step = Step {
@@ -19,6 +19,17 @@ pub const REQUESTS_BY_KEY: Step = Step {
     sqlite: include_str!("../migrations/0003_requests_by_key.sql"),
     postgres: include_str!("../migrations/postgres/0003_requests_by_key.sql"),
 };
+pub const ENTRY_SPANS: Step = Step {
+    name: "entry-spans",
+    sqlite: include_str!("../migrations/0004_entry_spans.sql"),
+    postgres: include_str!("../migrations/postgres/0004_entry_spans.sql"),
+};
+pub const OWN_KEYS: Step = Step {
+    name: "own-keys",
+    sqlite: include_str!("../migrations/0005_own_keys.sql"),
+    postgres: include_str!("../migrations/postgres/0005_own_keys.sql"),
+};
 
-/// The journal's tables whose rows change.
-pub(crate) const CHANGING: &str = "head";
+/// What changes in the journal's tables.
+pub(crate) const CHANGING: Changing =
+    Changing::columns("head", &["size", "root", "checkpoint", "frozen"]);

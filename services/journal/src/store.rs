@@ -12,10 +12,12 @@ use amanat_schema::{
 };
 use prost::Message as _;
 
-use crate::{Logged, RequestKey, scribe::Growth};
+use crate::{Logged, RequestKey, pages::complete_spans, scribe::Growth};
 
 /// Begins a transaction on PostgreSQL: writers, in whichever process, take turns at this row.
-const TURN: &str = "BEGIN; SELECT size, root, checkpoint, frozen FROM head FOR UPDATE";
+const TURN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; \
+     SELECT size, root, checkpoint, frozen, current_setting('synchronous_standby_names') <> '' \
+     FROM head FOR UPDATE";
 
 /// One entry as it is stored.
 pub(crate) struct EntryRow {
@@ -44,6 +46,8 @@ pub(crate) struct Turn {
     pub(crate) checkpoint: String,
     /// Why no replica may write any more; empty while all may.
     pub(crate) frozen: String,
+    /// Whether a commit waits for a standby, as far as the server is set to.
+    pub(crate) is_synchronous: bool,
 }
 
 /// Both engines' integers are signed; the log never reaches their end.
@@ -72,6 +76,7 @@ pub(crate) async fn begin(connection: &mut Connection) -> Result<Option<Turn>, E
         root: root.try_into().map_err(|_| Error::RowNotFound)?,
         checkpoint: row.get(2)?,
         frozen: row.get(3)?,
+        is_synchronous: row.get(4)?,
     }))
 }
 
@@ -164,11 +169,10 @@ pub(crate) async fn append(
             sql.execute(connection).await?
         }
     };
-    if moved == 1 {
-        Ok(())
-    } else {
-        Err(Error::RowNotFound)
+    if moved != 1 {
+        return Err(Error::RowNotFound);
     }
+    complete_spans(connection, from, to.size).await
 }
 
 fn moving<'a>(sql: Sql<'a>, from: u64, to: &'a Head, checkpoint: &'a str) -> Sql<'a> {
@@ -193,7 +197,7 @@ pub(crate) async fn begin_head(
         .push(") VALUES (1, ")
         .bind(signed(head.size))
         .push(", ")
-        .bind(&head.root.0)
+        .bind(head.root.0)
         .push(", ")
         .bind(checkpoint)
         .per("", ", ''")

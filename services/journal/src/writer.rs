@@ -7,8 +7,7 @@ use std::{
     time::Duration,
 };
 
-use amanat_database::{Connection, Engine, Pool};
-use amanat_ledger::{Edge, Hash, Head, SignedCheckpoint};
+use amanat_ledger::{Hash, SignedCheckpoint};
 use amanat_schema::{
     audit::{Opening, Receipt},
     clock::Clock,
@@ -21,22 +20,18 @@ use tokio::{
 
 use crate::{
     Book, Committed, Journal, JournalError, Overtaking, Trouble, batch,
+    hold::{Hold, Others, within},
     journal::{Answer, Job, WAITING, stopped},
-    open::{self, Database},
-    read,
+    open,
+    read::{self, Readers},
     scribe::{Growth, Placed, Scribe},
-    store::{self, Turn},
+    store,
     watch::{Stages, Watch},
 };
 
 /// How long a log that could not be written rests before it is tried again without a call, and how long one that
 /// others write too is not looked at.
 const AGAIN: Duration = Duration::from_secs(1);
-/// For a transaction on a server, which may be gone without a word: longer than it lets anybody wait for the turn.
-const ANSWERS: Duration = Duration::from_secs(15);
-const SILENT: &str = "the database's server does not answer";
-/// Of more entries by others it is not asked what each changed.
-const MOST_FOLLOWED: u64 = 1024;
 
 fn unwritable(error: &JournalError) -> String {
     format!("nothing is disclosed, for the log cannot be written: {error}")
@@ -46,17 +41,15 @@ fn unwritable(error: &JournalError) -> String {
 pub struct Writer<B: Book> {
     book: Arc<B>,
     jobs: mpsc::Receiver<Job<B>>,
-    database: Database,
-    connection: Connection,
-    edge: Edge,
-    checkpoint: Option<SignedCheckpoint>,
+    hold: Hold,
     scribe: Scribe,
     clock: Clock,
     newest: watch::Sender<Option<SignedCheckpoint>>,
     frozen: watch::Sender<Option<String>>,
+    /// The other replicas must still hear that the log is frozen.
+    is_untold: bool,
     trouble: Trouble,
     watch: Watch,
-    readers: Pool,
 }
 
 impl<B: Book> Writer<B> {
@@ -66,12 +59,14 @@ impl<B: Book> Writer<B> {
         keys: open::Keys,
         clock: Clock,
         newest: watch::Sender<Option<SignedCheckpoint>>,
-        readers: Pool,
+        readers: Readers,
         waiting_per_agency: NonZeroUsize,
     ) -> Result<(Journal<B>, Self), JournalError> {
         let scribe = Scribe::new(keys)?;
         let watch = Watch::new(opened.edge.size(), opened.frozen.is_some());
-        let (frozen, frozen_receiver) = watch::channel(opened.frozen);
+        let is_untold = opened.frozen.is_some();
+        let (frozen, frozen_receiver) = watch::channel(opened.frozen.clone());
+        let hold = Hold::new(opened, scribe.signer.verifier().clone(), readers);
         let trouble = Trouble::with("database");
         let (journal, jobs) = Journal::new(
             Arc::clone(&book),
@@ -82,17 +77,14 @@ impl<B: Book> Writer<B> {
         let writer = Self {
             book,
             jobs,
-            database: opened.database,
-            connection: opened.connection,
-            edge: opened.edge,
-            checkpoint: opened.checkpoint,
+            hold,
             scribe,
             clock,
             newest,
             frozen,
+            is_untold,
             trouble,
             watch,
-            readers,
         };
         Ok((journal, writer))
     }
@@ -116,43 +108,65 @@ impl<B: Book> Writer<B> {
             self.watch.waiting(waiting.len());
             self.serve(jobs).await;
         }
-        // The readers first: the last connection folds the write-ahead log into the database, and only
-        // this one may write.
-        self.readers.close().await;
-        if let Err(error) = self.connection.close().await {
-            tracing::warn!(%error, "the database was not closed; it is durable all the same");
-        }
+        self.hold.close().await;
     }
 
     /// The next call; `None` when there will be none. Meanwhile a log that could not be written is tried again,
     /// so that it is known when it can; and what other replicas log is followed.
     async fn next(&mut self) -> Option<Job<B>> {
-        let is_shared = self.connection.engine() == Engine::Postgres;
-        while self.frozen.borrow().is_none() && (is_shared || self.trouble.now().is_some()) {
-            match timeout(AGAIN, self.jobs.recv()).await {
-                Ok(job) => return job,
-                Err(_) if self.trouble.now().is_some() => self.probe().await,
-                Err(_) => self.follow().await,
+        loop {
+            let frozen = self.frozen.borrow().clone();
+            let is_watched = match &frozen {
+                None => self.hold.is_shared() || self.trouble.now().is_some(),
+                Some(_) => self.is_untold,
+            };
+            if !is_watched {
+                return self.jobs.recv().await;
+            }
+            match (timeout(AGAIN, self.jobs.recv()).await, frozen) {
+                (Ok(job), _) => return job,
+                (Err(_), Some(why)) => self.tell(&why).await,
+                (Err(_), None) => self.look().await,
             }
         }
-        self.jobs.recv().await
     }
 
-    /// Takes a turn and does nothing with it.
-    async fn follow(&mut self) {
-        let followed = match self.take_turn().await {
-            Ok(()) => self.connection.rollback().await.map_err(JournalError::from),
-            Err(error) => Err(error),
+    /// Whether the log can be written again, and what others have written meanwhile.
+    async fn look(&mut self) {
+        let is_troubled = self.trouble.now().is_some();
+        let looked = match self.hold.is_connected() {
+            true if is_troubled => self.hold.probe().await,
+            true => match self.hold.look().await {
+                Ok(others) => {
+                    self.follow(&others);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            // Which looks already.
+            false => self.reconnect().await,
         };
-        self.conclude(followed).await.ok();
+        match looked {
+            Ok(()) if is_troubled && self.hold.is_connected() => self.trouble.over(),
+            Ok(()) => {}
+            Err(error) => drop(self.failed(error).await),
+        }
     }
 
-    /// A commit that changes nothing.
-    async fn probe(&mut self) {
-        let written = store::rewrite_head(&mut self.connection).await;
-        self.conclude(written.map_err(JournalError::from))
-            .await
-            .ok();
+    /// Takes note of what others wrote.
+    fn follow(&mut self, others: &Others) {
+        match others {
+            Others::Nothing => return,
+            Others::Logged(entries) => self.book.overtaken(Overtaking::Entries(entries)),
+            Others::Much => self.book.overtaken(Overtaking::Unknown),
+        }
+        self.show();
+    }
+
+    /// Readers, the file and the operator see the log as this writer holds it.
+    fn show(&self) {
+        self.watch.grown(self.hold.edge.size());
+        self.newest.send_replace(self.hold.checkpoint.clone());
     }
 
     /// One transaction for all; if that fails, one for each, so that none can poison the others.
@@ -163,29 +177,44 @@ impl<B: Book> Writer<B> {
                     job.respond(outcome);
                 }
             }
-            // Where nothing can be written, on a full disk say, none is the one that poisons the others.
-            Err(error)
-                if jobs.len() == 1
-                    || matches!(error, JournalError::Full)
-                    || self.trouble.now().is_some() =>
-            {
+            Err(error) if jobs.len() == 1 || self.concerns_all(&error) => {
                 for job in jobs {
                     job.respond(Err(error.clone()));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, calls = jobs.len(), "a batch failed; its calls run one by one");
+                let mut concerns_all = None;
                 for job in jobs {
+                    if let Some(error) = &concerns_all {
+                        job.respond(Err(JournalError::clone(error)));
+                        continue;
+                    }
+                    // Nobody waits for it any more, and it was told nothing: as if it had not come.
+                    if job.is_abandoned() {
+                        continue;
+                    }
                     let outcome = self.attempt(&[&job]).await.and_then(|outcomes| {
-                        outcomes
-                            .into_iter()
-                            .next()
-                            .unwrap_or_else(|| Err(stopped()))
+                        let outcome = outcomes.into_iter().next();
+                        outcome.unwrap_or_else(|| Err(stopped()))
                     });
+                    if let Err(error) = &outcome
+                        && self.concerns_all(error)
+                    {
+                        concerns_all = Some(error.clone());
+                    }
                     job.respond(outcome);
                 }
             }
         }
+    }
+
+    /// Whether nothing can be written, so that no call is the one that poisons the others.
+    fn concerns_all(&self, error: &JournalError) -> bool {
+        matches!(
+            error,
+            JournalError::Full | JournalError::Unreachable(_) | JournalError::Frozen(_)
+        ) || self.trouble.now().is_some()
     }
 
     /// Runs one batch, and after a failure starts from what the database really holds: a commit that
@@ -194,53 +223,54 @@ impl<B: Book> Writer<B> {
         if let Some(why) = self.frozen.borrow().clone() {
             return Err(JournalError::Frozen(why));
         }
-        let outcome = match self.connection.engine() {
-            Engine::Sqlite => self.transact(jobs).await,
-            // What became of it, the next connection tells.
-            Engine::Postgres => timeout(ANSWERS, self.transact(jobs))
-                .await
-                .unwrap_or_else(|_| Err(JournalError::Unwritable(SILENT.to_owned()))),
-        };
-        self.conclude(outcome).await
+        if !self.hold.is_connected()
+            && let Err(error) = self.reconnect().await
+        {
+            return Err(self.failed(error).await);
+        }
+        self.hold.settle().await;
+        match within(self.hold.engine(), self.transact(jobs)).await {
+            Ok(answers) => Ok(answers),
+            Err(error) => Err(self.failed(error).await),
+        }
     }
 
-    /// After a failure, starts from what the database really holds.
-    async fn conclude<T>(&mut self, outcome: Result<T, JournalError>) -> Result<T, JournalError> {
-        let failed = match outcome {
-            Ok(done) => {
-                self.trouble.over();
-                return Ok(done);
-            }
-            Err(JournalError::Frozen(why)) => return Err(self.freeze(why).await),
-            Err(failed) => failed,
-        };
-        self.watch.failed();
-        self.scribe.begin_epoch()?;
-        let verifier = self.scribe.signer.verifier();
-        let last = self.checkpoint.as_ref();
-        match self.database.reload(verifier, last).await {
-            Ok(state) => {
-                self.connection = state.connection;
-                self.edge = state.edge;
-                self.checkpoint = state.checkpoint;
-                self.book.overtaken(Overtaking::Unknown);
-                self.readers.follow_primary().await;
-                self.watch.grown(self.edge.size());
-                // Readers and the file follow: the commit that was reported lost may have grown the log.
-                self.newest.send_replace(self.checkpoint.clone());
-                self.find_trouble(&failed).await;
-                Err(failed)
-            }
-            Err(
-                error @ (JournalError::Unwritable(_)
-                | JournalError::Full
-                | JournalError::File { .. }),
-            ) => {
-                self.trouble.met(unwritable(&error));
-                Err(failed)
-            }
-            Err(error) => Err(self.freeze(error.into_reason()).await),
+    /// After a failure, starts from what the database really holds, and finds out whether it was about one call or
+    /// none could be written. Returns what its callers are told.
+    async fn failed(&mut self, failed: JournalError) -> JournalError {
+        // First of all: what it was in the middle of must not go on.
+        self.hold.let_go();
+        if let JournalError::Frozen(why) = failed {
+            return self.freeze(why).await;
         }
+        self.watch.failed();
+        if let Err(error) = self.scribe.begin_epoch() {
+            return error;
+        }
+        let written = match self.reconnect().await {
+            Ok(()) => self.hold.probe().await,
+            Err(JournalError::Frozen(why)) => return self.freeze(why).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Err(error) => {
+                self.hold.let_go();
+                self.trouble.met(unwritable(&error));
+            }
+            Ok(()) if matches!(failed, JournalError::Full) => {
+                self.trouble.met(unwritable(&failed));
+            }
+            Ok(()) => {}
+        }
+        failed
+    }
+
+    async fn reconnect(&mut self) -> Result<(), JournalError> {
+        self.hold.reconnect().await?;
+        self.book.overtaken(Overtaking::Unknown);
+        // The commit that was reported lost may have grown the log.
+        self.show();
+        Ok(())
     }
 
     /// Nothing is written any more, by no replica, until a person has looked.
@@ -248,93 +278,18 @@ impl<B: Book> Writer<B> {
         tracing::error!(why, "the log contradicts itself");
         self.frozen.send_replace(Some(why.clone()));
         self.watch.froze();
-        // Its turn, if it has one, stands in the way of the word to the others.
-        self.connection.rollback().await.ok();
-        if let Err(error) = self.database.freeze(&why).await {
-            tracing::error!(%error, "the other replicas could not be told that the log is frozen");
-        }
+        self.is_untold = true;
+        self.tell(&why).await;
         JournalError::Frozen(why)
     }
 
-    /// Begins a transaction in which nobody else writes, from the log as it is then: other replicas may have
-    /// written since this one's last.
-    async fn take_turn(&mut self) -> Result<(), JournalError> {
-        let Some(turn) = store::begin(&mut self.connection).await? else {
-            return Ok(());
-        };
-        if !turn.frozen.is_empty() {
-            return Err(JournalError::Frozen(turn.frozen));
-        }
-        let ours = self.edge.head();
-        if (turn.size, turn.root) == (ours.size, ours.root.0) {
-            return Ok(());
-        }
-        let (edge, checkpoint) = self.catch_up(&turn).await?;
-        if turn.size - ours.size > MOST_FOLLOWED {
-            self.book.overtaken(Overtaking::Unknown);
-        } else {
-            let logged = store::logged(&mut self.connection, ours.size).await?;
-            self.book.overtaken(Overtaking::Entries(&logged));
-        }
-        self.edge = edge;
-        self.checkpoint = Some(checkpoint);
-        self.watch.grown(self.edge.size());
-        self.newest.send_replace(self.checkpoint.clone());
-        Ok(())
-    }
-
-    /// The right edge and the checkpoint that others left, if they continue ours: the trees that ours is made of
-    /// must still be there.
-    async fn catch_up(&mut self, turn: &Turn) -> Result<(Edge, SignedCheckpoint), JournalError> {
-        let ours: Vec<_> = self.edge.nodes().collect();
-        let theirs = Edge::indexes(turn.size);
-        let indexes: Vec<_> = ours.iter().map(|(idx, _)| *idx).collect();
-        let indexes = [indexes.as_slice(), &theirs].concat();
-        let departs = turn.size < self.edge.size();
-        let mut hashes = match store::nodes(&mut self.connection, &indexes).await {
-            Ok(hashes) if !departs => hashes,
-            Err(amanat_database::Error::RowNotFound) | Ok(_) => {
-                return Err(self.contradicts(turn).await);
+    /// Tells the other replicas; again later if they cannot be told.
+    async fn tell(&mut self, why: &str) {
+        match self.hold.freeze(why).await {
+            Ok(()) => self.is_untold = false,
+            Err(error) => {
+                tracing::error!(%error, "the other replicas do not know yet that the log is frozen");
             }
-            Err(error) => return Err(error.into()),
-        };
-        let of_theirs = hashes.split_off(ours.len());
-        let same = ours
-            .iter()
-            .zip(&hashes)
-            .all(|((_, ours), stored)| ours == stored);
-        let edge = Edge::restore(turn.size, of_theirs)?;
-        let signed = self.scribe.signer.verifier().open(&turn.checkpoint);
-        match signed {
-            Ok(signed) if same && signed.head == edge.head() && edge.root().0 == turn.root => {
-                Ok((edge, signed))
-            }
-            _ => Err(self.contradicts(turn).await),
-        }
-    }
-
-    /// What is stored does not continue what was signed: how, for the operator.
-    async fn contradicts(&mut self, turn: &Turn) -> JournalError {
-        let stored = Head {
-            size: turn.size,
-            root: Hash(turn.root),
-        };
-        let why = open::departure(&mut self.connection, &self.edge.head(), &stored).await;
-        JournalError::Frozen(why.unwrap_or_else(|| {
-            format!(
-                "the checkpoint of {} entries is not of their tree",
-                turn.size
-            )
-        }))
-    }
-
-    /// Whether it was about one call, or none could be written.
-    async fn find_trouble(&mut self, failed: &JournalError) {
-        let probed = store::rewrite_head(&mut self.connection).await;
-        match (failed, probed.map_err(JournalError::from)) {
-            (JournalError::Full, _) => self.trouble.met(unwritable(failed)),
-            (_, Err(error)) => self.trouble.met(unwritable(&error)),
-            (_, Ok(())) => {}
         }
     }
 
@@ -342,18 +297,19 @@ impl<B: Book> Writer<B> {
     async fn transact(&mut self, jobs: &[&Job<B>]) -> Result<Vec<Answer<B::Answer>>, JournalError> {
         let (now, begun) = ((self.clock)(), Moment::now());
         let book = Arc::clone(&self.book);
-        self.take_turn().await?;
-        let mut edge = self.edge.clone();
+        let others = self.hold.take_turn().await?;
+        self.follow(&others);
+        let mut edge = self.hold.edge.clone();
 
         let requests: Vec<_> = jobs.iter().map(|job| job.access.request.as_ref()).collect();
-        let remembered = store::remembered(&mut self.connection, &requests).await?;
+        let remembered = store::remembered(self.hold.connection()?, &requests).await?;
         let fresh: Vec<&B::Call> = jobs
             .iter()
             .zip(&remembered)
             .filter(|(_, known)| known.is_none())
             .map(|(job, _)| &job.call)
             .collect();
-        let mut facts = book.load(&mut self.connection, &fresh).await?;
+        let mut facts = book.load(self.hold.connection()?, &fresh).await?;
 
         let mut growth = Growth::default();
         let mut outcomes = Vec::with_capacity(jobs.len());
@@ -389,25 +345,25 @@ impl<B: Book> Writer<B> {
         }
 
         let decided = Moment::now();
-        book.write(&mut self.connection, facts).await?;
+        book.write(self.hold.connection()?, facts).await?;
         let checkpoint = if growth.rows.is_empty() {
-            self.checkpoint.clone()
+            self.hold.checkpoint.clone()
         } else {
             let head = edge.head();
             let checkpoint = amanat_ledger::sign(&self.scribe.signer, head)?;
-            let (from, note) = (self.edge.size(), &checkpoint.text);
-            store::append(&mut self.connection, &growth, from, &head, note).await?;
+            let (from, note) = (self.hold.edge.size(), &checkpoint.text);
+            store::append(self.hold.connection()?, &growth, from, &head, note).await?;
             Some(checkpoint)
         };
-        self.connection.commit().await?;
+        self.hold.connection()?.commit().await?;
 
         // Durable. Only now does anything of it show.
-        let old_edge = std::mem::replace(&mut self.edge, edge);
-        self.checkpoint.clone_from(&checkpoint);
+        let old_edge = std::mem::replace(&mut self.hold.edge, edge);
+        self.hold.checkpoint.clone_from(&checkpoint);
         if !growth.rows.is_empty() {
             self.scribe.committed(&growth);
-            self.newest.send_replace(checkpoint.clone());
-            self.watch.grown(self.edge.size());
+            self.trouble.over();
+            self.show();
         }
         let queued = jobs.iter().map(|job| &job.queued);
         self.watch
@@ -469,7 +425,7 @@ impl<B: Book> Writer<B> {
             }
             Pending::Repeated(answer, idx) => {
                 let checkpoint = checkpoint.ok_or_else(stopped)?;
-                let receipt = read::receipt(&mut self.connection, idx, checkpoint).await?;
+                let receipt = read::receipt(self.hold.connection()?, idx, checkpoint).await?;
                 Ok(Committed {
                     answer,
                     receipt: Some(receipt),

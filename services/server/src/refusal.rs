@@ -14,6 +14,9 @@ const MOST_VIOLATIONS: usize = 50;
 const RETRY: Duration = Duration::from_millis(500);
 /// When to come back to a crowd.
 const CROWDED: Duration = Duration::from_secs(1);
+/// When to come back to a full disk, or with a question that takes too long: later than anybody waits at a terminal.
+const FULL: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_secs(60);
 
 /// Why a call is refused. Holds ids and field paths, never values.
 #[derive(Debug)]
@@ -132,6 +135,22 @@ impl Refusal {
             "the log cannot be written or checked now, so nothing is disclosed; try again",
         )
         .retry(RETRY)
+    }
+
+    /// The same for want of space, which a person has to make.
+    pub fn out_of_space() -> Self {
+        Self::audit_unavailable().retry(FULL)
+    }
+
+    /// Too much of the log would have to be looked through.
+    pub fn slow_list() -> Self {
+        Self::new(
+            Code::Unavailable,
+            Reason::AuditUnavailable,
+            "these entries are not found in time; narrow the filter: name a case, an agency and an action, or times \
+             closer together",
+        )
+        .retry(SLOW)
     }
 
     /// Frozen: nothing to retry, someone must look.

@@ -1,6 +1,8 @@
 //! CPU time, as the kernel counts it.
 
-use std::{fs, time::Duration};
+use std::{fs, ops::Range, process, time::Duration};
+
+use crate::servers::Servers;
 
 /// The kernel shows times in hundredths of a second, whatever its own clock (`USER_HZ`).
 const TICK: Duration = Duration::from_millis(10);
@@ -15,14 +17,15 @@ pub(crate) struct Used {
 }
 
 impl Used {
-    pub(crate) fn now(servers: &[u32]) -> Self {
-        let of = |process: &str| of_process(&format!("/proc/{process}/stat"));
+    pub(crate) fn now(servers: &Servers) -> Self {
+        Self::now_by(servers, process::id())
+    }
+
+    /// By a client that is a process of its own.
+    pub(crate) fn now_by(servers: &Servers, client: u32) -> Self {
         Self {
-            servers: servers
-                .iter()
-                .map(|id| of(&id.to_string()))
-                .reduce(|a, b| a + b),
-            client: of("self"),
+            servers: servers.cpu(),
+            client: of_process(client),
             machine: of_machine(),
         }
     }
@@ -46,12 +49,35 @@ impl Used {
 }
 
 /// User and system time of all threads.
-fn of_process(path: &str) -> Duration {
-    let stat = fs::read_to_string(path).unwrap();
+pub(crate) fn of_process(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    of_stat(&stat, 11..13)
+}
+
+/// Of a process, the children that it has, and those that it had.
+pub(crate) fn of_family(parent: u32) -> Duration {
+    let living = children(parent).into_iter().filter_map(|child| {
+        // One that has ended since counts with the parent at the next look.
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        Some(of_stat(&stat, 11..13))
+    });
+    let living: Duration = living.sum();
+    let parent = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap();
+    living + of_stat(&parent, 11..15)
+}
+
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let children = children.split_whitespace();
+    children.map(|child| child.parse().unwrap()).collect()
+}
+
+/// From 11 on stand user and system time, then the same of the children that have ended.
+fn of_stat(stat: &str, times: Range<usize>) -> Duration {
     // The name, in parentheses, may hold anything; the state follows it as the third field.
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let fields: Vec<&str> = fields.split_whitespace().collect();
-    ticks(&[fields[11], fields[12]])
+    ticks(&fields[times])
 }
 
 /// All that was not idle, stolen by the host too: user, nice, system, irq, softirq, steal.

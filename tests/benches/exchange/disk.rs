@@ -12,12 +12,12 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use crate::{cpu::Used, load::Measured, report::Row};
+use crate::{cpu::Used, load::Measured, report::Row, servers::Servers};
 
 /// About what an entry of the log takes.
-const ROW: [u8; 700] = [0xa5; 700];
+pub(crate) const ROW: [u8; 700] = [0xa5; 700];
 const PAGE: [u8; 4096] = [0xa5; 4096];
-const MANY: usize = 64;
+pub(crate) const MANY: usize = 64;
 
 /// One commit, or one write made durable, after the other.
 pub(crate) async fn measure(folder: &Path, longest: Duration) -> Vec<Row> {
@@ -44,16 +44,16 @@ async fn commits(folder: &Path, rows: usize, longest: Duration) -> Row {
         .execute(&mut database)
         .await
         .unwrap();
-    let (before, begin) = (Used::now(&[]), Instant::now());
+    let (before, begin) = (used(), Instant::now());
     let mut latencies = Vec::new();
     while begin.elapsed() < longest {
         let from = Instant::now();
         commit(&mut database, rows).await.unwrap();
         latencies.push(from.elapsed());
     }
-    let measured = Measured::new(begin.elapsed(), latencies, Used::now(&[]).since(before));
+    let measured = Measured::new(begin.elapsed(), latencies, used().since(before), None);
     let name = format!("SQLite alone, commits of {rows}");
-    Row::new(&name, 1, &measured, None)
+    Row::new(&name, 1, &measured)
 }
 
 async fn commit(database: &mut SqliteConnection, rows: usize) -> Result<(), sqlx::Error> {
@@ -70,7 +70,7 @@ async fn commit(database: &mut SqliteConnection, rows: usize) -> Result<(), sqlx
 
 fn appends(folder: &Path, longest: Duration) -> Row {
     let mut file = File::create(folder.join("bare.append")).unwrap();
-    let (before, begin) = (Used::now(&[]), Instant::now());
+    let (before, begin) = (used(), Instant::now());
     let mut latencies = Vec::new();
     while begin.elapsed() < longest {
         let from = Instant::now();
@@ -78,11 +78,11 @@ fn appends(folder: &Path, longest: Duration) -> Row {
         file.sync_data().unwrap();
         latencies.push(from.elapsed());
     }
-    let measured = Measured::new(begin.elapsed(), latencies, Used::now(&[]).since(before));
-    Row::new(
-        "disk alone, append of 4 KiB and fdatasync",
-        1,
-        &measured,
-        None,
-    )
+    let measured = Measured::new(begin.elapsed(), latencies, used().since(before), None);
+    Row::new("disk alone, append of 4 KiB and fdatasync", 1, &measured)
+}
+
+/// Of this process, which does it all.
+fn used() -> Used {
+    Used::now(&Servers::default())
 }

@@ -3,11 +3,7 @@
 
 use std::{
     convert::Infallible,
-    fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -30,8 +26,10 @@ use tonic::{
 };
 
 use crate::{
+    beside::{self, Beside},
     load::{self, Failure},
-    stage::Stage,
+    servers::Servers,
+    stage::{Agency, Stage, of},
 };
 
 const METHOD: &str = "/amanat.bench.Empty/Call";
@@ -55,48 +53,30 @@ pub(crate) fn described(payloads: &[Payload]) -> String {
     }
 }
 
-/// The process that answers empty calls.
+/// The process that answers empty calls, and who calls it.
 pub(crate) struct EmptyServer {
-    child: Child,
-    pub(crate) address: SocketAddr,
+    process: Beside,
+    caller: Arc<Agency>,
+    channels: Vec<Channel>,
 }
 
 impl EmptyServer {
-    /// This program again, with the gateway's certificate, directory and log filter.
-    pub(crate) fn start(config: &Path, log: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg("--serve-empty")
-            .arg(config)
-            // It ends when this is closed, however this program ends.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(log).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.trim().parse();
+    pub(crate) fn start(stage: &Stage) -> Self {
+        let process = Beside::start("--serve-empty", &stage.running);
+        let caller = Arc::clone(&stage.reader);
         Self {
-            child,
-            address: address.expect("the empty server did not start"),
+            channels: caller.channels("gateway", &process.server),
+            process,
+            caller,
         }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn servers(&self) -> Servers {
+        Servers::new([self.process.id()], None)
     }
 }
 
-impl Drop for EmptyServer {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// Serves empty calls on a free port, and prints where.
+/// Serves empty calls.
 pub(crate) async fn serve(config: &Path) {
     let config = Config::load(config).unwrap();
     let reporting = Reporting::start("amanat-empty", &config.telemetry).unwrap();
@@ -107,14 +87,8 @@ pub(crate) async fn serve(config: &Path) {
         amanat::system_clock(),
     );
     let Setup { guard, tls, .. } = setup.unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = amanat_server::listen(address).await.unwrap();
-    println!("{}", listener.local_addr().unwrap());
+    let listener = beside::listen().await;
     let empty = Empty(Arc::new(guard.clone()));
-    let stop = async {
-        let closed = || std::io::stdin().read_to_end(&mut Vec::new());
-        tokio::task::spawn_blocking(closed).await.ok();
-    };
     let add = |routes: &mut tonic::service::RoutesBuilder| {
         routes.add_service(empty);
     };
@@ -122,7 +96,7 @@ pub(crate) async fn serve(config: &Path) {
         limits: config.limits,
         ..Operation::default()
     };
-    amanat_server::serve(listener, tls, guard, operation, add, stop)
+    amanat_server::serve(listener, tls, guard, operation, add, beside::closed())
         .await
         .unwrap();
     reporting.end().await;
@@ -177,23 +151,21 @@ fn wanted(request: &Bytes) -> usize {
 
 /// Empty calls of these payloads, one after the other.
 pub(crate) struct EmptyCall {
-    channels: Vec<Channel>,
-    token: tonic::metadata::AsciiMetadataValue,
+    server: Arc<EmptyServer>,
     requests: Vec<Bytes>,
 }
 
 impl EmptyCall {
-    pub(crate) fn new(stage: &Stage, payloads: Vec<Payload>) -> Self {
-        let request = |payload: Payload| {
+    pub(crate) fn new(server: Arc<EmptyServer>, payloads: &[Payload]) -> Self {
+        let request = |payload: &Payload| {
             let wanted = u32::try_from(payload.answer).unwrap().to_be_bytes();
             let mut request = vec![0xa5; payload.request.max(wanted.len())];
             request[..4].copy_from_slice(&wanted);
             Bytes::from(request)
         };
         Self {
-            channels: stage.reader.empty.clone(),
-            token: stage.reader.bearer.clone(),
-            requests: payloads.into_iter().map(request).collect(),
+            server,
+            requests: payloads.iter().map(request).collect(),
         }
     }
 }
@@ -207,10 +179,8 @@ impl load::Operation for EmptyCall {
 
     async fn call(&self, worker: usize, (): ()) -> Result<(), Failure> {
         for bytes in &self.requests {
-            let mut request = Request::new(bytes.clone());
-            let token = self.token.clone();
-            request.metadata_mut().insert("authorization", token);
-            let channel = self.channels[worker % self.channels.len()].clone();
+            let request = self.server.caller.asked(bytes.clone());
+            let channel = of(&self.server.channels, worker);
             let answer = raw::unary(channel, PathAndQuery::from_static(METHOD), request).await?;
             assert_eq!(answer.len(), wanted(bytes));
         }

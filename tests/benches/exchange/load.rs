@@ -10,12 +10,10 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use crate::cpu::Used;
+use crate::{cpu::Used, servers::Servers};
 
 /// Before each cell, calls run until this is over: connections, caches and branch predictors are warm then.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Of what is prepared at once.
-const TOGETHER: usize = 64;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
@@ -40,15 +38,23 @@ pub(crate) struct Measured {
     /// Of each call, the shortest first.
     latencies: Vec<Duration>,
     pub(crate) used: Used,
+    /// Of the servers, at the end.
+    pub(crate) memory_mib: Option<f64>,
 }
 
 impl Measured {
-    pub(crate) fn new(elapsed: Duration, mut latencies: Vec<Duration>, used: Used) -> Self {
+    pub(crate) fn new(
+        elapsed: Duration,
+        mut latencies: Vec<Duration>,
+        used: Used,
+        memory_mib: Option<f64>,
+    ) -> Self {
         latencies.sort_unstable();
         Self {
             elapsed,
             latencies,
             used,
+            memory_mib,
         }
     }
 
@@ -77,7 +83,7 @@ pub(crate) async fn measure<O: Operation>(
     operation: &Arc<O>,
     in_flight: usize,
     longest: Duration,
-    servers: &[u32],
+    servers: &Servers,
 ) -> Measured {
     let begin = Instant::now();
     let mut count = 16 * in_flight;
@@ -107,7 +113,7 @@ async fn run<O: Operation>(
     in_flight: usize,
     requests: Vec<O::Request>,
     longest: Duration,
-    servers: &[u32],
+    servers: &Servers,
 ) -> Measured {
     let requests = Arc::new(Mutex::new(requests.into_iter()));
     let mut workers = JoinSet::new();
@@ -134,25 +140,5 @@ async fn run<O: Operation>(
     }
     let elapsed = begin.elapsed();
     let used = Used::now(servers).since(before);
-    Measured::new(elapsed, latencies, used)
-}
-
-/// Makes many of something, a few at a time, in the order of their numbers.
-pub(crate) async fn together<T, F>(count: usize, make: impl Fn(usize) -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let mut made = Vec::with_capacity(count);
-    let mut under_way = JoinSet::new();
-    for number in 0..count {
-        if under_way.len() == TOGETHER {
-            made.push(under_way.join_next().await.unwrap().unwrap());
-        }
-        let one = make(number);
-        under_way.spawn(async move { (number, one.await) });
-    }
-    made.extend(under_way.join_all().await);
-    made.sort_unstable_by_key(|(number, _)| *number);
-    made.into_iter().map(|(_, one)| one).collect()
+    Measured::new(elapsed, latencies, used, servers.memory_mib())
 }

@@ -1,6 +1,8 @@
-//! The table, for people and as JSON.
+//! What was measured, for people and as JSON.
 
-use std::{collections::BTreeMap, fmt, fs, path::Path};
+mod table;
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,8 @@ use crate::{Arguments, load::Measured};
 
 /// Above this the others have a part in what was measured.
 const DISTURBED_PERCENT: f64 = 5.0;
+/// What the memory of a server may have grown to between a fifth of a soak and its end.
+const FLAT: f64 = 1.1;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
@@ -15,6 +19,16 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) connections: usize,
     pub(crate) rows: Vec<Row>,
+    /// At several numbers of records.
+    #[serde(default)]
+    pub(crate) growth: Vec<Row>,
+    #[serde(default)]
+    pub(crate) figures: Vec<Figure>,
+    #[serde(default)]
+    pub(crate) soaks: Vec<Soak>,
+    /// What was asked for and could not be measured here, and why.
+    #[serde(default)]
+    pub(crate) skipped: Vec<String>,
 }
 
 /// One operation at so many in flight. Times in microseconds a call.
@@ -22,6 +36,12 @@ pub(crate) struct Report {
 pub(crate) struct Row {
     pub(crate) operation: String,
     pub(crate) in_flight: usize,
+    /// In the database before; `None` where there are but a few.
+    #[serde(default)]
+    pub(crate) records: Option<usize>,
+    /// In the gateway's log before.
+    #[serde(default)]
+    pub(crate) entries: Option<u64>,
     pub(crate) calls: usize,
     pub(crate) seconds: f64,
     pub(crate) rate: f64,
@@ -30,22 +50,51 @@ pub(crate) struct Row {
     /// `None` where no server has a part.
     pub(crate) server_cpu_us: Option<f64>,
     pub(crate) client_cpu_us: f64,
+    /// Of the servers.
+    #[serde(default)]
+    pub(crate) memory_mib: Option<f64>,
     pub(crate) others_percent: f64,
     pub(crate) to_empty: Option<f64>,
 }
 
+/// What is no rate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+}
+
+/// A mixed load for long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Soak {
+    pub(crate) name: String,
+    pub(crate) minutes: f64,
+    pub(crate) calls: u64,
+    /// Found no server, and were sent again.
+    pub(crate) again: u64,
+    pub(crate) rate: f64,
+    /// In the queue of each server's log, of all that it told its collector.
+    pub(crate) most_waiting: [f64; 2],
+    pub(crate) servers: Vec<Grown>,
+}
+
+/// A server's memory in the course of a soak.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Grown {
+    pub(crate) server: String,
+    pub(crate) samples_mib: Vec<f64>,
+}
+
 impl Row {
-    pub(crate) fn new(
-        operation: &str,
-        in_flight: usize,
-        measured: &Measured,
-        to_empty: Option<f64>,
-    ) -> Self {
+    pub(crate) fn new(operation: &str, in_flight: usize, measured: &Measured) -> Self {
         let calls = measured.calls();
-        let us = |time: std::time::Duration| time.as_secs_f64() * 1e6;
+        let us = |time: Duration| time.as_secs_f64() * 1e6;
         Self {
             operation: operation.to_owned(),
             in_flight,
+            records: None,
+            entries: None,
             calls,
             seconds: measured.elapsed.as_secs_f64(),
             rate: measured.rate(),
@@ -53,13 +102,71 @@ impl Row {
             p99_us: us(measured.percentile(99)),
             server_cpu_us: measured.used.servers.map(|time| us(time) / calls as f64),
             client_cpu_us: us(measured.used.client) / calls as f64,
+            memory_mib: measured.memory_mib,
             others_percent: measured.others_percent(),
-            to_empty,
+            to_empty: None,
         }
     }
 
     fn is_disturbed(&self) -> bool {
         self.others_percent > DISTURBED_PERCENT
+    }
+
+    fn is_of(&self, other: &Self) -> bool {
+        name(&self.operation) == name(&other.operation)
+            && self.in_flight == other.in_flight
+            && self.records == other.records
+    }
+}
+
+/// Without the sizes, which may differ between two versions.
+fn name(operation: &str) -> String {
+    match operation.split_once(':') {
+        Some((name, _)) => format!("{name})"),
+        None => operation.to_owned(),
+    }
+}
+
+impl Figure {
+    pub(crate) fn new(what: &str, value: f64, unit: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            value,
+            unit: unit.to_owned(),
+        }
+    }
+}
+
+impl Soak {
+    fn is_flat(&self) -> bool {
+        self.servers.iter().all(|server| server.ratio() <= FLAT)
+    }
+}
+
+impl Grown {
+    pub(crate) fn new(server: &str) -> Self {
+        Self {
+            server: server.to_owned(),
+            samples_mib: Vec::new(),
+        }
+    }
+
+    fn after_fifth(&self) -> f64 {
+        self.around(self.samples_mib.len() / 5)
+    }
+
+    fn at_end(&self) -> f64 {
+        self.around(self.samples_mib.len())
+    }
+
+    fn ratio(&self) -> f64 {
+        self.at_end() / self.after_fifth()
+    }
+
+    /// The mean of up to three looks before this one.
+    fn around(&self, end: usize) -> f64 {
+        let looks = &self.samples_mib[end.saturating_sub(3)..end.max(1)];
+        looks.iter().sum::<f64>() / looks.len() as f64
     }
 }
 
@@ -70,6 +177,10 @@ impl Report {
             seconds: arguments.seconds,
             connections: arguments.connections,
             rows: Vec::new(),
+            growth: Vec::new(),
+            figures: Vec::new(),
+            soaks: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 
@@ -83,98 +194,8 @@ impl Report {
         fs::write(path, text + "\n").unwrap();
     }
 
-    /// How the rows stand to those of an earlier run.
-    pub(crate) fn compared(&self, before: &Self) -> String {
-        let mut table = format!(
-            "{:44} {:>9} {:>12} {:>12}\n",
-            "new / old", "in flight", "rate", "to empty"
-        );
-        for row in &self.rows {
-            let same = |old: &&Row| {
-                name(&old.operation) == name(&row.operation) && old.in_flight == row.in_flight
-            };
-            let Some(old) = before.rows.iter().find(same) else {
-                continue;
-            };
-            let to_empty = row.to_empty.zip(old.to_empty).map(|(new, old)| new / old);
-            table += &format!(
-                "{:44} {:>9} {:>12.2} {:>12}{}\n",
-                name(&row.operation),
-                row.in_flight,
-                row.rate / old.rate,
-                ratio(to_empty),
-                if row.is_disturbed() || old.is_disturbed() {
-                    " !"
-                } else {
-                    ""
-                }
-            );
-        }
-        table
-    }
-}
-
-/// Without the sizes, which may differ between two versions.
-fn name(operation: &str) -> String {
-    match operation.split_once(':') {
-        Some((name, _)) => format!("{name})"),
-        None => operation.to_owned(),
-    }
-}
-
-fn ratio(of: Option<f64>) -> String {
-    of.map_or_else(String::new, |of| format!("{of:.3}"))
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, fact) in &self.machine {
-            writeln!(f, "{name}: {fact}")?;
-        }
-        let Self {
-            seconds,
-            connections,
-            ..
-        } = self;
-        writeln!(f, "{seconds} s a cell, {connections} connections a server")?;
-        writeln!(
-            f,
-            "\n{:44} {:>9} {:>9} {:>9} {:>9} {:>10} {:>10} {:>8} {:>7}",
-            "operation",
-            "in flight",
-            "rate/s",
-            "p50 ms",
-            "p99 ms",
-            "server µs",
-            "client µs",
-            "to empty",
-            "others"
-        )?;
-        let mut disturbed = false;
-        for row in &self.rows {
-            disturbed |= row.is_disturbed();
-            writeln!(
-                f,
-                "{:44} {:>9} {:>9.0} {:>9.2} {:>9.2} {:>10} {:>10.0} {:>8} {:>5.0} %{}",
-                row.operation,
-                row.in_flight,
-                row.rate,
-                row.p50_us / 1e3,
-                row.p99_us / 1e3,
-                row.server_cpu_us
-                    .map_or_else(String::new, |us| format!("{us:.0}")),
-                row.client_cpu_us,
-                ratio(row.to_empty),
-                row.others_percent,
-                if row.is_disturbed() { " !" } else { "" }
-            )?;
-        }
-        if disturbed {
-            writeln!(
-                f,
-                "! other processes took more than {DISTURBED_PERCENT} % of the machine: measure again"
-            )?;
-        }
-        Ok(())
+    /// Whether no soak let the memory grow.
+    pub(crate) fn is_flat(&self) -> bool {
+        self.soaks.iter().all(Soak::is_flat)
     }
 }

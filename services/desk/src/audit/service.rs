@@ -46,11 +46,11 @@ where
             .await?;
         let pages = self.desk.pages(act.agency, request.get_ref());
         let filter = parse_filter(&act, request.get_ref(), &pages).map_err(Refusal::invalid)?;
-        let officer = act.officer.id.clone();
-        let answered = self
-            .desk
-            .call(AuditCall::List { act, filter }.into())
-            .await?;
+        let (officer, limit) = (act.officer.id.clone(), filter.limit);
+        let page = self.desk.reader.page(&filter).await;
+        let page = page.map_err(|error| refusal(&error))?;
+        let call = AuditCall::List { act, limit, page };
+        let answered = self.desk.call(call.into()).await?;
         match answered.reply.try_into() {
             Ok(AuditReply::Listed { entries, next }) => Ok(Response::new(ListEntriesResponse {
                 entries: entries
@@ -74,7 +74,9 @@ where
             .authorise(&act, Action::GetEntry, &RIGHTS, WireLinkage::default)
             .await?;
         let (officer, idx) = (act.officer.id.clone(), request.get_ref().index);
-        let answered = self.desk.call(AuditCall::Get { act, idx }.into()).await?;
+        let found = self.desk.reader.entry(idx).await;
+        let found = found.map_err(|error| refusal(&error))?.map(Box::new);
+        let answered = self.desk.call(AuditCall::Get { act, found }.into()).await?;
         let Ok(AuditReply::Got(seen)) = answered.reply.try_into() else {
             // A get is answered with an entry.
             return Err(Refusal::audit_unavailable().into());

@@ -1,28 +1,38 @@
 //! Who reads which entries of the log.
 
+use std::sync::Arc;
+
 use amanat_database::{
     Column::{Bytes, Number},
-    Connection, Insert, Value,
+    Insert, Value,
 };
 use amanat_desk::{
-    Act, Rules,
-    audit::{AuditCall, AuditFacts, AuditReply, Linkage},
+    Act, Rulebook, Rules,
+    audit::{AuditCall, AuditReply, Linkage},
 };
-use amanat_journal::EntryFilter;
+use amanat_journal::{EntryFilter, Keys, Opened};
 use amanat_schema::policy::{Decision, Right};
+use amanat_seal::WrapKey;
 use tempfile::TempDir;
 
 use crate::{
     ledger::{act, journal, rules},
-    support::{Agency, Exchange},
+    refusals::Refuser,
+    support::{Agency, Exchange, now},
 };
 
 /// A log of six entries, of the shelter and the police by turns.
 struct Log {
     exchange: Exchange,
     rules: Rules,
-    connection: Connection,
+    opened: Opened<Refuser>,
     _folder: TempDir,
+}
+
+/// What an officer asks for.
+enum Asked {
+    List { act: Act, filter: EntryFilter },
+    Get { act: Act, idx: u64 },
 }
 
 impl Log {
@@ -62,27 +72,52 @@ impl Log {
             .execute(&mut connection)
             .await
             .unwrap();
+        // Nobody signed them, so the log is frozen, and can still be read.
+        let keys = Keys {
+            signer: exchange.gateway.log_signer(),
+            openings: WrapKey::generate().unwrap(),
+        };
+        let book = Refuser {
+            rules: Rulebook::new(rules(&exchange)),
+        };
+        let opened = amanat_journal::open(&config, keys, book, Arc::new(now)).await;
+        let opened = opened.unwrap();
         Self {
             rules: rules(&exchange),
             exchange,
-            connection,
+            opened,
             _folder: folder,
+        }
+    }
+
+    /// As the service does: first what is asked for is looked for, then it is decided who sees it.
+    async fn find(&self, asked: Asked) -> AuditCall {
+        match asked {
+            Asked::List { act, filter } => AuditCall::List {
+                act,
+                limit: filter.limit,
+                page: self.opened.reader.page(&filter).await.unwrap(),
+            },
+            Asked::Get { act, idx } => AuditCall::Get {
+                act,
+                found: self.opened.reader.entry(idx).await.unwrap().map(Box::new),
+            },
         }
     }
 
     /// Decides calls in one batch: what each sees, with whether linkage is shown, or its refusal.
     async fn seen(
         &mut self,
-        calls: &[AuditCall],
-    ) -> Vec<Result<(Vec<(u64, Linkage)>, Option<i64>), &str>> {
-        let borrowed: Vec<_> = calls.iter().collect();
-        let mut facts = AuditFacts::load(&mut self.connection, &borrowed)
-            .await
-            .unwrap();
+        asked: impl IntoIterator<Item = Asked>,
+    ) -> Vec<Result<(Vec<(u64, Linkage)>, Option<i64>), &'static str>> {
+        let mut calls = Vec::new();
+        for asked in asked {
+            calls.push(self.find(asked).await);
+        }
         calls
             .iter()
             .map(|call| {
-                let ruling = facts.decide(&self.rules, call);
+                let ruling = call.decide(&self.rules);
                 let draft = ruling.draft.expect("each reading is an entry itself");
                 let decision = if ruling.answer.is_ok() {
                     Decision::Allow
@@ -126,7 +161,7 @@ async fn an_agency_sees_its_own_entries_with_what_they_are_about() {
     let mut log = Log::new().await;
     let shelter = &log.exchange.shelter;
     let filter = all(Some(shelter), 10);
-    let call = AuditCall::List {
+    let call = Asked::List {
         act: act(shelter, &[Right::Supervisor], 1),
         filter,
     };
@@ -135,7 +170,7 @@ async fn an_agency_sees_its_own_entries_with_what_they_are_about() {
         (2, Linkage::Shown),
         (4, Linkage::Shown),
     ];
-    assert_eq!(log.seen(&[call]).await, [Ok((shown, None))]);
+    assert_eq!(log.seen([call]).await, [Ok((shown, None))]);
 }
 
 #[tokio::test]
@@ -144,12 +179,12 @@ async fn who_asks_for_another_agencys_entries_is_shown_none_and_no_next_page() {
     let (shelter, police) = (&log.exchange.shelter, &log.exchange.police);
     let calls: Vec<_> = [1, 3, 10]
         .into_iter()
-        .map(|limit| AuditCall::List {
+        .map(|limit| Asked::List {
             act: act(shelter, &[Right::Supervisor, Right::Auditor], 1),
             filter: all(Some(police), limit),
         })
         .collect();
-    for seen in log.seen(&calls).await {
+    for seen in log.seen(calls).await {
         assert_eq!(seen, Ok((Vec::new(), None)));
     }
 }
@@ -157,7 +192,7 @@ async fn who_asks_for_another_agencys_entries_is_shown_none_and_no_next_page() {
 #[tokio::test]
 async fn anothers_entry_looks_like_one_that_is_not_there() {
     let mut log = Log::new().await;
-    let get = |agency: &Agency, rights: &[Right], idx| AuditCall::Get {
+    let get = |agency: &Agency, rights: &[Right], idx| Asked::Get {
         act: act(agency, rights, u8::try_from(idx).unwrap()),
         idx,
     };
@@ -174,7 +209,7 @@ async fn anothers_entry_looks_like_one_that_is_not_there() {
     let one = |idx, linkage| Ok((vec![(idx, linkage)], None));
     let denied = || Err("ACCESS_DENIED");
     assert_eq!(
-        log.seen(&calls).await,
+        log.seen(calls).await,
         [
             one(2, Linkage::Shown),
             denied(),
@@ -196,11 +231,11 @@ async fn an_auditor_reads_all_page_by_page_without_what_they_are_about() {
             from,
             ..all(None, 4)
         };
-        let call = AuditCall::List {
+        let call = Asked::List {
             act: auditor(&log.exchange.oversight),
             filter,
         };
-        let (entries, next) = log.seen(&[call]).await.pop().unwrap().unwrap();
+        let (entries, next) = log.seen([call]).await.pop().unwrap().unwrap();
         assert!(
             entries
                 .iter()
@@ -219,15 +254,15 @@ async fn an_auditor_reads_all_page_by_page_without_what_they_are_about() {
 async fn officers_who_ask_in_the_same_words_at_once_see_each_by_their_own_rights() {
     let mut log = Log::new().await;
     let oversight = &log.exchange.oversight;
-    let auditor = AuditCall::List {
+    let auditor = Asked::List {
         act: auditor(oversight),
         filter: all(None, 10),
     };
-    let other = AuditCall::List {
+    let other = Asked::List {
         act: act(oversight, &[Right::CaseWorker], 1),
         filter: all(Some(oversight), 10),
     };
-    let seen = log.seen(&[auditor, other]).await;
+    let seen = log.seen([auditor, other]).await;
     assert_eq!(seen[0].as_ref().unwrap().0.len(), 6);
     assert!(seen[1].as_ref().unwrap().0.is_empty());
 }

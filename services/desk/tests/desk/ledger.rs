@@ -68,6 +68,8 @@ pub(crate) async fn journal() -> (TempDir, Config) {
             amanat_journal::ENTRY_TIMES,
             amanat_desk::STEPS[1],
             amanat_journal::REQUESTS_BY_KEY,
+            amanat_journal::ENTRY_SPANS,
+            amanat_journal::OWN_KEYS,
         ],
         changing: &amanat_desk::CHANGING,
     };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use amanat_database::{Connection, Error};
 use amanat_desk::{Desk, Refused, Rulebook};
 use amanat_identity::{Peer, PeerName, TokenVerifier, token::Audience};
-use amanat_journal::{Access, Book, EntryFilter, Keys, Opened, Overtaking, Ruling, page};
+use amanat_journal::{Access, Book, EntryFilter, Keys, Opened, Overtaking, Ruling};
 use amanat_schema::{
     AgencyId, Time,
     audit::{Action, EntryBody},
@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// A server that does nothing but refuse.
-struct Refuser {
-    rules: Rulebook,
+pub(crate) struct Refuser {
+    pub(crate) rules: Rulebook,
 }
 
 impl Book for Refuser {
@@ -134,8 +134,7 @@ async fn what_is_refused_without_an_entry_of_its_own_is_one_an_agency_and_one_fo
         limit: 10,
         ..EntryFilter::default()
     };
-    let mut connection = config.database.connect().await.unwrap();
-    let entries = page(&mut connection, &filter).await.unwrap();
+    let entries = desk.reader.page(&filter).await.unwrap();
     let logged: BTreeMap<(Vec<u8>, Action), (AgencyKind, u64)> = entries
         .iter()
         .map(|entry| {

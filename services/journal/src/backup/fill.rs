@@ -52,6 +52,8 @@ impl Filling {
             Err(error) => return Err(error.into()),
         }
         amanat_database::apply(taken, &mut connection).await?;
+        // A role that is not there is found before the long part.
+        give(config, owner, &mut connection).await?;
         connection.begin_filling().await?;
         let all = tables(&mut connection).await?;
         for table in &all {

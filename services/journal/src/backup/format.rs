@@ -11,6 +11,8 @@
 //! All but the first line and the marks stand behind their length, a big-endian `u32`. Key and parts are sealed with
 //! what the header says, the parts also with their number and mark: none fits anywhere else.
 
+use amanat_seal::{SealError, WrapKey};
+
 /// The first line; another format has another number.
 pub(super) const MAGIC: &str = "amanat-backup/v1";
 pub(super) const FAMILY: &str = "amanat-backup/";
@@ -22,8 +24,6 @@ pub(super) const LAST: u8 = 1;
 
 const KEY: &str = "amanat/backup-key/v1";
 const PART: &str = "amanat/backup-part/v1";
-
-use amanat_seal::{SealError, WrapKey};
 
 /// What seals and opens the parts of one file.
 pub(super) struct Seal {
@@ -68,6 +68,5 @@ impl Seal {
         let number = number.to_be_bytes();
         self.data_key
             .unwrap(PART, &[&self.header_sha256, &number, &[mark]], sealed)
-            .map(|rows| rows.to_vec())
     }
 }

@@ -144,10 +144,11 @@ impl Bytes {
         };
         let mut line = Vec::new();
         while line.len() <= MAGIC.len() + 8 && line.last() != Some(&b'\n') {
-            let [byte] = bytes.some().map_err(|error| match error {
-                BackupError::CutOff => BackupError::NoBackup,
-                error => error,
-            })?;
+            let next = bytes.some();
+            if matches!(next, Err(BackupError::CutOff)) {
+                return Err(BackupError::NoBackup);
+            }
+            let [byte] = next?;
             line.push(byte);
         }
         let line = String::from_utf8_lossy(&line);

@@ -11,12 +11,15 @@
 mod backups;
 mod batches;
 mod checkpoints;
+mod damaged_backups;
 #[path = "../../../database/tests/support/mod.rs"]
 mod database;
 mod faults;
 mod freezing;
+mod own_keys;
 mod reading;
 mod replicas;
 mod requests;
 mod schema;
 mod toy;
+mod wire;

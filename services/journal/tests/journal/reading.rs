@@ -1,12 +1,22 @@
 //! What a reader is served: entries, proofs, pages.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use amanat_journal::{EntryFilter, JournalError, Keys, page, stored_entry};
+use amanat_database::{Engine, Sql};
+use amanat_journal::{EntryFilter, JournalError, Keys};
 use amanat_ledger::{Edge, Head, LogEntry, commitment, verify_consistency, verify_inclusion};
 use amanat_schema::{Time, audit::Action};
 
-use crate::toy::{AGENCY, Lab, case, close, error, look, mark, together};
+use crate::{
+    database::engine,
+    toy::{AGENCY, Lab, Toy, case, close, error, look, mark, together},
+};
 
 #[tokio::test]
 async fn every_entry_is_proved_in_every_tree_and_every_tree_extends_the_ones_before() {
@@ -65,14 +75,9 @@ async fn a_page_holds_what_was_asked_for_oldest_first() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
     together(&opened.journal, [mark(1), mark(2), look(1), look(3)]).await;
-    let mut connection = lab.connect().await;
-    let mut indexes = async |filter: EntryFilter| -> Vec<u64> {
-        page(&mut connection, &filter)
-            .await
-            .unwrap()
-            .iter()
-            .map(|entry| entry.idx)
-            .collect()
+    let indexes = async |filter: EntryFilter| -> Vec<u64> {
+        let page = opened.reader.page(&filter).await.unwrap();
+        page.iter().map(|entry| entry.idx).collect()
     };
     let all = EntryFilter {
         limit: 10,
@@ -117,11 +122,10 @@ async fn a_time_is_asked_for_to_the_millisecond_even_where_the_clock_stepped_bac
     let lab = Lab::new().await;
     let opened = lab.open().await;
     together(&opened.journal, [mark(1), mark(2), look(1), look(3)]).await;
-    let mut connection = lab.connect().await;
-    let entry = stored_entry(&mut connection, 0).await.unwrap().unwrap();
+    let entry = opened.reader.entry(0).await.unwrap().unwrap();
     let body = amanat_ledger::body::parse(&entry.body).unwrap();
     let decided = Time::parse(body.time.as_ref()).unwrap();
-    let mut indexes = async |since: Option<Time>, until: Option<Time>, from, limit| {
+    let indexes = async |since: Option<Time>, until: Option<Time>, from, limit| {
         let filter = EntryFilter {
             since,
             until,
@@ -129,7 +133,7 @@ async fn a_time_is_asked_for_to_the_millisecond_even_where_the_clock_stepped_bac
             limit,
             ..EntryFilter::default()
         };
-        let entries = page(&mut connection, &filter).await.unwrap();
+        let entries = opened.reader.page(&filter).await.unwrap();
         entries.iter().map(|entry| entry.idx).collect::<Vec<_>>()
     };
     let later = decided + Duration::from_millis(1);
@@ -148,14 +152,100 @@ async fn a_time_is_asked_for_to_the_millisecond_even_where_the_clock_stepped_bac
     close(opened).await;
 }
 
+/// A clock that goes back a little with each batch, and then on.
+#[tokio::test]
+async fn the_writer_keeps_the_times_of_each_part_of_the_log() {
+    let lab = Lab::new().await;
+    let ticks = AtomicI64::new(0);
+    let clock = move || {
+        let tick = ticks.fetch_add(1, Ordering::Relaxed);
+        Time::from_millis(1_772_357_400_000 + tick * 1000 - tick % 3 * 2500).unwrap()
+    };
+    let (config, toy) = (lab.config(), Toy::default());
+    let opened = amanat_journal::open(&config, lab.keys(), toy, Arc::new(clock));
+    let opened = opened.await.unwrap();
+    for _ in 0..15 {
+        together(&opened.journal, (0..150).map(|_| look(1))).await;
+    }
+    let mut connection = lab.connect().await;
+    let mut told = async |sql: &'static str| {
+        let rows = Sql::new(sql).fetch_all(&mut connection).await.unwrap();
+        let row = |row: &amanat_database::Row| [0, 1, 2].map(|at| row.get::<i64>(at).unwrap());
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let kept = told("SELECT span, first_time, last_time FROM entry_spans ORDER BY 1").await;
+    let grouped = "SELECT idx / 1024, min(time), max(time) FROM entries GROUP BY 1 ORDER BY 1";
+    let mut there = told(grouped).await;
+    there.pop();
+    assert_eq!(there.len(), 2, "two are complete");
+    assert_eq!(kept, there);
+    close(opened).await;
+}
+
+#[tokio::test]
+async fn a_list_that_takes_too_long_is_ended_and_holds_up_neither_writer_nor_proofs() {
+    if engine() == Engine::Sqlite {
+        eprintln!("skipped on SQLite, whose readers wait for nobody: a list that takes long");
+        return;
+    }
+    let lab = Lab::new().await;
+    let opened = lab.open().await;
+    opened.journal.call(mark(1)).await.unwrap();
+    // What stands in for a long walk: nobody else needs this table.
+    let mut other = lab.connect().await;
+    other.begin("BEGIN").await.unwrap();
+    let locked = "LOCK TABLE entry_spans IN ACCESS EXCLUSIVE MODE; \
+                  SET LOCAL idle_in_transaction_session_timeout = 0";
+    other.run(locked).await.unwrap();
+    let lists: Vec<_> = (0..3)
+        .map(|_| {
+            let reader = opened.reader.clone();
+            let filter = EntryFilter {
+                since: Some(Time::from_millis(0).unwrap()),
+                limit: 1,
+                ..EntryFilter::default()
+            };
+            tokio::spawn(async move { reader.page(&filter).await })
+        })
+        .collect();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        opened.journal.call(mark(1)).await.unwrap();
+        opened.reader.inclusion(0, 1).await.unwrap();
+        assert!(opened.reader.entry(0).await.unwrap().is_some());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3), "nobody waited");
+    assert!(lists.iter().all(|list| !list.is_finished()));
+    let mut ends = Vec::new();
+    for list in lists {
+        ends.push(error(list.await.unwrap()));
+    }
+    let slow = ends.iter().filter(|e| matches!(e, JournalError::Slow));
+    assert_eq!(slow.count(), 2, "{ends:?}");
+    let is_busy = |e: &JournalError| matches!(e, JournalError::Busy);
+    assert!(ends.iter().any(is_busy), "who waited for them: {ends:?}");
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    other.rollback().await.unwrap();
+    let filter = EntryFilter {
+        since: Some(Time::from_millis(0).unwrap()),
+        limit: 1,
+        ..EntryFilter::default()
+    };
+    let mut again = opened.reader.page(&filter).await;
+    while matches!(again, Err(JournalError::Busy)) {
+        again = opened.reader.page(&filter).await;
+    }
+    assert_eq!(again.unwrap().len(), 1);
+    close(opened).await;
+}
+
 #[tokio::test]
 async fn the_officers_opening_is_read_back_with_its_key_until_it_is_shredded() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
     opened.journal.call(mark(1)).await.unwrap();
-    let mut connection = lab.connect().await;
     let Keys { openings, .. } = lab.keys();
-    let stored = stored_entry(&mut connection, 0).await.unwrap().unwrap();
+    let stored = opened.reader.entry(0).await.unwrap().unwrap();
     let body = amanat_ledger::body::parse(&stored.body).unwrap();
     let officer = stored.officer(&openings).unwrap();
     assert!(commitment::opens(
@@ -168,9 +258,9 @@ async fn the_officers_opening_is_read_back_with_its_key_until_it_is_shredded() {
         "UPDATE entries SET openings = ''",
     )
     .await;
-    let shredded = stored_entry(&mut connection, 0).await.unwrap().unwrap();
+    let shredded = opened.reader.entry(0).await.unwrap().unwrap();
     assert!(shredded.officer(&openings).is_none());
-    assert!(stored_entry(&mut connection, 1).await.unwrap().is_none());
+    assert!(opened.reader.entry(1).await.unwrap().is_none());
     close(opened).await;
     assert_eq!(lab.verify().await, 1, "proofs outlive the opening");
 }

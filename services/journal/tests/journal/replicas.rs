@@ -1,6 +1,6 @@
 //! Several writers of one database, as replicas are: on PostgreSQL only, for SQLite has one.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use amanat_database::Engine;
 use amanat_journal::{Config, JournalError, Opened};
@@ -9,6 +9,7 @@ use amanat_ledger::receipt::verify;
 use crate::{
     database::engine,
     toy::{Answer, Lab, Toy, clock, close, error, look, mark, receipt, together},
+    wire::Wire,
 };
 
 /// `None`, said aloud, where there can be no replicas.
@@ -22,11 +23,16 @@ async fn lab() -> Option<Lab> {
 
 /// Another process has a checkpoint file of its own.
 async fn replica(lab: &Lab, name: &str) -> Opened<Toy> {
+    let file = lab.checkpoint_file().with_file_name(name);
+    std::fs::copy(lab.checkpoint_file(), &file).ok();
+    replica_with(lab, &file).await
+}
+
+async fn replica_with(lab: &Lab, checkpoint_file: &Path) -> Opened<Toy> {
     let config = Config {
-        checkpoint_file: lab.checkpoint_file().with_file_name(name),
+        checkpoint_file: checkpoint_file.to_owned(),
         ..lab.config()
     };
-    std::fs::copy(lab.checkpoint_file(), &config.checkpoint_file).ok();
     lab.try_open(config).await.unwrap()
 }
 
@@ -149,4 +155,76 @@ async fn a_writer_that_hangs_loses_its_turn() {
     assert!(hung.commit().await.is_err(), "its session was ended");
     close(opened).await;
     assert_eq!(lab.verify().await, 2);
+}
+
+#[tokio::test]
+async fn an_old_copy_freezes_also_who_knows_no_more_than_it() {
+    let Some(lab) = lab().await else { return };
+    lab.grow(10).await;
+    let (ahead, behind) = (
+        lab.checkpoint_file(),
+        lab.checkpoint_file().with_file_name("behind"),
+    );
+    std::fs::copy(&ahead, &behind).unwrap();
+    let backup = lab.back_up().await;
+    lab.grow(5).await;
+    lab.restore(&backup).await;
+    let knows = lab.open().await;
+    assert!(knows.journal.frozen().is_some());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let other = replica_with(&lab, &behind).await;
+    let told = error(other.journal.call(mark(1)).await);
+    assert!(matches!(told, JournalError::Frozen(_)), "{told:?}");
+    for opened in [knows, other] {
+        close(opened).await;
+    }
+}
+
+#[tokio::test]
+async fn another_log_of_the_same_key_is_not_continued() {
+    let Some(lab) = lab().await else { return };
+    lab.grow(4).await;
+    let opened = lab.open().await;
+    opened.journal.call(look(1)).await.unwrap();
+    // Eight other entries, and of the tree that this replica holds nothing but its root.
+    lab.tamper_per(
+        "",
+        "CREATE TABLE saved_node AS SELECT hash FROM nodes WHERE idx = 6",
+    )
+    .await;
+    lab.replace_by_another_log(8).await;
+    lab.tamper_per(
+        "",
+        "UPDATE nodes SET hash = (SELECT hash FROM saved_node) WHERE idx = 6",
+    )
+    .await;
+    let told = error(opened.journal.call(mark(1)).await);
+    assert!(matches!(told, JournalError::Frozen(_)), "{told:?}");
+    close(opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_goes_silent_is_left_for_another() {
+    let Some(lab) = lab().await else { return };
+    let wire = Wire::to(&lab).await;
+    let opened = lab.try_open(wire.config(&lab).await).await.unwrap();
+    opened.journal.call(mark(1)).await.unwrap();
+    for at_rest in [true, false] {
+        wire.silence();
+        if at_rest {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        // What is asked meanwhile is refused in time; new connections work.
+        let mut outcome = Err(JournalError::Busy);
+        for _ in 0..40 {
+            outcome = opened.journal.call(mark(1)).await;
+            if outcome.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        assert!(outcome.is_ok(), "{:?}", outcome.err());
+    }
+    close(opened).await;
+    lab.verify().await;
 }

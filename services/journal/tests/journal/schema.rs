@@ -4,6 +4,10 @@ use amanat_journal::{Config, JournalError, migrate};
 
 use crate::toy::{Lab, close, error, mark};
 
+/// Takes the last step back.
+const UNTAKEN: &str =
+    "DROP TABLE own_keys; DELETE FROM _sqlx_migrations WHERE description = 'own-keys'";
+
 /// As the version before made it.
 fn earlier(lab: &Lab) -> Config {
     let config = lab.config();
@@ -27,13 +31,10 @@ async fn an_earlier_versions_database_is_served_once_it_is_migrated() {
     let lab = Lab::without_database().await;
     amanat_journal::init(&earlier(&lab), None).await.unwrap();
     let refused = told(lab.try_open(lab.config()).await);
-    assert!(refused.contains("lacks requests-by-key"), "{refused}");
+    assert!(refused.contains("lacks own-keys"), "{refused}");
     assert!(refused.contains("run `migrate`"), "{refused}");
 
-    assert_eq!(
-        migrate(&lab.config(), None).await.unwrap(),
-        ["requests-by-key"]
-    );
+    assert_eq!(migrate(&lab.config(), None).await.unwrap(), ["own-keys"]);
     assert!(migrate(&lab.config(), None).await.unwrap().is_empty());
     lab.grow(3).await;
     assert_eq!(lab.verify().await, 3);
@@ -41,11 +42,10 @@ async fn an_earlier_versions_database_is_served_once_it_is_migrated() {
 
 #[tokio::test]
 async fn a_log_goes_on_where_it_was_before_its_database_was_migrated() {
-    let lab = Lab::without_database().await;
-    amanat_journal::init(&earlier(&lab), None).await.unwrap();
-    let opened = lab.try_open(earlier(&lab)).await.unwrap();
-    opened.journal.call(mark(1)).await.unwrap();
-    close(opened).await;
+    let lab = Lab::new().await;
+    lab.grow(1).await;
+    lab.tamper(UNTAKEN).await;
+    assert!(lab.try_open(lab.config()).await.is_err());
 
     migrate(&lab.config(), None).await.unwrap();
     let opened = lab.open().await;

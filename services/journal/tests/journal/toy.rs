@@ -55,6 +55,8 @@ const STEPS: &[Step] = &[
     },
     amanat_journal::ENTRY_TIMES,
     amanat_journal::REQUESTS_BY_KEY,
+    amanat_journal::ENTRY_SPANS,
+    amanat_journal::OWN_KEYS,
 ];
 const TABLES: [&str; 5] = ["entries", "nodes", "head", "requests", "marks"];
 
@@ -351,6 +353,49 @@ impl Lab {
         self.place.connect().await.unwrap()
     }
 
+    /// Where the tests' server listens.
+    pub(crate) fn server(&self) -> String {
+        let address = std::env::var("AMANAT_POSTGRES").unwrap();
+        let after = address.split_once('@').unwrap().1;
+        after.split_once('/').unwrap().0.to_owned()
+    }
+
+    /// The address of its database, by another port.
+    pub(crate) async fn address_at(&self, port: u16) -> String {
+        let address = std::env::var("AMANAT_POSTGRES").unwrap();
+        let address = address.replace(&self.server(), &format!("127.0.0.1:{port}"));
+        format!(
+            "{address}?options=-c%20search_path%3D{}",
+            self.schema().await
+        )
+    }
+
+    async fn schema(&self) -> String {
+        let mut connection = self.connect().await;
+        let row = Sql::new("SELECT current_schema()::text").fetch_one(&mut connection);
+        row.await.unwrap().get(0).unwrap()
+    }
+
+    /// Another log that the same key signed stands where this one was.
+    pub(crate) async fn replace_by_another_log(&self, entries: u8) {
+        let other = Self::without_database().await;
+        let other = Self {
+            key: self.key.clone(),
+            ..other
+        };
+        amanat_journal::init(&other.config(), None).await.unwrap();
+        other.grow(entries).await;
+        let (mut connection, theirs) = (self.connect().await, other.schema().await);
+        for table in ["entries", "nodes", "head"] {
+            for sql in [
+                format!("DELETE FROM {table}"),
+                format!("INSERT INTO {table} SELECT * FROM {theirs}.{table}"),
+            ] {
+                Sql::new(sql).execute(&mut connection).await.unwrap();
+            }
+        }
+    }
+
     /// The same log's keys and checkpoint file, over a new database.
     pub(crate) async fn with_an_empty_database(self) -> Self {
         let data = self.folder.path().join("empty");
@@ -418,9 +463,7 @@ impl Lab {
         for table in TABLES {
             for sql in [
                 format!("DELETE FROM {table}"),
-                format!(
-                    "INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM saved_{table}"
-                ),
+                format!("INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM saved_{table}"),
             ] {
                 Sql::new(sql).execute(&mut connection).await.unwrap();
             }

@@ -20,6 +20,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
+    operation::Verb,
+    servers::Servers,
     stage::{Agency, INTAKES, Stage, of},
 };
 
@@ -34,18 +36,6 @@ pub(crate) struct Evaluate {
 }
 
 impl Evaluate {
-    pub(crate) fn new(stage: Arc<Stage>) -> Self {
-        let numbers = (0..BATCH).map(|number| cnic(&format!("00000{number:08}")));
-        let identifiers: Vec<Identifier> = numbers.collect();
-        let identifiers: Vec<&Identifier> = identifiers.iter().collect();
-        Self {
-            agencies: INTAKES.map(|name| stage.agency(name)).into(),
-            points: blind(IdentifierDomain::Victim, &identifiers)
-                .elements()
-                .to_vec(),
-        }
-    }
-
     /// For a case of its own.
     fn request(&self) -> EvaluateIdentifiersRequest {
         let reason = EvaluationReason::Intake;
@@ -64,15 +54,35 @@ impl Evaluate {
             .await?;
         Ok(answer.into_inner())
     }
+}
 
-    pub(crate) async fn payload(&self) -> Payload {
+impl Verb for Evaluate {
+    const NAME: &'static str = "evaluate 10";
+
+    async fn on(stage: Arc<Stage>) -> Self {
+        let numbers = (0..BATCH).map(|number| cnic(&format!("00000{number:08}")));
+        let identifiers: Vec<Identifier> = numbers.collect();
+        let identifiers: Vec<&Identifier> = identifiers.iter().collect();
+        Self {
+            agencies: INTAKES.map(|name| stage.agency(name)).into(),
+            points: blind(IdentifierDomain::Victim, &identifiers)
+                .elements()
+                .to_vec(),
+        }
+    }
+
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
         let request = self.request();
         let length = request.encoded_len();
         let answer = self.ask(0, request).await.unwrap();
-        Payload {
+        vec![Payload {
             request: length,
             answer: answer.encoded_len(),
-        }
+        }]
+    }
+
+    fn servers(stage: &Stage) -> Servers {
+        stage.custodian()
     }
 }
 

@@ -25,7 +25,8 @@ use serde_json::Value;
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
-    operation::submit::Submit,
+    operation::{Verb, submit::Submit},
+    servers::Servers,
     stage::{INTAKES, Stage},
 };
 
@@ -39,10 +40,35 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    pub(crate) async fn new(stage: Arc<Stage>) -> Self {
+    /// Of a person whom nobody knows.
+    fn new_person(&self) -> CaseFile {
+        let number = self.persons.fetch_add(1, Ordering::Relaxed);
+        let mut file = self.file.clone();
+        file["subject"]["cnic"] = format!("00000{number:08}").into();
+        file["subject"]["given_name"] = format!("Noor {}", in_letters(number)).into();
+        case_file::parse(&file).unwrap()
+    }
+}
+
+/// A number as a name could be written.
+fn in_letters(mut number: usize) -> String {
+    let mut letters = String::new();
+    loop {
+        letters.push(char::from(b'a' + u8::try_from(number % 26).unwrap()));
+        number /= 26;
+        if number == 0 {
+            return letters;
+        }
+    }
+}
+
+impl Verb for Intake {
+    const NAME: &'static str = "intake";
+
+    async fn on(stage: Arc<Stage>) -> Self {
         let mut connectors = Vec::new();
         for name in INTAKES {
-            let token = Acting::Token(stage.agency(name).token);
+            let token = Acting::Token(stage.agency(name).token());
             connectors.push(stage.running.acting(name, token).await);
         }
         let mut file = sharing::file("police-case");
@@ -57,17 +83,8 @@ impl Intake {
         }
     }
 
-    /// Of a person whom nobody knows.
-    fn new_person(&self) -> CaseFile {
-        let number = self.persons.fetch_add(1, Ordering::Relaxed);
-        let mut file = self.file.clone();
-        file["subject"]["cnic"] = format!("00000{number:08}").into();
-        file["subject"]["given_name"] = format!("Noor {}", in_letters(number)).into();
-        case_file::parse(&file).unwrap()
-    }
-
     /// Of its five calls, by the same messages made by hand.
-    pub(crate) async fn payloads(&self) -> Vec<Payload> {
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
         let (source, exchange) = (&self.stage.source, &self.stage.running.exchange);
         let person = cnic("0000099999999");
         let name = Identifier::composite("Noor Mustafa", "Ghulam Mustafa", 2001).unwrap();
@@ -85,8 +102,8 @@ impl Intake {
         let find = Secrets::of(exchange).question(&[person, name]);
         let found = source.party.find(find.clone()).await;
 
-        let submit = Arc::new(Submit::new(Arc::clone(&self.stage)));
-        let (deposit, deposited) = Arc::clone(&submit).deposit(0).await;
+        let submit = Submit::new(Arc::clone(&self.stage));
+        let (deposit, deposited) = submit.deposit(0).await.unwrap();
         let put = deposit.put_request(deposited.deposit_receipt.clone());
         let put_length = put.encoded_len();
         let answer = submit.ask(0, put).await.unwrap();
@@ -113,17 +130,9 @@ impl Intake {
         .map(|(request, answer)| Payload { request, answer })
         .into()
     }
-}
 
-/// A number as a name could be written.
-fn in_letters(mut number: usize) -> String {
-    let mut letters = String::new();
-    loop {
-        letters.push(char::from(b'a' + u8::try_from(number % 26).unwrap()));
-        number /= 26;
-        if number == 0 {
-            return letters;
-        }
+    fn servers(stage: &Stage) -> Servers {
+        stage.both()
     }
 }
 

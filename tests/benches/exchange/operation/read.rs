@@ -1,6 +1,12 @@
 //! A read at the gateway: the decision field by field, its durable entry, the ciphertexts and the receipt.
 
-use std::sync::Arc;
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use amanat_schema::record::{
     ReadRecordRequest, ReadRecordResponse, record_service_client::RecordServiceClient,
@@ -14,6 +20,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use crate::{
     empty::Payload,
     load::{Failure, Operation},
+    loading::PURPOSE,
+    operation::{Verb, scattered},
     stage::{Stage, of},
 };
 
@@ -21,26 +29,37 @@ const METHOD: &str = "/amanat.record.v1.RecordService/ReadRecord";
 
 pub(crate) struct Read {
     stage: Arc<Stage>,
+    /// Where the warm-up ended, the measurement goes on: what it reads first was not read just before.
+    next: AtomicUsize,
 }
 
 impl Read {
     pub(crate) fn new(stage: Arc<Stage>) -> Self {
-        Self { stage }
+        Self {
+            stage,
+            next: AtomicUsize::new(0),
+        }
     }
 
-    /// For all that the consent names, of one case after the other.
+    /// So many that were not taken before.
+    pub(crate) fn take(&self, count: usize) -> Range<usize> {
+        let from = self.next.fetch_add(count, Ordering::Relaxed);
+        from..from + count
+    }
+
+    /// For all that the consent names, of one of all cases.
     pub(crate) fn request(&self, number: usize) -> ReadRecordRequest {
-        let shared = &self.stage.shared[number % self.stage.shared.len()];
-        let read = &shared.request;
+        let cases = &self.stage.cases;
+        let read = &cases[scattered(number, cases.len())];
         ReadRecordRequest {
             request_id: id(),
             case_id: read.case.to_vec(),
             record_id: read.record.to_vec(),
-            source_id: read.source.to_vec(),
+            source_id: self.stage.source.party.agency.to_vec(),
             fields: Some(FieldMask {
-                paths: read.fields.clone(),
+                paths: self.stage.paths.clone(),
             }),
-            purpose: read.purpose.into(),
+            purpose: PURPOSE.into(),
         }
     }
 
@@ -56,15 +75,23 @@ impl Read {
             .await?;
         Ok(answer.into_inner())
     }
+}
 
-    pub(crate) async fn payload(&self) -> Payload {
+impl Verb for Read {
+    const NAME: &'static str = "read";
+
+    async fn on(stage: Arc<Stage>) -> Self {
+        Self::new(stage)
+    }
+
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
         let request = self.request(0);
         let length = request.encoded_len();
         let answer = self.ask(0, request).await.unwrap();
-        Payload {
+        vec![Payload {
             request: length,
             answer: answer.encoded_len(),
-        }
+        }]
     }
 }
 
@@ -73,7 +100,7 @@ impl Operation for Read {
 
     async fn prepare(self: &Arc<Self>, count: usize) -> Vec<Bytes> {
         let encoded = |number| self.request(number).encode_to_vec().into();
-        (0..count).map(encoded).collect()
+        self.take(count).map(encoded).collect()
     }
 
     async fn call(&self, worker: usize, request: Bytes) -> Result<(), Failure> {

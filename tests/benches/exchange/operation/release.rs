@@ -16,8 +16,10 @@ use tonic::codegen::http::uri::PathAndQuery;
 
 use crate::{
     empty::Payload,
-    load::{Failure, Operation, together},
-    operation::read::Read,
+    load::{Failure, Operation},
+    loading::together,
+    operation::{Verb, read::Read},
+    servers::Servers,
     stage::{Stage, of},
 };
 
@@ -31,7 +33,7 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    pub(crate) fn new(stage: Arc<Stage>) -> Self {
+    fn new(stage: Arc<Stage>) -> Self {
         let read = Read::new(Arc::clone(&stage));
         Self { stage, read }
     }
@@ -53,15 +55,28 @@ impl Release {
             .await?;
         Ok(answer.into_inner())
     }
+}
 
-    pub(crate) async fn payload(self: &Arc<Self>) -> Payload {
+impl Verb for Release {
+    const NAME: &'static str = "release";
+
+    async fn on(stage: Arc<Stage>) -> Self {
+        Self::new(stage)
+    }
+
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
         let request = Arc::clone(self).allowed(0).await;
         let length = request.encoded_len();
         let answer = self.ask(0, request).await.unwrap();
-        Payload {
+        vec![Payload {
             request: length,
             answer: answer.encoded_len(),
-        }
+        }]
+    }
+
+    /// The custodian fetches proofs from the gateway for it.
+    fn servers(stage: &Stage) -> Servers {
+        stage.both()
     }
 }
 
@@ -77,8 +92,9 @@ impl Operation for Release {
     type Request = Bytes;
 
     async fn prepare(self: &Arc<Self>, count: usize) -> Vec<Bytes> {
+        let taken = self.read.take(count);
         let encoded = |number| {
-            let allowed = Arc::clone(self).allowed(number);
+            let allowed = Arc::clone(self).allowed(taken.start + number);
             async { allowed.await.encode_to_vec().into() }
         };
         together(count, encoded).await
@@ -103,11 +119,23 @@ pub(crate) struct ReadAndRelease {
     release: Release,
 }
 
-impl ReadAndRelease {
-    pub(crate) fn new(stage: Arc<Stage>) -> Self {
+impl Verb for ReadAndRelease {
+    const NAME: &'static str = "read and release";
+
+    async fn on(stage: Arc<Stage>) -> Self {
         Self {
             release: Release::new(stage),
         }
+    }
+
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
+        let read = Arc::new(Read::new(Arc::clone(&self.release.stage)));
+        let release = Arc::new(Release::new(Arc::clone(&self.release.stage)));
+        [read.payloads().await, release.payloads().await].concat()
+    }
+
+    fn servers(stage: &Stage) -> Servers {
+        stage.both()
     }
 }
 
@@ -116,7 +144,7 @@ impl Operation for ReadAndRelease {
 
     async fn prepare(self: &Arc<Self>, count: usize) -> Vec<ReadRecordRequest> {
         let request = |number| self.release.read.request(number);
-        (0..count).map(request).collect()
+        self.release.read.take(count).map(request).collect()
     }
 
     async fn call(&self, worker: usize, request: ReadRecordRequest) -> Result<(), Failure> {

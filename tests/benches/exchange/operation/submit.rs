@@ -14,7 +14,9 @@ use tonic::{Request, codegen::http::uri::PathAndQuery};
 
 use crate::{
     empty::Payload,
-    load::{Failure, Operation, together},
+    load::{Failure, Operation},
+    loading::together,
+    operation::Verb,
     stage::{Stage, of},
 };
 
@@ -30,20 +32,23 @@ impl Submit {
     }
 
     /// Seals a record, in a case of its own, and deposits its key.
-    pub(crate) async fn deposit(self: Arc<Self>, number: usize) -> (Sealed, DepositKeyResponse) {
+    pub(crate) async fn deposit(
+        &self,
+        number: usize,
+    ) -> Result<(Sealed, DepositKeyResponse), Failure> {
         let source = &self.stage.source;
         let case = CaseId::new(amanat_seal::random().unwrap());
         let record = RecordId::new(amanat_seal::random().unwrap());
-        let sealed = Sealed::under(&source.token, &source.party, case, record, None);
+        let sealed = Sealed::under(&source.token(), &source.party, case, record, None);
         let deposited = KeyServiceClient::new(of(&source.custodian, number))
             .deposit_key(sealed.deposit())
-            .await;
-        (sealed, deposited.unwrap().into_inner())
+            .await?;
+        Ok((sealed, deposited.into_inner()))
     }
 
-    async fn deposited(self: Arc<Self>, number: usize) -> PutRecordRequest {
-        let (sealed, deposited) = self.deposit(number).await;
-        sealed.put_request(deposited.deposit_receipt)
+    pub(crate) async fn deposited(&self, number: usize) -> Result<PutRecordRequest, Failure> {
+        let (sealed, deposited) = self.deposit(number).await?;
+        Ok(sealed.put_request(deposited.deposit_receipt))
     }
 
     /// The officer's token stands in the signed header's statement, and nowhere else.
@@ -58,15 +63,23 @@ impl Submit {
             .await?;
         Ok(answer.into_inner())
     }
+}
 
-    pub(crate) async fn payload(self: &Arc<Self>) -> Payload {
-        let request = Arc::clone(self).deposited(0).await;
+impl Verb for Submit {
+    const NAME: &'static str = "submit";
+
+    async fn on(stage: Arc<Stage>) -> Self {
+        Self::new(stage)
+    }
+
+    async fn payloads(self: &Arc<Self>) -> Vec<Payload> {
+        let request = self.deposited(0).await.unwrap();
         let length = request.encoded_len();
         let answer = self.ask(0, request).await.unwrap();
-        Payload {
+        vec![Payload {
             request: length,
             answer: answer.encoded_len(),
-        }
+        }]
     }
 }
 
@@ -75,8 +88,11 @@ impl Operation for Submit {
 
     async fn prepare(self: &Arc<Self>, count: usize) -> Vec<Bytes> {
         let encoded = |number| {
-            let deposited = Arc::clone(self).deposited(number);
-            async { deposited.await.encode_to_vec().into() }
+            let submit = Arc::clone(self);
+            async move {
+                let deposited = submit.deposited(number).await;
+                deposited.unwrap().encode_to_vec().into()
+            }
         };
         together(count, encoded).await
     }

@@ -1,0 +1,153 @@
+//! Lists of entries, and where in the log to look for a time: a walk over all of a log that is years long would take
+//! minutes, whatever it finds.
+
+use std::{iter, ops::Range, time::Instant};
+
+use amanat_database::{Connection, Error, Row, Sql};
+use amanat_schema::{AgencyId, CaseId, Time, audit::Action, policy::Decision};
+
+use crate::{
+    read::{COLUMNS, StoredEntry, parse},
+    store,
+};
+
+/// How many entries a row of `entry_spans` is about; the step that made the table says so too.
+const SPAN: u64 = 1024;
+
+/// Which entries a caller asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct EntryFilter {
+    pub agency: Option<AgencyId>,
+    pub case: Option<CaseId>,
+    pub action: Option<Action>,
+    pub decision: Option<Decision>,
+    /// Entries from this time on.
+    pub since: Option<Time>,
+    /// Entries before this time.
+    pub until: Option<Time>,
+    /// The first index.
+    pub from: u64,
+    pub limit: u32,
+}
+
+/// A page of entries, oldest first; `None` if they are not found by `end`.
+pub(crate) async fn page(
+    connection: &mut Connection,
+    filter: &EntryFilter,
+    end: Instant,
+) -> Result<Option<Vec<StoredEntry>>, Error> {
+    let mut page = Vec::new();
+    for run in runs(connection, filter).await? {
+        let found = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        let wanted = filter.limit.saturating_sub(found);
+        if wanted == 0 {
+            break;
+        }
+        if Instant::now() > end {
+            return Ok(None);
+        }
+        let rows = listing(filter, &run, wanted).fetch_all(connection).await?;
+        for row in &rows {
+            page.push(parse(row)?);
+        }
+    }
+    Ok(Some(page))
+}
+
+/// The parts of the log, in its order, outside which nothing is of the time asked for.
+async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<Range<i64>>, Error> {
+    if filter.since.is_none() && filter.until.is_none() {
+        let whole = store::signed(filter.from)..i64::MAX;
+        return Ok(iter::once(whole).collect());
+    }
+    let rows = spans(filter).fetch_all(connection).await?;
+    let entry = |span: i64| span.saturating_mul(store::signed(SPAN));
+    let run = |row: &Row| {
+        let (first, last): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
+        let end = last.map_or(i64::MAX, |last| entry(last + 1));
+        Ok(entry(first).max(store::signed(filter.from))..end)
+    };
+    rows.iter().map(run).collect()
+}
+
+/// Spans that hold something of the time asked for, neighbours together; and at the end where those begin that are not
+/// complete, of which nothing is known yet.
+fn spans(filter: &EntryFilter) -> Sql<'_> {
+    let mut query = Sql::new(
+        "SELECT min(span), max(span) FROM (SELECT span, span - row_number() OVER (ORDER BY span) AS island \
+         FROM entry_spans WHERE span >= ",
+    )
+    .bind(store::signed(filter.from / SPAN));
+    if let Some(since) = filter.since {
+        query = query.push(" AND last_time >= ").bind(since.millis());
+    }
+    if let Some(until) = filter.until {
+        query = query.push(" AND first_time < ").bind(until.millis());
+    }
+    query.push(
+        ") AS found GROUP BY island \
+         UNION ALL SELECT coalesce(max(span) + 1, 0), NULL FROM entry_spans ORDER BY 1",
+    )
+}
+
+/// Which entries it is, an index alone tells; only those are read.
+fn listing<'a>(filter: &'a EntryFilter, run: &Range<i64>, limit: u32) -> Sql<'a> {
+    let mut query = Sql::new(COLUMNS)
+        .push(" WHERE idx IN (SELECT idx FROM entries WHERE idx >= ")
+        .bind(run.start)
+        .push(" AND idx < ")
+        .bind(run.end);
+    // A case has few entries. SQLite, which does not count, must be kept from the other indexes.
+    let beside = if filter.case.is_some() { "+" } else { "" };
+    if let Some(case) = filter.case {
+        query = query.push(" AND case_id = ").bind(case.to_vec());
+    }
+    if let Some(agency) = filter.agency {
+        query = query.push(" AND ").per(beside, "");
+        query = query.push("agency = ").bind(agency.to_vec());
+    }
+    if let Some(action) = filter.action {
+        query = query.push(" AND ").per(beside, "");
+        query = query.push("action = ").bind(i32::from(action));
+    }
+    match filter.decision {
+        // Not bound: the indexes of refusals hold nothing else.
+        Some(Decision::Deny) => query = query.push(" AND decision = 2"),
+        Some(other) => query = query.push(" AND decision = ").bind(i32::from(other)),
+        None => {}
+    }
+    if let Some(since) = filter.since {
+        query = query.push(" AND time >= ").bind(since.millis());
+    }
+    if let Some(until) = filter.until {
+        query = query.push(" AND time < ").bind(until.millis());
+    }
+    let query = query.push(" ORDER BY idx LIMIT ").bind(limit);
+    query.push(") ORDER BY idx")
+}
+
+/// Writes down the spans that a log of `size` entries completes, where it had `from`.
+pub(crate) async fn complete_spans(
+    connection: &mut Connection,
+    from: u64,
+    size: u64,
+) -> Result<(), Error> {
+    let (first, end) = (from / SPAN, size / SPAN);
+    if first == end {
+        return Ok(());
+    }
+    Sql::new(
+        "INSERT INTO entry_spans (span, first_time, last_time) \
+         SELECT idx / 1024, min(time), max(time) FROM entries WHERE idx >= ",
+    )
+    .bind(store::signed(first * SPAN))
+    .push(" AND idx < ")
+    .bind(store::signed(end * SPAN))
+    .push(" GROUP BY idx / 1024")
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+INSERT INTO bare (body) SELECT unnest(:bodies::bytea[]);
