@@ -17,6 +17,7 @@ mod output;
 mod quickstart;
 mod reasoned;
 mod serve;
+mod unswayed;
 mod version;
 
 use std::{env, process::ExitCode};

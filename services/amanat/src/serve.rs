@@ -8,7 +8,7 @@ use std::{
 };
 
 use amanat_config::ConfigError;
-use amanat_database::{ENVIRONMENT, Engine, Place};
+use amanat_database::Place;
 use amanat_desk::{keeping::KeepError, settings::Log};
 use amanat_server::{ExportError, Reporting, Served, Telemetry};
 use clap::{Args, Subcommand};
@@ -22,6 +22,7 @@ use crate::{
     clock::system_clock,
     keep,
     output::{Printer, Report},
+    unswayed::unswayed,
 };
 
 const INIT: &str = "\
@@ -233,19 +234,10 @@ pub(crate) async fn custodian(verb: Verb, printer: Printer) -> Result<(), Server
     }
 }
 
-/// A setting says all that counts: what the driver would read of the environment is refused.
-fn unswayed(database: &Place) -> Result<(), ServerError> {
-    let mut read = ENVIRONMENT.iter();
-    match read.find(|name| env::var_os(name).is_some()) {
-        Some(name) if database.engine() == Engine::Postgres => Err(ServerError::Environment(name)),
-        _ => Ok(()),
-    }
-}
-
 /// `init` makes a database and never touches one, nor begins a log anew that others have seen.
 fn not_made(log: &Log) -> Result<(), ServerError> {
     let database = log.database.clone();
-    unswayed(&database)?;
+    unswayed(&database).map_err(ServerError::Environment)?;
     // On servers only its tables are made, by who looks for them there first.
     if database.file().is_some_and(Path::exists) {
         return Err(ServerError::Made { database });
@@ -276,7 +268,7 @@ fn migrated(database: &Place, taken: &[&str]) -> Report {
 /// The server's address, held: with it nothing else can serve from its database. Taken before the log is opened, a
 /// second server on the same files ends here, and leaves the log to the first.
 async fn at_rest(listen: SocketAddr, database: &Place) -> Result<TcpListener, ServerError> {
-    unswayed(database)?;
+    unswayed(database).map_err(ServerError::Environment)?;
     if database.file().is_some_and(|file| !file.exists()) {
         return Err(ServerError::NotMade {
             database: database.clone(),

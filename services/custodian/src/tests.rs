@@ -12,5 +12,6 @@ mod oprf;
 mod release;
 mod replicas;
 mod rules;
+mod service_role;
 mod unused;
 mod world;

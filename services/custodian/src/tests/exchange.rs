@@ -70,6 +70,9 @@ pub(super) struct Exchange {
     pub(super) gateway: GatewayServer,
     pub(super) client: AuditServiceClient<Channel>,
     pub(super) rules: Rulebook,
+    /// Who made the tables.
+    pub(super) owner: Place,
+    /// The service, which owns none of them.
     pub(super) place: Place,
     services: [directory::Service; 2],
     clock: Arc<AtomicI64>,
@@ -180,7 +183,7 @@ impl Agency {
 }
 
 impl Exchange {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(owner: Place, place: Place) -> Self {
         let shelter = Agency::new(SHELTER, AgencyKind::NgoShelter);
         let police = Agency::new(POLICE, AgencyKind::ProvincialPolice);
         let hospital = Agency::new(HOSPITAL, AgencyKind::Health);
@@ -204,6 +207,7 @@ impl Exchange {
             gateway,
             client,
             rules,
+            owner,
             place,
             services,
             clock: Arc::new(AtomicI64::new(START)),
@@ -256,7 +260,7 @@ impl Exchange {
     }
 
     pub(super) async fn database(&self) -> Connection {
-        self.place.connect().await.unwrap()
+        self.owner.connect().await.unwrap()
     }
 
     /// The one value that a query asks the custodian's database for.

@@ -66,9 +66,11 @@ impl World {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_seeds(folder.path());
-        let exchange = Exchange::new(database::fresh(folder.path(), "custodian.db").await);
-        let journal = journal(&exchange.place, &folder);
-        amanat_journal::init(&journal, None).await.unwrap();
+        let owner = database::fresh(folder.path(), "custodian.db").await;
+        let place = database::for_service(&owner).await;
+        let journal = journal(&place, &folder);
+        amanat_journal::init(&journal, Some(&owner)).await.unwrap();
+        let exchange = Exchange::new(owner, place);
         amanat_journal::note_file::begin(&folder.path().join("observed-head"), "").unwrap();
         Self::start(Arc::new(exchange), folder).await
     }
@@ -176,7 +178,7 @@ impl World {
     }
 }
 
-fn journal(place: &Place, folder: &TempDir) -> amanat_journal::Config {
+pub(super) fn journal(place: &Place, folder: &TempDir) -> amanat_journal::Config {
     amanat_journal::Config {
         database: place.clone(),
         checkpoint_file: folder.path().join("checkpoint"),

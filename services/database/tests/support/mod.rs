@@ -35,6 +35,40 @@ pub async fn fresh(folder: &Path, file: &str) -> Place {
     ))
 }
 
+/// The same database for a new role that owns nothing, as operators give it to a service; or the same file.
+pub async fn for_service(owner: &Place) -> Place {
+    let Ok(address) = std::env::var(POSTGRES) else {
+        return owner.clone();
+    };
+    let mut connection = owner.connect().await.unwrap();
+    let named = Sql::new("SELECT current_schema::text");
+    let row = named.fetch_one(&mut connection).await.unwrap();
+    let schema: String = row.get(0).unwrap();
+    let role = format!("{schema}_service");
+    let make = Sql::new(format!("CREATE ROLE {role} LOGIN"));
+    make.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let (_, server) = address.split_once('@').unwrap();
+    let and = if server.contains('?') { '&' } else { '?' };
+    let path = format!("options=-c%20search_path%3D{schema}");
+    place(&format!("postgres://{role}@{server}{and}{path}"))
+}
+
+/// What the role of this connection may do beyond reading and adding: each column that it may change, and each table
+/// that it may do something to as a whole.
+pub async fn changes(service: &mut Connection) -> Vec<String> {
+    let rows = Sql::new(
+        "SELECT table_name || '.' || column_name FROM information_schema.column_privileges \
+         WHERE grantee = current_user AND table_schema = current_schema AND privilege_type = 'UPDATE' \
+         UNION SELECT privilege_type || ' ' || table_name FROM information_schema.table_privileges \
+         WHERE grantee = current_user AND table_schema = current_schema \
+         AND privilege_type NOT IN ('SELECT', 'INSERT') ORDER BY 1",
+    );
+    let rows = rows.fetch_all(service).await.unwrap();
+    rows.iter().map(|row| row.get(0).unwrap()).collect()
+}
+
 fn place(address: &str) -> Place {
     Place::of_address(address).unwrap().unwrap()
 }

@@ -52,7 +52,9 @@ const STATUS: &str = "case.status";
 struct Gateway {
     parties: Directory,
     exchange: Exchange,
+    /// The service's, which owns nothing.
     connection: Connection,
+    owner: Place,
     /// What was decided, as other replicas see it.
     logged: Vec<Logged>,
     signed: u8,
@@ -97,9 +99,9 @@ const STRANGER: Party = |directory| &directory.oversight;
 impl Gateway {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let place = database::fresh(folder.path(), "gateway.db").await;
-        let config = config(place, folder.path());
-        amanat_journal::init(&config, None).await.unwrap();
+        let owner = database::fresh(folder.path(), "gateway.db").await;
+        let config = config(database::for_service(&owner).await, folder.path());
+        amanat_journal::init(&config, Some(&owner)).await.unwrap();
         let parties = Directory::new();
         let table = include_str!("../../../../deploy/policies/decision-table.txt");
         let rules = Rules {
@@ -113,6 +115,7 @@ impl Gateway {
             parties,
             exchange: exchange(Rulebook::new(rules)),
             connection: config.database.connect().await.unwrap(),
+            owner,
             logged: Vec::new(),
             signed: 0,
             case: CASE,
@@ -405,9 +408,10 @@ async fn a_withdrawal_suspends_what_rested_on_the_consent_and_nothing_else() {
         .await
         .unwrap();
     // The other referral's consent has expired, say, which suspends nothing.
-    unlock(&mut gateway.connection, "consents").await;
+    let mut owner = gateway.owner.connect().await.unwrap();
+    unlock(&mut owner, "consents").await;
     let gone = Sql::new("DELETE FROM consents WHERE consent_id = ").bind([2; 16]);
-    assert_eq!(gone.execute(&mut gateway.connection).await.unwrap(), 1);
+    assert_eq!(gone.execute(&mut owner).await.unwrap(), 1);
 
     gateway.withdraw(STRANGER, 1).await;
     gateway.withdraw(STRANGER, 9).await;

@@ -71,18 +71,20 @@ async fn postgres(connection: &mut Connection, sql: Sql<'_>) -> Vec<String> {
 
 /// On PostgreSQL, with large tables.
 async fn large() -> Option<Gateway> {
-    let mut gateway = Gateway::new().await;
+    let gateway = Gateway::new().await;
     if gateway.connection.engine() == Engine::Sqlite {
         eprintln!("skipped on SQLite: the plans of PostgreSQL");
         return None;
     }
-    gateway.connection.run(FILL).await.unwrap();
+    let mut owner = gateway.owner.connect().await.unwrap();
+    owner.run(FILL).await.unwrap();
     Some(gateway)
 }
 
 /// As the server keeps it by itself.
-async fn vacuum(gateway: &mut Gateway) {
-    gateway.connection.run(VACUUM).await.unwrap();
+async fn vacuum(gateway: &Gateway) {
+    let mut owner = gateway.owner.connect().await.unwrap();
+    owner.run(VACUUM).await.unwrap();
 }
 
 /// Holds PostgreSQL to it that no large table is walked for these statements.
@@ -90,7 +92,7 @@ pub(in crate::store) async fn hold_postgres_to(statements: Vec<Sql<'_>>) {
     let Some(mut gateway) = large().await else {
         return;
     };
-    vacuum(&mut gateway).await;
+    vacuum(&gateway).await;
     let generic = "SET plan_cache_mode = force_generic_plan";
     gateway.connection.run(generic).await.unwrap();
     for sql in statements {
@@ -220,7 +222,7 @@ async fn the_lists_of_who_has_little_are_short_however_much_others_have() {
         gateway.walk(referral, submitted.unwrap(), &steps).await;
         gateway.put(SHELTER, id, 1).await;
     }
-    vacuum(&mut gateway).await;
+    vacuum(&gateway).await;
     let (referrals, versions) = (referral_lists(&gateway), version_lists(&gateway));
     let connection = &mut gateway.connection;
     connection.begin("BEGIN").await.unwrap();

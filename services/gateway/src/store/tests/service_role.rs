@@ -1,29 +1,6 @@
 //! The service as operators set it up on PostgreSQL: in a role that owns nothing.
 
-use amanat_database::Place;
-
 use super::*;
-
-/// The same database for a new role, or the same file.
-pub(super) async fn of(owner: &Place) -> Place {
-    let Ok(address) = std::env::var("AMANAT_POSTGRES") else {
-        return owner.clone();
-    };
-    let mut connection = owner.connect().await.unwrap();
-    let named = Sql::new("SELECT current_schema::text");
-    let row = named.fetch_one(&mut connection).await.unwrap();
-    let schema: String = row.get(0).unwrap();
-    let role = format!("{schema}_service");
-    let make = Sql::new(format!("CREATE ROLE {role} LOGIN"));
-    make.execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-
-    let (_, server) = address.split_once('@').expect("an owner in the address");
-    let and = if server.contains('?') { '&' } else { '?' };
-    let path = format!("options=-c%20search_path%3D{schema}");
-    let address = format!("postgres://{role}@{server}{and}{path}");
-    Place::of_address(&address).unwrap().unwrap()
-}
 
 #[tokio::test]
 async fn what_is_only_added_to_nobody_changes_and_what_changes_keeps_what_it_says() {
@@ -33,7 +10,7 @@ async fn what_is_only_added_to_nobody_changes_and_what_changes_keeps_what_it_say
     }
     let folder = TempDir::new().unwrap();
     let owner = database::fresh(folder.path(), "").await;
-    let config = config(of(&owner).await, folder.path());
+    let config = config(database::for_service(&owner).await, folder.path());
     amanat_journal::init(&config, Some(&owner)).await.unwrap();
     let mut service = config.database.connect().await.unwrap();
     let mut owner = owner.connect().await.unwrap();
@@ -62,4 +39,51 @@ async fn what_is_only_added_to_nobody_changes_and_what_changes_keeps_what_it_say
     }
     let forgotten = "UPDATE pepper_state SET applied = 0";
     assert!(service.run(forgotten).await.is_ok(), "what it may do");
+}
+
+#[tokio::test]
+async fn the_service_may_change_what_it_changes_and_nothing_else() {
+    if database::engine() == Engine::Sqlite {
+        eprintln!("skipped on SQLite: rights");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let owner = database::fresh(folder.path(), "").await;
+    let config = config(database::for_service(&owner).await, folder.path());
+    amanat_journal::init(&config, Some(&owner)).await.unwrap();
+    let mut service = config.database.connect().await.unwrap();
+    let all = [
+        "aliases.split_time",
+        "canaries.live_time",
+        "canaries.second",
+        "canaries.stored",
+        "canary_hits.alarm_time",
+        "consents.reads",
+        "head.checkpoint",
+        "head.frozen",
+        "head.root",
+        "head.size",
+        "identifiers.stored",
+        "merges.decide_time",
+        "merges.from_subject",
+        "merges.into_subject",
+        "merges.status",
+        "pepper_state.applied",
+        "pepper_state.pepper_check",
+        "pepper_state.pseudonym_check",
+        "referrals.last_sha256",
+        "referrals.state",
+    ];
+    assert_eq!(database::changes(&mut service).await, all);
+
+    // As an earlier version gave it.
+    let role = config.database.role().unwrap();
+    let tables = "head, consents, referrals, merges, canaries, records";
+    let wide = format!("GRANT UPDATE, DELETE, TRUNCATE ON {tables} TO {role}");
+    let mut connection = owner.connect().await.unwrap();
+    Sql::new(wide).execute(&mut connection).await.unwrap();
+    assert!(database::changes(&mut service).await.len() > all.len());
+    let migrated = amanat_journal::migrate(&config, Some(&owner)).await;
+    assert!(migrated.unwrap().is_empty());
+    assert_eq!(database::changes(&mut service).await, all);
 }

@@ -30,7 +30,7 @@ use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
 use super::super::{
-    Party, config, database, service_role,
+    Party, config, database,
     support::{Exchange as Parties, now, officer},
 };
 use crate::{
@@ -124,7 +124,7 @@ impl House {
         let owner = database::fresh(folder.path(), "gateway.db").await;
         let house = Self {
             parties: Parties::new(),
-            place: service_role::of(&owner).await,
+            place: database::for_service(&owner).await,
             owner,
             folder,
         };
