@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    env, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
