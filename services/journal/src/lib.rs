@@ -111,10 +111,9 @@ impl From<Error> for JournalError {
             // The writer tells it, once a minute.
             return Self::Full;
         }
-        let is_of_a_statement = error.as_database_error().is_some_and(|error| {
-            // lock_not_available: another writer has had the turn for too long.
-            error.code().as_deref() != Some("55P03")
-        });
+        let is_of_a_statement = error
+            .as_database_error()
+            .is_some_and(|error| !error.code().is_some_and(|code| is_of_the_server(&code)));
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "the driver may add kinds; none is told apart"
@@ -154,6 +153,14 @@ impl From<StepsError> for JournalError {
             | StepsError::Step(_)) => Self::Database(error.to_string()),
         }
     }
+}
+
+/// PostgreSQL's codes that say nothing of a statement: no connection (08, 53300), its end (57P, 25P03), and a turn that
+/// another writer has had for too long (55P03).
+fn is_of_the_server(code: &str) -> bool {
+    ["08", "57P", "53300", "25P03", "55P03"]
+        .iter()
+        .any(|start| code.starts_with(start))
 }
 
 /// SQLITE_FULL; SQLITE_IOERR_SHMSIZE, which is the same of the file of the write-ahead log's index; and PostgreSQL's

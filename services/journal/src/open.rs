@@ -1,21 +1,21 @@
 //! Making and opening a journal's database, and the check that it is the log that was last signed.
 
 use std::{
+    collections::HashMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use amanat_database::{Changing, Connection, Engine, Place, Sql, Step, grant, unfit};
-use amanat_ledger::{Edge, Head, LogSigner, LogVerifier, SignedCheckpoint};
+use amanat_database::{Changing, Connection, Engine, Error, Place, Sql, Step, grant, unfit};
+use amanat_ledger::{Edge, Hash, Head, LogSigner, LogVerifier, SignedCheckpoint};
 use amanat_schema::clock::Clock;
 use amanat_seal::WrapKey;
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use crate::{
-    Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, own_key,
-    read::{self, Readers},
+    Book, Journal, JournalError, Reader, Trouble, Writer, fold, note_file, own_key, read::Readers,
     schema, store, timeline,
 };
 
@@ -200,6 +200,7 @@ pub async fn open<B: Book>(
             checkpoint: loaded.checkpoint,
             frozen: None,
         },
+        Err(error @ JournalError::Unreachable(_)) => return Err(error),
         Err(error) => State {
             connection: database.place.connect().await?,
             database,
@@ -326,9 +327,15 @@ pub(crate) async fn load(
             size - 1
         )));
     }
-    let hashes = store::nodes(&mut connection, &Edge::indexes(size))
-        .await
-        .map_err(|_| contradiction(&format!("nodes of the tree of {size} entries are missing")))?;
+    let hashes = match store::nodes(&mut connection, &Edge::indexes(size)).await {
+        Ok(hashes) => hashes,
+        Err(Error::RowNotFound) => {
+            return Err(contradiction(&format!(
+                "nodes of the tree of {size} entries are missing"
+            )));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let edge = Edge::restore(size, hashes)?;
     if edge.head().root.0.as_slice() != root {
         return Err(contradiction(&format!(
@@ -424,9 +431,17 @@ pub(crate) async fn departure(
     if signed.size == stored.size {
         return Ok((signed.root != stored.root).then(differs).flatten());
     }
-    match read::consistency(connection, signed.size, stored.size).await {
-        Ok(proof) if amanat_ledger::verify_consistency(signed, stored, &proof).is_ok() => Ok(None),
-        Err(error @ (JournalError::Unreachable(_) | JournalError::Full)) => Err(error),
-        _ => Ok(differs()),
+    let indexes = amanat_ledger::consistency_indexes(signed.size, stored.size)?;
+    let nodes: HashMap<u64, Hash> = match store::nodes(connection, &indexes).await {
+        Ok(hashes) => indexes.into_iter().zip(hashes).collect(),
+        // It cannot be proved, for some of it is gone. That it cannot be asked proves nothing.
+        Err(Error::RowNotFound) => return Ok(differs()),
+        Err(error) => return Err(error.into()),
+    };
+    let node = |index| nodes.get(&index).copied();
+    let proof = amanat_ledger::consistency_proof(signed.size, stored.size, node)?;
+    match amanat_ledger::verify_consistency(signed, stored, &proof) {
+        Ok(()) => Ok(None),
+        Err(_) => Ok(differs()),
     }
 }
