@@ -95,11 +95,11 @@ impl Hold {
         self.database.settle().await;
     }
 
-    /// A commit that changes nothing.
+    /// A commit that leaves nothing behind.
     pub(crate) async fn probe(&mut self) -> Result<(), JournalError> {
         let engine = self.engine;
         let connection = self.connection()?;
-        within(engine, async { Ok(store::rewrite_head(connection).await?) }).await
+        within(engine, async { Ok(store::probe(connection).await?) }).await
     }
 
     /// Takes a turn and does nothing with it.

@@ -207,9 +207,16 @@ pub(crate) async fn begin_head(
         .map(drop)
 }
 
-/// Writes the head as it is.
-pub(crate) async fn rewrite_head(connection: &mut Connection) -> Result<(), Error> {
-    connection.run("UPDATE head SET size = size").await
+/// As much as a large batch writes, on SQLite: a disk that is full takes a page or two more.
+const PROBE: &str = "BEGIN IMMEDIATE; CREATE TABLE probe (filler BLOB); INSERT INTO probe VALUES (zeroblob(524288)); \
+     DROP TABLE probe; COMMIT";
+
+/// Writes something, and leaves nothing of it.
+pub(crate) async fn probe(connection: &mut Connection) -> Result<(), Error> {
+    match connection.engine() {
+        Engine::Sqlite => connection.run(PROBE).await,
+        Engine::Postgres => connection.run("UPDATE head SET size = size").await,
+    }
 }
 
 /// Lets no replica write any more. SQLite has one, which knows.

@@ -230,8 +230,21 @@ impl<B: Book> Writer<B> {
         }
         self.hold.settle().await;
         match within(self.hold.engine(), self.transact(jobs)).await {
-            Ok(answers) => Ok(answers),
+            Ok(answers) => {
+                self.try_again().await;
+                Ok(answers)
+            }
             Err(error) => Err(self.failed(error).await),
+        }
+    }
+
+    /// After a batch that wrote nothing, which says nothing of whether anything can be written.
+    async fn try_again(&mut self) {
+        if self.trouble.now().is_some() {
+            match self.hold.probe().await {
+                Ok(()) => self.trouble.over(),
+                Err(_) => self.hold.let_go(),
+            }
         }
     }
 
