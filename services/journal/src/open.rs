@@ -258,13 +258,14 @@ impl Database {
             && self.timeline.advance(&now)?
         {
             tracing::warn!("another server of the database is the primary now");
-            fitting(&mut connection).await?;
             self.settling = Some(if self.is_synchronous {
                 SETTLE
             } else {
                 SETTLE_LONG
             });
         }
+        // Each time: a server that was not fit must not be taken for one because it was met before.
+        fitting(&mut connection).await?;
         let mut loaded = load(connection, verifier).await?;
         let signed = last.map_or(Head::EMPTY, |checkpoint| checkpoint.head);
         if let Some(why) = departure(&mut loaded.connection, &signed, &loaded.edge.head()).await? {
