@@ -1,6 +1,6 @@
 //! The two servers, over mutual TLS: each must prove to be the one that the directory lists.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, iter, sync::Arc};
 
 use amanat_config::ServerAddresses;
 use amanat_identity::{Directory, OwnCertificate, RevocationFolder};
@@ -52,14 +52,19 @@ pub(crate) struct CallError {
 impl CallError {
     /// Why there was no connection to make the call on, if that is why it failed: nothing of it was sent.
     pub(crate) fn unconnected(&self) -> Option<&ConnectError> {
-        let mut cause = Some(&*self.source as &(dyn Error + 'static));
-        while let Some(error) = cause {
-            if let Some(unconnected) = error.downcast_ref() {
-                return Some(unconnected);
-            }
-            cause = error.source();
-        }
-        None
+        self.causes().find_map(|cause| cause.downcast_ref())
+    }
+
+    /// Whether the connection turned out to be gone before anything of the call was sent on it: whoever makes the
+    /// next call at once may be faster than the news of what broke the one before.
+    pub(crate) fn came_too_late(&self) -> bool {
+        let mut causes = self.causes().filter_map(|cause| cause.downcast_ref());
+        causes.any(hyper::Error::is_canceled)
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let first: &(dyn Error + 'static) = &*self.source;
+        iter::successors(Some(first), |&error| error.source())
     }
 }
 

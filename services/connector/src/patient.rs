@@ -125,7 +125,7 @@ fn may_pass(
         Err(error) => {
             let broke = match error.unconnected() {
                 Some(unconnected) => unconnected.may_pass(),
-                None => !is_once,
+                None => !is_once || error.came_too_late(),
             };
             return broke.then_some(None);
         }
