@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
+use amanat::development::free_address;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
@@ -93,7 +94,9 @@ impl Servers {
 impl Fleet {
     /// As many gateways, known to every agency and to the custodian by all their addresses.
     pub fn start(program: &str, address: impl Fn(&str) -> String, gateways: usize) -> Self {
-        let ports: Vec<u16> = (1..gateways).map(|_| free_port()).collect();
+        let ports: Vec<u16> = (1..gateways)
+            .map(|_| free_address().unwrap().port())
+            .collect();
         let others: Vec<Value> = ports
             .iter()
             .map(|port| format!("https://127.0.0.1:{port}").into())
@@ -139,9 +142,9 @@ impl Fleet {
 
     /// The configuration of one more, which nobody else knows of, and where it is to listen.
     pub fn one_more(&self) -> (PathBuf, SocketAddr) {
-        let port = free_port();
-        let path = configure(&self.running, self.replicas.len() + 2, port);
-        (path, (Ipv4Addr::LOCALHOST, port).into())
+        let address = free_address().unwrap();
+        let path = configure(&self.running, self.replicas.len() + 2, address.port());
+        (path, address)
     }
 
     /// All gateways.
@@ -173,9 +176,4 @@ fn copy_if_there(from: &Path, to: &Path) {
     if from.exists() {
         fs::copy(from, to).unwrap();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }

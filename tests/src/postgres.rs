@@ -206,7 +206,7 @@ impl Cluster {
         self.folder.path()
     }
 
-    fn tls(&self, file: &str) -> PathBuf {
+    pub fn tls(&self, file: &str) -> PathBuf {
         self.path().join("tls").join(file)
     }
 

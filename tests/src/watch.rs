@@ -3,12 +3,13 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
+use amanat::development::free_address;
 use serde_json::Value;
 
 use crate::Process;
@@ -23,8 +24,7 @@ pub struct HealthAt(SocketAddr);
 impl HealthAt {
     /// Into the server's configuration.
     pub fn configure(config: &mut toml::Table) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
+        let address = free_address().unwrap();
         let mut section = toml::Table::new();
         section.insert("listen".to_owned(), address.to_string().into());
         config.insert("health".to_owned(), section.into());

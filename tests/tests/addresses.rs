@@ -11,10 +11,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::TcpListener,
     time::{Duration, Instant},
 };
 
+use amanat::development::free_address;
 use amanat_connector::{Connector, EntryQuery, IdentifierFile, ReadRequest, Server, Submitted};
 use amanat_schema::{
     audit::Action,
@@ -45,8 +45,7 @@ fn known(running: &Running, server: &str, urls: &[&str]) {
 
 /// Where nobody listens.
 fn nowhere() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("https://{}", listener.local_addr().unwrap())
+    format!("https://{}", free_address().unwrap())
 }
 
 fn custodian_knows(running: &Running, urls: &[&str]) {

@@ -9,12 +9,12 @@
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
 };
 
+use amanat::development::free_address;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
@@ -32,19 +32,13 @@ fn script(page: &str) -> String {
     script
 }
 
-/// Two ports that were free a moment ago.
-fn free_ports() -> [String; 2] {
-    let bound = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    bound.map(|listener| listener.local_addr().unwrap().port().to_string())
-}
-
 #[test]
 fn the_operators_page_runs_as_it_is_written() {
     let page = fs::read_to_string(Path::new(DEPLOY).join("operators.md")).unwrap();
     let script = script(&page);
     assert!(script.matches("# block").count() > 15, "{script}");
     let folder = TempDir::new().unwrap();
-    let [gateway, custodian] = free_ports();
+    let [gateway, custodian] = [(), ()].map(|()| free_address().unwrap().port().to_string());
     let (out, err) = (
         folder.path().join("page.out"),
         folder.path().join("page.err"),

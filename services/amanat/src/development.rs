@@ -25,6 +25,10 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use amanat_config::{ServerAddress, ServerAddresses};
@@ -119,7 +123,8 @@ pub fn make(
         .collect();
     let registrars = ceremony::registrars(&registrar_cards, 2)?;
     let public = root.folder("public")?;
-    let (gateway_address, custodian_address) = free_addresses().map_err(DevelopmentError::Port)?;
+    let gateway_address = free_address().map_err(DevelopmentError::Port)?;
+    let custodian_address = free_address().map_err(DevelopmentError::Port)?;
     let ground = Ground {
         exchange_id: &blueprint.exchange_id,
         registrars: &registrars,
@@ -292,9 +297,24 @@ fn only(address: SocketAddr) -> ServerAddresses {
     ServerAddress::from(address).into()
 }
 
-/// Both are bound before either is let go, so that they differ.
-fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
-    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok((one.local_addr()?, other.local_addr()?))
+/// An address of this machine that nobody listens at, and another one each time: below the ports that the system gives
+/// to connections, of which one could otherwise take it before whoever is to listen there does.
+///
+/// # Errors
+/// That none of many was free, or of the random numbers' source.
+pub fn free_address() -> io::Result<SocketAddr> {
+    const TRIES: usize = 100;
+    const PORTS: u16 = 16_384;
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let begin = u16::from_le_bytes(amanat_seal::random().map_err(io::Error::other)?);
+    let next = NEXT.get_or_init(|| begin.into());
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..TRIES {
+        let port = PORTS + next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(free) => return free.local_addr(),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
 }

@@ -8,6 +8,7 @@
 
 mod connection;
 pub mod copy;
+mod door;
 mod grants;
 mod place;
 mod pool;
@@ -24,7 +25,7 @@ pub use connection::Connection;
 pub use grants::{Changing, grant};
 pub use place::{ENVIRONMENT, Place, PlaceError};
 pub use pool::{Pool, is_at_its_limit};
-pub use postgres::Servers;
+pub use postgres::{Servers, unreachable};
 pub use row::{FromColumn, Row};
 pub use settings::unfit;
 pub use statement::{Insert, Sql};

@@ -1,17 +1,21 @@
 //! Where a database is, as its setting says.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use sqlx::{
-    ConnectOptions as _,
-    postgres::{PgConnectOptions, PgSslMode},
-};
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
-use crate::{Connection, Engine, Error, Servers, connection::Inner, postgres, sqlite};
+use crate::{
+    Connection, Engine, Error, Servers,
+    connection::Inner,
+    door::Tls,
+    postgres::{self, Server},
+    sqlite,
+};
 
 /// What the driver reads of its environment. A setting says all that counts: a process that finds one of these set
 /// must not connect.
@@ -50,6 +54,16 @@ pub enum PlaceError {
     )]
     Unverified,
     #[error(
+        "a connection is verified or within this machine: sslmode is verify-full, with sslrootcert, or disable"
+    )]
+    Mode,
+    #[error("sslcert and sslkey belong together, and to sslmode=verify-full")]
+    Certificate,
+    #[error(
+        "behind the question mark stand sslmode, sslrootcert, sslcert, sslkey and options, each once, and nothing else"
+    )]
+    Query,
+    #[error(
         "the address is not of the form postgres://role@host[:port][,host[:port]]/database[?sslmode=…]"
     )]
     Form,
@@ -67,28 +81,25 @@ impl Place {
         else {
             return Ok(None);
         };
-        let (authority, path) = rest.split_once('/').ok_or(PlaceError::Form)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').ok_or(PlaceError::Form)?;
         let (role, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if role.contains(':') || path.contains("password=") {
+        if role.contains(':') {
             return Err(PlaceError::Password);
         }
+        let query = Query::parse(query)?;
+        let at = if role.is_empty() { "" } else { "@" };
         let mut servers = Vec::new();
         for host in hosts.split(',') {
-            let url = match role {
-                "" => format!("postgres://{host}/{path}"),
-                role => format!("postgres://{role}@{host}/{path}"),
-            };
+            let url = format!("postgres://{role}{at}{host}/{database}{}", query.session);
             let server = PgConnectOptions::from_str(&url).map_err(|_| PlaceError::Form)?;
-            let is_here = server.get_socket().is_some()
-                || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&server.get_host());
-            let is_verified = matches!(server.get_ssl_mode(), PgSslMode::VerifyFull)
-                && path.contains("sslrootcert=");
-            if !is_here && !is_verified {
+            if query.tls.is_none() && !is_here(&server) {
                 return Err(PlaceError::Unverified);
             }
-            servers.push(postgres::options(server));
+            let tls = query.tls.clone();
+            servers.push(Server::new(postgres::options(server), tls));
         }
-        Ok(Some(Self::Postgres(Servers(servers))))
+        Ok(Some(Self::Postgres(Servers::new(servers))))
     }
 
     pub fn engine(&self) -> Engine {
@@ -110,7 +121,7 @@ impl Place {
     pub fn role(&self) -> Option<&str> {
         match self {
             Self::Sqlite(_) => None,
-            Self::Postgres(servers) => servers.0.first().map(PgConnectOptions::get_username),
+            Self::Postgres(servers) => servers.role(),
         }
     }
 
@@ -121,9 +132,7 @@ impl Place {
     pub async fn connect(&self) -> Result<Connection, Error> {
         Ok(Connection(match self {
             Self::Sqlite(file) => Inner::Sqlite(sqlite::options(file).connect().await?),
-            Self::Postgres(servers) => {
-                Inner::Postgres(Box::new(servers.primary().await?.connection))
-            }
+            Self::Postgres(servers) => Inner::Postgres(Box::new(servers.connect().await?)),
         }))
     }
 
@@ -140,6 +149,53 @@ impl Place {
             Self::Postgres(_) => self.connect().await,
         }
     }
+}
+
+/// What stands behind the question mark of an address.
+struct Query {
+    tls: Option<Tls>,
+    /// What the driver is left to read of it: settings of a session.
+    session: String,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, PlaceError> {
+        let mut given = BTreeMap::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            if key.contains("password") {
+                return Err(PlaceError::Password);
+            }
+            if given.insert(key, value).is_some() {
+                return Err(PlaceError::Query);
+            }
+        }
+        let mut file = |key: &str| given.remove(key).map(|file| PathBuf::from(&*file));
+        let (authority, certificate, key) = (file("sslrootcert"), file("sslcert"), file("sslkey"));
+        let own = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(PlaceError::Certificate),
+        };
+        let tls = match (given.remove("sslmode").as_deref(), authority) {
+            (Some("verify-full"), Some(authority)) => Some(Tls { authority, own }),
+            (Some("disable") | None, None) if own.is_some() => return Err(PlaceError::Certificate),
+            (Some("disable") | None, None) => None,
+            (_, _) => return Err(PlaceError::Mode),
+        };
+        let session = given.remove("options").map_or_else(String::new, |options| {
+            let mut query = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
+            query.append_pair("options", &options).finish()
+        });
+        match given.is_empty() {
+            true => Ok(Self { tls, session }),
+            false => Err(PlaceError::Query),
+        }
+    }
+}
+
+fn is_here(server: &PgConnectOptions) -> bool {
+    server.get_socket().is_some()
+        || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&server.get_host())
 }
 
 impl fmt::Display for Place {

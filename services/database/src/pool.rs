@@ -54,7 +54,7 @@ impl Pool {
                 Kind::Sqlite(options.connect_with(sqlite::reading(file)).await?)
             }
             Place::Postgres(servers) => {
-                let primary = servers.primary().await?.options;
+                let primary = servers.last_primary().await?;
                 let options = PgPoolOptions::new()
                     .max_connections(connections)
                     .acquire_timeout(postgres::ANSWERS);
@@ -76,16 +76,16 @@ impl Pool {
         }))
     }
 
-    /// Reads from whichever server is the primary now.
+    /// Reads from the server that was the primary when one was last connected to.
     pub async fn follow_primary(&self) {
         if let Kind::Postgres {
             pool,
             servers,
             limit,
         } = &self.0
-            && let Ok(primary) = servers.primary().await
+            && let Ok(primary) = servers.last_primary().await
         {
-            pool.set_connect_options(limited(primary.options, *limit));
+            pool.set_connect_options(limited(primary, *limit));
         }
     }
 

@@ -1,14 +1,25 @@
 //! How a PostgreSQL database is found and opened: whichever of its servers is the primary, over a connection whose
 //! settings make a commit durable and a hung writer harmless.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions,
+    ConnectOptions as _, Connection as _, PgConnection, Row as _,
+    postgres::{PgConnectOptions, PgSslMode},
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::Error;
+use crate::{
+    Error,
+    door::{Door, NOT_CONNECTED, Tls, Way},
+};
 
 /// For the other servers to answer once one is found to be a primary.
 const OTHERS: Duration = Duration::from_secs(1);
@@ -24,48 +35,61 @@ const TURN: &str = "10s";
 
 /// The servers of one database, as configured.
 #[derive(Clone)]
-pub struct Servers(pub(crate) Vec<PgConnectOptions>);
-
-impl fmt::Debug for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(
-                self.0
-                    .iter()
-                    .map(|server| format!("{}:{}", server.get_host(), server.get_port())),
-            )
-            .finish()
-    }
+pub struct Servers {
+    servers: Arc<[Server]>,
+    /// Which of them was the primary when it was last asked for.
+    primary: Arc<AtomicUsize>,
 }
 
-impl fmt::Display for Servers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, server) in self.0.iter().enumerate() {
-            let and = if at == 0 { "" } else { ", " };
-            write!(f, "{and}{}:{}", server.get_host(), server.get_port())?;
-        }
-        Ok(())
-    }
+pub(crate) struct Server {
+    options: PgConnectOptions,
+    /// `None` where the server has a socket of its own on this machine.
+    door: Option<Door>,
 }
 
 /// A server that takes writes, as it was found.
-pub(crate) struct Primary {
-    pub(crate) connection: PgConnection,
-    pub(crate) options: PgConnectOptions,
+struct Primary {
+    place: usize,
+    connection: PgConnection,
     timeline: String,
 }
 
 impl Servers {
-    /// A connection to the primary. An old one that came back after a failover is on an older timeline: the newest
-    /// counts.
+    /// There is one at least.
+    pub(crate) fn new(servers: Vec<Server>) -> Self {
+        Self {
+            servers: servers.into(),
+            primary: Arc::new(AtomicUsize::new(usize::MAX)),
+        }
+    }
+
+    pub(crate) fn role(&self) -> Option<&str> {
+        let first = self.servers.first();
+        first.map(|server| server.options.get_username())
+    }
+
+    /// A connection to the primary.
     ///
     /// # Errors
     /// Of the driver, of one of the servers; that none is the primary; or that two are.
-    pub(crate) async fn primary(&self) -> Result<Primary, Error> {
+    pub(crate) async fn connect(&self) -> Result<PgConnection, Error> {
+        let primary = self.find().await?;
+        self.primary.store(primary.place, Ordering::Relaxed);
+        Ok(primary.connection)
+    }
+
+    /// How the server is connected to that was the primary when it was last asked for.
+    pub(crate) async fn last_primary(&self) -> Result<PgConnectOptions, Error> {
+        let server = self.servers.get(self.primary.load(Ordering::Relaxed));
+        server.ok_or_else(no_primary)?.options().await
+    }
+
+    /// An old primary that came back after a failover is on an older timeline: the newest counts.
+    async fn find(&self) -> Result<Primary, Error> {
         let mut asked = JoinSet::new();
-        for server in &self.0 {
-            let server = server.clone();
-            asked.spawn(async move { timeout(ANSWERS, look(server)).await });
+        for place in 0..self.servers.len() {
+            let servers = Arc::clone(&self.servers);
+            asked.spawn(async move { timeout(ANSWERS, look(&servers, place)).await });
         }
         let (mut found, mut why): (Option<Primary>, _) = (None, no_primary());
         loop {
@@ -95,9 +119,49 @@ impl Servers {
     }
 }
 
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Server { options, .. }) in self.servers.iter().enumerate() {
+            let and = if at == 0 { "" } else { ", " };
+            write!(f, "{and}{}:{}", options.get_host(), options.get_port())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Servers({self})")
+    }
+}
+
+impl Server {
+    /// `tls` says how a connection over TCP is verified; `None` within this machine.
+    pub(crate) fn new(options: PgConnectOptions, tls: Option<Tls>) -> Self {
+        let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        let door = (!is_socket).then(|| {
+            Door::new(Way {
+                host: options.get_host().trim_matches(['[', ']']).to_owned(),
+                port: options.get_port(),
+                tls,
+            })
+        });
+        Self { options, door }
+    }
+
+    async fn options(&self) -> Result<PgConnectOptions, Error> {
+        let options = self.options.clone().ssl_mode(PgSslMode::Disable);
+        Ok(match &self.door {
+            None => options,
+            Some(door) => options.socket(door.socket().await?),
+        })
+    }
+}
+
 /// `None` from a server that only follows another one.
-async fn look(options: PgConnectOptions) -> Result<Option<Primary>, Error> {
-    let mut connection = options.connect().await?;
+async fn look(servers: &[Server], place: usize) -> Result<Option<Primary>, Error> {
+    let server = servers.get(place).ok_or_else(no_primary)?;
+    let mut connection = server.options().await?.connect().await?;
     let row = sqlx::query(
         "SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END",
     )
@@ -108,8 +172,8 @@ async fn look(options: PgConnectOptions) -> Result<Option<Primary>, Error> {
         return Ok(None);
     };
     Ok(Some(Primary {
+        place,
         connection,
-        options,
         timeline,
     }))
 }
@@ -135,16 +199,36 @@ pub(crate) fn options(server: PgConnectOptions) -> PgConnectOptions {
         .disable_statement_logging()
 }
 
+/// Why no connection could be made, in words for an operator, if that is what the error is about.
+pub fn unreachable(error: &Error) -> Option<String> {
+    if let Error::Database(error) = error {
+        let is_ours = error.code().is_some_and(|code| code == NOT_CONNECTED);
+        return is_ours.then(|| error.message().to_owned());
+    }
+    let Error::Io(error) = error else {
+        return None;
+    };
+    error.get_ref()?.downcast_ref().map(Unreachable::to_string)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreachable(&'static str);
+
+impl Unreachable {
+    fn error(self) -> Error {
+        Error::Io(io::Error::other(self))
+    }
+}
+
 fn silent() -> Error {
-    Error::Io(std::io::Error::from(std::io::ErrorKind::TimedOut))
+    Unreachable("it does not answer").error()
 }
 
 fn no_primary() -> Error {
-    let why = "none of the servers is the primary";
-    Error::Io(std::io::Error::new(std::io::ErrorKind::NotConnected, why))
+    Unreachable("none of the servers is the primary").error()
 }
 
 fn two_primaries() -> Error {
-    let why = "two servers say that they are the primary; stop the one that must not be";
-    Error::Io(std::io::Error::other(why))
+    Unreachable("two servers say that they are the primary; stop the one that must not be").error()
 }

@@ -41,7 +41,7 @@ pub use schema::{ENTRY_SPANS, ENTRY_TIMES, OWN_KEYS, REQUESTS_BY_KEY};
 pub use trouble::Trouble;
 pub use writer::Writer;
 
-use amanat_database::{Error, StepsError};
+use amanat_database::{Error, StepsError, unreachable};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -110,6 +110,10 @@ impl From<Error> for JournalError {
         if is_full(&error) {
             // The writer tells it, once a minute.
             return Self::Full;
+        }
+        if let Some(why) = unreachable(&error) {
+            tracing::error!(why, "PostgreSQL cannot be reached");
+            return Self::Unreachable(format!("PostgreSQL cannot be reached: {why}"));
         }
         let is_of_a_statement = error
             .as_database_error()
