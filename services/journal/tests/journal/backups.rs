@@ -1,22 +1,32 @@
 //! What is backed up comes back, byte for byte, or not at all.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use amanat_database::{
     Place, Sql, Value,
     copy::{Cells, Pages, tables},
 };
 use amanat_journal::{
-    JournalError,
+    Journal, JournalError,
     backup::{self, Backup, BackupError, Owner, Restored, Restoring},
 };
 use amanat_ledger::Head;
 use amanat_schema::Time;
 use amanat_seal::WrapKey;
+use tokio::task::JoinHandle;
 
 use crate::{
     database::fresh,
-    toy::{Answer, Lab, clock, close, look, mark},
+    toy::{Answer, Lab, Toy, clock, close, look, mark},
 };
 
 /// Rows of the journal and of the service, with what their order is.
@@ -144,33 +154,83 @@ async fn an_empty_log_comes_back_empty() {
 async fn a_backup_taken_while_others_write_is_one_state() {
     let lab = Lab::new().await;
     let opened = lab.open().await;
-    let journal = opened.journal.clone();
-    let writing = tokio::spawn(async move {
-        for n in (0..200).cycle().take(3000) {
-            if journal.call(mark(n)).await.is_err() {
-                break;
-            }
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let mut last = 0;
+    let writers = Writers::begin(&opened.journal);
+    // More than a page of each table.
+    writers.write(100);
     for name in ["one", "two", "three"] {
-        let (file, backup) = take(&lab, name).await.unwrap();
-        let size = backup.checkpoint.unwrap().head.size;
-        assert!(size > last, "others wrote meanwhile");
-        last = size;
+        let out = lab.folder().join(name);
+        let (config, signer, key, now) = (lab.config(), lab.signer(), key(), (clock())());
+        // They write between any two pages, whoever is slow.
+        let between = |_| writers.write(1);
+        let backup = backup::take(&config, owner(), &signer, &key, &out, now, between)
+            .await
+            .unwrap();
         let elsewhere = lab.elsewhere().await;
         let seen = fs::read_to_string(lab.checkpoint_file()).unwrap();
-        restore(&elsewhere, file, Some(&seen)).await.unwrap();
-        let mut connection = elsewhere.connect().await;
-        let marks = Sql::new("SELECT count(*) FROM marks");
-        let marks = marks.fetch_one(&mut connection).await.unwrap();
-        let marks: u64 = marks.get(0).unwrap();
-        assert_eq!(marks, size, "both are of the same moment");
+        restore(&elsewhere, out, Some(&seen)).await.unwrap();
+        let logged = entries_with_their_marks(&elsewhere).await;
+        assert_eq!(logged, backup.checkpoint.unwrap().head.size);
     }
-    writing.abort();
-    writing.await.ok();
+    writers.end().await;
     close(opened).await;
+    assert!(entries_with_their_marks(&lab).await > 100);
+}
+
+/// How many there are: each entry has its mark and each mark its entry, in one order.
+async fn entries_with_their_marks(lab: &Lab) -> u64 {
+    let mut connection = lab.connect().await;
+    let [mut logged, mut marked] = [Vec::new(), Vec::new()];
+    for (sql, cases) in [
+        ("SELECT case_id FROM entries ORDER BY idx", &mut logged),
+        ("SELECT case_id FROM marks ORDER BY seq", &mut marked),
+    ] {
+        let rows = Sql::new(sql).fetch_all(&mut connection).await.unwrap();
+        cases.extend(rows.iter().map(|row| row.get::<Vec<u8>>(0).unwrap()[0]));
+    }
+    connection.close().await.unwrap();
+    assert_eq!(logged, marked);
+    logged.len() as u64
+}
+
+/// Of marks, several in a batch, one after the other each.
+struct Writers {
+    tasks: Vec<JoinHandle<()>>,
+    written: Arc<AtomicU64>,
+}
+
+impl Writers {
+    fn begin(journal: &Journal<Toy>) -> Self {
+        let written = Arc::new(AtomicU64::new(0));
+        let task = |first: u8| {
+            let (journal, written) = (journal.clone(), Arc::clone(&written));
+            tokio::spawn(async move {
+                for n in (first..first + 50).cycle() {
+                    journal.call(mark(n)).await.unwrap();
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        Self {
+            tasks: [0, 50, 100, 150].map(task).into(),
+            written,
+        }
+    }
+
+    /// Returns when they have written so many more.
+    fn write(&self, more: u64) {
+        let until = self.written.load(Ordering::Relaxed) + more;
+        while self.written.load(Ordering::Relaxed) < until {
+            assert!(!self.tasks.iter().any(JoinHandle::is_finished));
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    async fn end(self) {
+        for task in self.tasks {
+            task.abort();
+            task.await.ok();
+        }
+    }
 }
 
 #[tokio::test]
