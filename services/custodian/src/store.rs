@@ -58,6 +58,7 @@ pub(crate) const STEPS: &[Step] = &[
     amanat_journal::REQUESTS_BY_KEY,
     amanat_journal::ENTRY_SPANS,
     amanat_journal::OWN_KEYS,
+    amanat_journal::ENTRY_INDEX,
 ];
 
 /// What changes in them. INVARIANT: nothing of `evidence` does: only a person takes it away.

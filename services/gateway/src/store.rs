@@ -4,6 +4,7 @@ pub(crate) mod counts;
 mod memory;
 pub(crate) mod record;
 pub(crate) mod referral;
+mod referred;
 mod sealed;
 pub(crate) mod subject;
 
@@ -49,12 +50,19 @@ pub(crate) const STEPS: &[Step] = &[
     amanat_journal::REQUESTS_BY_KEY,
     amanat_journal::ENTRY_SPANS,
     amanat_journal::OWN_KEYS,
+    Step {
+        name: "referred-versions",
+        sqlite: include_str!("../migrations/0006_referred_versions.sql"),
+        postgres: include_str!("../migrations/postgres/0006_referred_versions.sql"),
+    },
+    amanat_journal::ENTRY_INDEX,
 ];
 
 /// What changes in them: the service may update this, and is only let add to all else.
 pub(crate) const CHANGING: &[Changing] = &[
     amanat_desk::CHANGING[0],
     Changing::columns("referrals", &["state", "last_sha256"]),
+    Changing::deletes("referred_versions"),
     Changing::columns("identifiers", &["stored"]),
     Changing::columns("aliases", &["split_time"]),
     Changing::columns(

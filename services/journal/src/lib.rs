@@ -37,7 +37,7 @@ pub use metrics::METRICS;
 pub use open::{Config, Keys, Opened, init, migrate, open};
 pub use pages::EntryFilter;
 pub use read::{Reader, StoredEntry};
-pub use schema::{ENTRY_SPANS, ENTRY_TIMES, OWN_KEYS, REQUESTS_BY_KEY};
+pub use schema::{ENTRY_INDEX, ENTRY_SPANS, ENTRY_TIMES, OWN_KEYS, REQUESTS_BY_KEY};
 pub use trouble::Trouble;
 pub use writer::Writer;
 

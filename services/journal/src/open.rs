@@ -231,7 +231,10 @@ pub async fn open<B: Book>(
     let book = Arc::new(book);
     let (mut journal, writer) = Writer::new(book, state, keys, clock, newest, readers, share)?;
     journal.filing = filing.clone();
-    tasks.push(tokio::spawn(writer.run()));
+    let here = tokio::runtime::Handle::current();
+    tasks.push(tokio::task::spawn_blocking(move || {
+        here.block_on(writer.run())
+    }));
     tasks.push(tokio::spawn(note_file::follow(
         config.checkpoint_file.clone(),
         follow,

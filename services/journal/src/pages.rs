@@ -1,7 +1,7 @@
 //! Lists of entries, and where in the log to look for a time: a walk over all of a log that is years long would take
 //! minutes, whatever it finds.
 
-use std::{iter, ops::Range, time::Instant};
+use std::{ops::Range, time::Instant};
 
 use amanat_database::{Connection, Error, Row, Sql};
 use amanat_schema::{AgencyId, CaseId, Time, audit::Action, policy::Decision};
@@ -54,18 +54,25 @@ pub(crate) async fn page(
     Ok(Some(page))
 }
 
+/// A part of the log to be looked through.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    entries: Range<i64>,
+    /// All its spans are complete, so an index tells which entries it is.
+    is_indexed: bool,
+}
+
 /// The parts of the log, in its order, outside which nothing is of the time asked for.
-async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<Range<i64>>, Error> {
-    if filter.since.is_none() && filter.until.is_none() {
-        let whole = store::signed(filter.from)..i64::MAX;
-        return Ok(iter::once(whole).collect());
-    }
+async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<Run>, Error> {
     let rows = spans(filter).fetch_all(connection).await?;
     let entry = |span: i64| span.saturating_mul(store::signed(SPAN));
     let run = |row: &Row| {
         let (first, last): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
         let end = last.map_or(i64::MAX, |last| entry(last + 1));
-        Ok(entry(first).max(store::signed(filter.from))..end)
+        Ok(Run {
+            entries: entry(first).max(store::signed(filter.from))..end,
+            is_indexed: last.is_some(),
+        })
     };
     rows.iter().map(run).collect()
 }
@@ -73,6 +80,15 @@ async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<R
 /// Spans that hold something of the time asked for, neighbours together; and at the end where those begin that are not
 /// complete, of which nothing is known yet.
 fn spans(filter: &EntryFilter) -> Sql<'_> {
+    const INCOMPLETE: &str = "SELECT coalesce(max(span) + 1, 0), NULL FROM entry_spans ORDER BY 1";
+    if filter.since.is_none() && filter.until.is_none() {
+        return Sql::new("SELECT ")
+            .bind(store::signed(filter.from / SPAN))
+            .push(", max(span) FROM entry_spans HAVING max(span) >= ")
+            .bind(store::signed(filter.from / SPAN))
+            .push(" UNION ALL ")
+            .push(INCOMPLETE);
+    }
     let mut query = Sql::new(
         "SELECT min(span), max(span) FROM (SELECT span, span - row_number() OVER (ORDER BY span) AS island \
          FROM entry_spans WHERE span >= ",
@@ -84,19 +100,22 @@ fn spans(filter: &EntryFilter) -> Sql<'_> {
     if let Some(until) = filter.until {
         query = query.push(" AND first_time < ").bind(until.millis());
     }
-    query.push(
-        ") AS found GROUP BY island \
-         UNION ALL SELECT coalesce(max(span) + 1, 0), NULL FROM entry_spans ORDER BY 1",
-    )
+    query
+        .push(") AS found GROUP BY island UNION ALL ")
+        .push(INCOMPLETE)
 }
 
-/// Which entries it is, an index alone tells; only those are read.
-fn listing<'a>(filter: &'a EntryFilter, run: &Range<i64>, limit: u32) -> Sql<'a> {
+/// Which entries it is, an index alone tells where there is one; only those are read.
+fn listing<'a>(filter: &'a EntryFilter, run: &Run, limit: u32) -> Sql<'a> {
+    let known = match run.is_indexed {
+        true => " WHERE idx IN (SELECT idx FROM entry_index WHERE idx >= ",
+        false => " WHERE idx IN (SELECT idx FROM entries WHERE idx >= ",
+    };
     let mut query = Sql::new(COLUMNS)
-        .push(" WHERE idx IN (SELECT idx FROM entries WHERE idx >= ")
-        .bind(run.start)
+        .push(known)
+        .bind(run.entries.start)
         .push(" AND idx < ")
-        .bind(run.end);
+        .bind(run.entries.end);
     // A case has few entries. SQLite, which does not count, must be kept from the other indexes.
     let beside = if filter.case.is_some() { "+" } else { "" };
     if let Some(case) = filter.case {
@@ -126,7 +145,7 @@ fn listing<'a>(filter: &'a EntryFilter, run: &Range<i64>, limit: u32) -> Sql<'a>
     query.push(") ORDER BY idx")
 }
 
-/// Writes down the spans that a log of `size` entries completes, where it had `from`.
+/// Writes down the spans that a log of `size` entries completes, where it had `from`, and indexes their entries.
 pub(crate) async fn complete_spans(
     connection: &mut Connection,
     from: u64,
@@ -144,6 +163,16 @@ pub(crate) async fn complete_spans(
     .push(" AND idx < ")
     .bind(store::signed(end * SPAN))
     .push(" GROUP BY idx / 1024")
+    .execute(connection)
+    .await?;
+    Sql::new(
+        "INSERT INTO entry_index (idx, agency, case_id, action, decision, time) \
+         SELECT idx, agency, case_id, action, decision, time FROM entries WHERE idx >= ",
+    )
+    .bind(store::signed(first * SPAN))
+    .push(" AND idx < ")
+    .bind(store::signed(end * SPAN))
+    .push(" ORDER BY idx")
     .execute(connection)
     .await
     .map(drop)

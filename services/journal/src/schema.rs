@@ -29,6 +29,11 @@ pub const OWN_KEYS: Step = Step {
     sqlite: include_str!("../migrations/0005_own_keys.sql"),
     postgres: include_str!("../migrations/postgres/0005_own_keys.sql"),
 };
+pub const ENTRY_INDEX: Step = Step {
+    name: "entry-index",
+    sqlite: include_str!("../migrations/0006_entry_index.sql"),
+    postgres: include_str!("../migrations/postgres/0006_entry_index.sql"),
+};
 
 /// What changes in the journal's tables.
 pub(crate) const CHANGING: Changing =

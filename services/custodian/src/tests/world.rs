@@ -138,9 +138,16 @@ impl World {
     /// All that the custodian keeps: what lies in its folder, and what its database holds where that is no file.
     pub(super) async fn kept(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.folder.path()).unwrap();
-        let mut kept: Vec<u8> = files
-            .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-            .collect();
+        let read = |file: std::io::Result<std::fs::DirEntry>| {
+            let path = file.unwrap().path();
+            std::fs::read(&path).unwrap_or_else(|error| {
+                // By now it has the name that it was written for.
+                let is_temporary = path.extension().is_some_and(|kind| kind == "new");
+                assert!(is_temporary, "{}: {error}", path.display());
+                Vec::new()
+            })
+        };
+        let mut kept: Vec<u8> = files.flat_map(read).collect();
         if self.place.engine() == Engine::Postgres {
             kept.extend(self.stored().await);
         }

@@ -70,6 +70,7 @@ pub(crate) async fn journal() -> (TempDir, Config) {
             amanat_journal::REQUESTS_BY_KEY,
             amanat_journal::ENTRY_SPANS,
             amanat_journal::OWN_KEYS,
+            amanat_journal::ENTRY_INDEX,
         ],
         changing: &amanat_desk::CHANGING,
     };

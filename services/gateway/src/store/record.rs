@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use amanat_database::{
     Column::{Bytes, Number},
-    Connection, Error, Insert, Row, Sql, damaged,
+    Connection, Error, Row, Sql, damaged,
 };
 use amanat_desk::{
     Act, Known, Rules, Stored,
@@ -30,7 +30,7 @@ use prost::Message as _;
 pub(crate) use super::sealed::Sealed;
 pub(crate) use versions::{ListVersions, VersionRow};
 
-use super::{Call, Facts, Memory, Reply, Ruled, done, refuse, sealed::Slots};
+use super::{Call, Facts, Memory, Reply, Ruled, done, referred, refuse, sealed::Slots};
 use versions::{VERSION, parse_version, visible};
 
 /// How long a receipt of a read can be taken to the custodian.
@@ -379,9 +379,7 @@ impl RecordFacts {
                 put.row.put.millis().into(),
             ]
         });
-        Insert::into("records", columns, rows)
-            .execute(connection)
-            .await
+        referred::put(connection, columns, rows.collect()).await
     }
 }
 

@@ -3,7 +3,7 @@
 pub(super) mod tables;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -98,7 +98,8 @@ pub(crate) struct ReferralFacts {
     /// How many the senders at hand have submitted in their cases; absent if none.
     sent: HashMap<SourceCase, usize>,
     submitted: Vec<ReferralKey>,
-    moved: BTreeSet<ReferralKey>,
+    /// From which state.
+    moved: BTreeMap<ReferralKey, ReferralState>,
     stepped: Vec<(ReferralKey, Vec<u8>)>,
 }
 
@@ -311,7 +312,8 @@ pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionRefe
                     Refusal::state("the statement does not follow the referral's newest step");
                 return refuse_with(refusal, "does not follow");
             }
-            match amanat_policy::next(row.state, call.step, actor) {
+            let before = row.state;
+            match amanat_policy::next(before, call.step, actor) {
                 Ok(state) => row.state = state,
                 Err(illegal) => {
                     return refuse_with(Refusal::state(&illegal.to_string()), "illegal");
@@ -319,7 +321,7 @@ pub(super) fn transition(facts: &mut Facts, rules: &Rules, call: &TransitionRefe
             }
             row.last_sha256 = call.statement.payload_sha256.to_vec();
             facts.statements.accept(&call.statement);
-            facts.referrals.moved.insert(row.key());
+            facts.referrals.moved.entry(row.key()).or_insert(before);
             facts
                 .referrals
                 .stepped
@@ -454,8 +456,8 @@ impl ReferralFacts {
                 && baseless == sealed
                 && let Ok(state) = amanat_policy::next(row.state, Step::Suspend, Actor::Sender)
             {
+                self.moved.entry(row.key()).or_insert(row.state);
                 row.state = state;
-                self.moved.insert(row.key());
             }
         }
     }

@@ -37,6 +37,7 @@ mod life;
 mod lists;
 pub(super) mod plans;
 mod reads;
+mod referred_versions;
 mod replicas;
 mod service_role;
 mod subjects;
@@ -274,6 +275,17 @@ impl Gateway {
         step: Step,
         follows: [u8; 32],
     ) -> Result<[u8; 32], &'static str> {
+        let (sha256, call) = self.signed_step(signer, referral, step, follows);
+        self.tell(call).await.map(|()| sha256)
+    }
+
+    fn signed_step(
+        &mut self,
+        signer: Party,
+        referral: ReferralId,
+        step: Step,
+        follows: [u8; 32],
+    ) -> ([u8; 32], Call) {
         let (_, statement) = self.sign(signer, &follows, |head| ReferralTransition {
             head,
             referral_id: referral.to_vec(),
@@ -288,9 +300,7 @@ impl Gateway {
             referral,
             statement,
         };
-        self.tell(Call::Transition(Box::new(call)))
-            .await
-            .map(|()| sha256)
+        (sha256, Call::Transition(Box::new(call)))
     }
 
     /// Steps of the police, one after the other.

@@ -154,7 +154,7 @@ async fn a_time_is_asked_for_to_the_millisecond_even_where_the_clock_stepped_bac
 
 /// A clock that goes back a little with each batch, and then on.
 #[tokio::test]
-async fn the_writer_keeps_the_times_of_each_part_of_the_log() {
+async fn the_writer_keeps_the_times_and_the_index_of_each_part_of_the_log() {
     let lab = Lab::new().await;
     let ticks = AtomicI64::new(0);
     let clock = move || {
@@ -179,6 +179,9 @@ async fn the_writer_keeps_the_times_of_each_part_of_the_log() {
     there.pop();
     assert_eq!(there.len(), 2, "two are complete");
     assert_eq!(kept, there);
+    let indexed = "SELECT idx, action, time FROM entry_index ORDER BY idx";
+    let logged = "SELECT idx, action, time FROM entries WHERE idx < 2048 ORDER BY idx";
+    assert_eq!(told(indexed).await, told(logged).await);
     close(opened).await;
 }
 

@@ -5,8 +5,15 @@ use amanat_journal::{Config, JournalError, migrate};
 use crate::toy::{Lab, close, error, mark};
 
 /// Takes the last step back.
-const UNTAKEN: &str =
-    "DROP TABLE own_keys; DELETE FROM _sqlx_migrations WHERE description = 'own-keys'";
+const UNTAKEN: &str = "DROP TABLE entry_index;
+    CREATE INDEX entries_by_agency ON entries (agency, idx);
+    CREATE INDEX entries_by_case ON entries (case_id, idx);
+    CREATE INDEX entries_by_action ON entries (action, idx);
+    CREATE INDEX entries_by_agency_and_action ON entries (agency, action, idx);
+    CREATE INDEX refusals ON entries (idx) WHERE decision = 2;
+    CREATE INDEX refusals_by_agency ON entries (agency, idx) WHERE decision = 2;
+    CREATE INDEX refusals_by_action ON entries (action, idx) WHERE decision = 2;
+    DELETE FROM _sqlx_migrations WHERE description = 'entry-index'";
 
 /// As the version before made it.
 fn earlier(lab: &Lab) -> Config {
@@ -31,10 +38,10 @@ async fn an_earlier_versions_database_is_served_once_it_is_migrated() {
     let lab = Lab::without_database().await;
     amanat_journal::init(&earlier(&lab), None).await.unwrap();
     let refused = told(lab.try_open(lab.config()).await);
-    assert!(refused.contains("lacks own-keys"), "{refused}");
+    assert!(refused.contains("lacks entry-index"), "{refused}");
     assert!(refused.contains("run `migrate`"), "{refused}");
 
-    assert_eq!(migrate(&lab.config(), None).await.unwrap(), ["own-keys"]);
+    assert_eq!(migrate(&lab.config(), None).await.unwrap(), ["entry-index"]);
     assert!(migrate(&lab.config(), None).await.unwrap().is_empty());
     lab.grow(3).await;
     assert_eq!(lab.verify().await, 3);

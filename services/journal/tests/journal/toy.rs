@@ -57,6 +57,7 @@ const STEPS: &[Step] = &[
     amanat_journal::REQUESTS_BY_KEY,
     amanat_journal::ENTRY_SPANS,
     amanat_journal::OWN_KEYS,
+    amanat_journal::ENTRY_INDEX,
 ];
 const TABLES: [&str; 5] = ["entries", "nodes", "head", "requests", "marks"];
 

@@ -1,6 +1,6 @@
 //! The list of record versions that an agency may know of.
 
-use amanat_database::{Column::Number, Connection, Error, Row, Sql, damaged};
+use amanat_database::{Connection, Error, Row, Sql, damaged};
 use amanat_desk::{Act, Page, Rules};
 use amanat_schema::{
     AgencyId, CaseId, RecordId, Time,
@@ -31,8 +31,8 @@ pub(crate) struct VersionRow {
     pub(crate) put: Time,
 }
 
-pub(in crate::store) const VERSION: &str =
-    "SELECT seq, case_id, record_id, version, source, header_sha256, put_time FROM records AS r";
+pub(in crate::store) const VERSION: &str = "SELECT r.seq, r.case_id, r.record_id, r.version, r.source, \
+                                            r.header_sha256, r.put_time FROM records AS r";
 
 pub(in crate::store) fn list(facts: &mut Facts, rules: &Rules, call: &ListVersions) -> Ruled {
     let key = (call.act.agency, call.act.request_sha256);
@@ -62,34 +62,54 @@ pub(super) async fn visible(
 }
 
 pub(in crate::store) fn listing(call: &ListVersions) -> Sql<'_> {
-    let agency = call.act.agency.as_bytes();
     // One page along each way to see a version, so that no way is walked further than a page.
     let own = Sql::new(VERSION)
+        .per(" INDEXED BY records_by_source", "")
+        .push(" JOIN (SELECT own.source, own.seq FROM (SELECT r.source, r.seq FROM records AS r")
+        .per(few(call).unwrap_or(""), "")
+        .push(" WHERE ");
+    let own = matching(is_of(own, &call.act.agency), call);
+    let own = page(own, "r", "r.source, r.seq", call);
+    let referred = own.push(") AS own UNION SELECT referred.source, referred.seq FROM (");
+    page(referred_to(referred, call), "s", "s.seq", call)
         .push(
-            " WHERE r.seq IN (SELECT own.seq FROM (SELECT r.seq FROM records AS r \
-             WHERE r.source = ",
+            ") AS referred) AS page ON page.source = r.source AND page.seq = r.seq \
+             ORDER BY page.seq LIMIT ",
         )
-        .bind(agency);
-    let referred = matching(own, call)
-        .push(
-            ") AS own UNION SELECT referred.seq FROM (SELECT DISTINCT r.seq FROM referrals AS f \
-             JOIN records AS r ON r.case_id = f.case_id AND r.source = f.sender \
-             WHERE f.recipient = ",
-        )
-        .bind(agency)
-        .push(" AND ")
-        .is_one_of(
-            Number("f.state"),
-            amanat_policy::OPENING.into_iter().map(i32::from),
-        );
-    matching(referred, call)
-        .push(") AS referred) ORDER BY r.seq LIMIT ")
         .bind(call.page.size)
 }
 
-/// The filters on the versions `r`, and the page.
-fn matching<'a>(query: Sql<'a>, call: &'a ListVersions) -> Sql<'a> {
-    let mut query = query.push(" AND r.seq > ").bind(call.page.after);
+/// Others' versions `s`.
+fn referred_to<'a>(query: Sql<'a>, call: &'a ListVersions) -> Sql<'a> {
+    let query = query.push("SELECT s.source, s.seq FROM ");
+    let query = match few(call) {
+        Some(index) => {
+            let first = query.push("records AS r").per(index, "").led_join();
+            matching(first.push("referred_versions AS s ON s.seq = r.seq"), call)
+        }
+        None => query.push("referred_versions AS s"),
+    };
+    let query = query
+        .push(" WHERE s.recipient = ")
+        .bind(call.act.agency.as_bytes());
+    match &call.source {
+        Some(source) => query.push(" AND s.source = ").bind(source.as_bytes()),
+        None => query,
+    }
+}
+
+/// Where the few versions of a record or a case are found. SQLite, which does not count, must be kept from what an
+/// agency has as a whole, which is in the order of the list.
+fn few(call: &ListVersions) -> Option<&'static str> {
+    if call.record.is_some() {
+        Some(" INDEXED BY records_by_record")
+    } else {
+        call.case.map(|_| " INDEXED BY records_by_case")
+    }
+}
+
+/// The filters on the versions `r`.
+fn matching<'a>(mut query: Sql<'a>, call: &'a ListVersions) -> Sql<'a> {
     if let Some(case) = &call.case {
         query = query.push(" AND r.case_id = ").bind(case.as_bytes());
     }
@@ -97,9 +117,36 @@ fn matching<'a>(query: Sql<'a>, call: &'a ListVersions) -> Sql<'a> {
         query = query.push(" AND r.record_id = ").bind(record.as_bytes());
     }
     if let Some(source) = &call.source {
-        query = query.push(" AND r.source = ").bind(source.as_bytes());
+        query = is_of(query.push(" AND "), source);
     }
-    query.push(" ORDER BY r.seq LIMIT ").bind(call.page.size)
+    query
+}
+
+/// Whose the versions `r` are, in the words of a set, which is ordered by source and number: PostgreSQL would walk all
+/// versions in the order of their numbers where it guesses that many of them are this source's.
+fn is_of<'a>(query: Sql<'a>, source: &'a AgencyId) -> Sql<'a> {
+    query
+        .push("r.source")
+        .per(" = ", " = ANY (ARRAY[")
+        .bind(source.as_bytes())
+        .per("", "::bytea])")
+}
+
+fn page<'a>(
+    query: Sql<'a>,
+    versions: &'static str,
+    order: &'static str,
+    call: &ListVersions,
+) -> Sql<'a> {
+    let query = query
+        .push(format!(" AND {versions}.seq > "))
+        .bind(call.page.after);
+    let query = match few(call) {
+        // Not in the order of any index.
+        Some(_) => query.push(format!(" ORDER BY +{versions}.seq")),
+        None => query.push(format!(" ORDER BY {order}")),
+    };
+    query.push(" LIMIT ").bind(call.page.size)
 }
 
 pub(super) fn parse_version(row: &Row) -> Result<VersionRow, Error> {

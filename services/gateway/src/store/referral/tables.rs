@@ -10,6 +10,7 @@ use amanat_database::{
     Connection, Error, Insert, Row, Sql, damaged,
 };
 use amanat_desk::consent::SourceCase;
+use amanat_policy::{ReferralTerms, opens_content};
 use amanat_schema::{
     AgencyId, CaseId, ReferralId, Time,
     policy::ReferralState,
@@ -19,10 +20,17 @@ use amanat_schema::{
 use prost::Message as _;
 
 use super::{ListReferrals, ReferralFacts, ReferralRow};
-use crate::store::{Call, Memory};
+use crate::store::{Call, Memory, referred};
 
 const COLUMNS: &str = "SELECT seq, submission, payload_sha256, state, last_sha256, submit_time, \
                        respond_by_time FROM referrals";
+
+/// What a step does to a case.
+#[derive(Clone, Copy)]
+enum Turn {
+    Opened,
+    Closed,
+}
 
 impl ReferralFacts {
     pub(in crate::store) async fn load(
@@ -43,7 +51,10 @@ impl ReferralFacts {
                     submitting.insert((call.terms.sender, call.terms.case));
                 }
                 Call::Transition(call) => ids.push(call.referral),
-                Call::Referral(call) => shown.push(call.referral),
+                Call::Referral(call) => {
+                    ids.push(call.referral);
+                    shown.push(call.referral);
+                }
                 Call::Referrals(call) => {
                     let rows = page(connection, call).await?;
                     let listed: Vec<_> = rows.iter().map(|row| row.key()).collect();
@@ -62,7 +73,6 @@ impl ReferralFacts {
                 | Call::Versions(_) => {}
             }
         }
-        ids.extend(&shown);
         let mut absent = BTreeMap::new();
         // A submission needs to know how many there are, and is alone in its case.
         for of in senders.filter(|of| !submitting.contains(of)) {
@@ -113,13 +123,15 @@ impl ReferralFacts {
         memory: &Memory,
     ) -> Result<(), Error> {
         // A step moves its referral.
-        let changed = self.submitted.iter().chain(&self.moved);
+        let changed = self.submitted.iter().chain(self.moved.keys());
         for row in changed.filter_map(|key| self.by_key.get(key)) {
             memory.referrals.forget(&row.source_case());
         }
         let row = |key| self.by_key.get(key).map(Arc::as_ref);
         insert(connection, self.submitted.iter().filter_map(row)).await?;
-        update(connection, self.moved.iter().filter_map(row)).await?;
+        update(connection, self.moved.keys().filter_map(row)).await?;
+        referred::opened(connection, &self.turned(Turn::Opened)).await?;
+        referred::closed(connection, &self.turned(Turn::Closed)).await?;
         let steps = self.stepped.iter().map(|((id, sender), envelope)| {
             [
                 id.as_bytes().into(),
@@ -131,6 +143,20 @@ impl ReferralFacts {
         Insert::into("referral_steps", columns, steps)
             .execute(connection)
             .await
+    }
+
+    /// The referrals that now open their cases and did not before, or the other way round.
+    fn turned(&self, turn: Turn) -> Vec<&ReferralTerms> {
+        let moved = self.moved.iter();
+        let moved = moved.filter_map(|(key, before)| Some((self.by_key.get(key)?, *before)));
+        let turned = moved.filter(|(row, before)| {
+            let (before, now) = (opens_content(*before), opens_content(row.state));
+            match turn {
+                Turn::Opened => now && !before,
+                Turn::Closed => before && !now,
+            }
+        });
+        turned.map(|(row, _)| &row.terms).collect()
     }
 }
 
@@ -267,8 +293,11 @@ pub(in crate::store) fn listing(call: &ListReferrals) -> Sql<'_> {
         // Few wait for an answer among the many that had it: they are not to be looked for in order.
         query = query.per(by_state, "");
     }
-    query = query.push(" WHERE ").push(party).push(" = ");
-    query = query.bind(call.act.agency.as_bytes());
+    // In the words of a set, with the order below: PostgreSQL would walk all agencies' in their order where it guesses
+    // that many of them are this one's.
+    query = query.push(" WHERE ").push(party);
+    query = query.per(" = ", " = ANY (ARRAY[");
+    query = query.bind(call.act.agency.as_bytes()).per("", "::bytea])");
     query = query.push(" AND seq > ").bind(call.page.after);
     if let Some(state) = call.state {
         query = query.push(" AND state = ").bind(i32::from(state));
@@ -286,7 +315,12 @@ pub(in crate::store) fn listing(call: &ListReferrals) -> Sql<'_> {
             .push(" AND respond_by_time < ")
             .bind(now.millis());
     }
-    query.push(" ORDER BY seq LIMIT ").bind(call.page.size)
+    let query = match call.overdue_at {
+        // Not in the order of any index.
+        Some(_) => query.push(" ORDER BY +seq"),
+        None => query.push(" ORDER BY ").push(party).push(", seq"),
+    };
+    query.push(" LIMIT ").bind(call.page.size)
 }
 
 fn parse(row: &Row) -> Result<ReferralRow, Error> {

@@ -1,9 +1,6 @@
 //! Lists of referrals and record versions: filters, pages, and that each page is looked up anew.
 
-use amanat_database::{
-    Column::{Bytes, Number},
-    Insert,
-};
+use amanat_database::Column::{Bytes, Number};
 use amanat_schema::referral::Direction;
 use prost::Message as _;
 
@@ -56,6 +53,15 @@ impl Gateway {
 
     /// A version of a record as the list sees it.
     pub(super) async fn put(&mut self, source: Party, record: u8, version: u32) {
+        self.put_together(source, [(record, version)]).await;
+    }
+
+    /// The same of many, as one batch puts them.
+    pub(super) async fn put_together(
+        &mut self,
+        source: Party,
+        versions: impl IntoIterator<Item = (u8, u32)>,
+    ) {
         let (case, source) = (self.case, self.id(source));
         let columns = [
             Bytes("case_id"),
@@ -68,19 +74,20 @@ impl Gateway {
             Bytes("routing"),
             Number("put_time"),
         ];
-        let row = [
-            case.as_bytes().into(),
-            [record; 16].into(),
-            version.into(),
-            source.as_bytes().into(),
-            Vec::new().into(),
-            [0; 32].into(),
-            Vec::new().into(),
-            Vec::new().into(),
-            0.into(),
-        ];
-        Insert::into("records", columns, [row])
-            .execute(&mut self.connection)
+        let rows = versions.into_iter().map(|(record, version)| {
+            [
+                case.as_bytes().into(),
+                [record; 16].into(),
+                version.into(),
+                source.as_bytes().into(),
+                Vec::new().into(),
+                [0; 32].into(),
+                Vec::new().into(),
+                Vec::new().into(),
+                0.into(),
+            ]
+        });
+        referred::put(&mut self.connection, columns, rows.collect())
             .await
             .unwrap();
     }

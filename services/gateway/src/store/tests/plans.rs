@@ -1,5 +1,6 @@
 //! How the engines look things up: by an index, however large a table is.
 
+use amanat_database::Column::Bytes;
 use amanat_desk::Page;
 use amanat_schema::referral::Direction;
 
@@ -35,8 +36,13 @@ const FILL: &str = "
         SELECT sha256(id('canary', n)), 1, 1, 'plant', '', 0 FROM numbers;
     INSERT INTO canary_hits (label, agency, officer_handle, hit_time, alarm_time)
         SELECT 'plant', id('agency', n % 20), '', 0, nullif(n, 7) FROM numbers";
-const VACUUM: &str = "VACUUM ANALYZE records, referrals, referral_steps, subjects, identifiers, aliases, merges, \
-                      canaries, canary_hits";
+/// What others' versions they open.
+const REFERRED: &str = "
+    INSERT INTO referred_versions (recipient, seq, source)
+        SELECT DISTINCT f.recipient, r.seq, r.source FROM referrals AS f
+        JOIN records AS r ON r.case_id = f.case_id AND r.source = f.sender WHERE f.state IN (3, 6)";
+const VACUUM: &str = "VACUUM ANALYZE records, referrals, referral_steps, referred_versions, subjects, \
+                      identifiers, aliases, merges, canaries, canary_hits";
 /// How often a statement is run until PostgreSQL has settled on a plan for it.
 const RUNS: usize = 12;
 
@@ -78,6 +84,7 @@ async fn large() -> Option<Gateway> {
     }
     let mut owner = gateway.owner.connect().await.unwrap();
     owner.run(FILL).await.unwrap();
+    owner.run(REFERRED).await.unwrap();
     Some(gateway)
 }
 
@@ -119,7 +126,7 @@ fn first() -> Page {
     Page::new(0, 0).unwrap()
 }
 
-fn referral_lists(gateway: &Gateway) -> Vec<ListReferrals> {
+fn referral_lists(gateway: &Gateway, reader: Party) -> Vec<ListReferrals> {
     let filters = [
         (None, None, None),
         (Some(ReferralState::Accepted), None, None),
@@ -133,13 +140,24 @@ fn referral_lists(gateway: &Gateway) -> Vec<ListReferrals> {
             state,
             case,
             overdue_at,
-            ..gateway.listing(POLICE, direction, first())
+            ..gateway.listing(reader, direction, first())
         })
     });
     lists.collect()
 }
 
-fn version_lists(gateway: &Gateway) -> Vec<ListVersions> {
+/// What keeps the lists of versions.
+fn keepers(engine: Engine) -> [Sql<'static>; 3] {
+    let put = match engine {
+        Engine::Sqlite => referred::known_on_sqlite(1),
+        Engine::Postgres => {
+            referred::put_on_postgres([Bytes("case_id"), Bytes("source")], Vec::new())
+        }
+    };
+    [put, referred::opening(&[]), referred::closing(&[])]
+}
+
+fn version_lists(gateway: &Gateway, reader: Party) -> Vec<ListVersions> {
     let (record, source) = (Some(RecordId::new([1; 16])), Some(gateway.id(SHELTER)));
     let filters = [
         (None, None, None),
@@ -152,7 +170,7 @@ fn version_lists(gateway: &Gateway) -> Vec<ListVersions> {
         case,
         record,
         source,
-        ..gateway.versions(POLICE, first())
+        ..gateway.versions(reader, first())
     });
     lists.into()
 }
@@ -165,7 +183,10 @@ async fn no_list_walks_a_whole_table() {
         return;
     }
     let agencies = [gateway.id(POLICE), gateway.id(SHELTER)];
-    let (referrals, versions) = (referral_lists(&gateway), version_lists(&gateway));
+    let (referrals, versions) = (
+        referral_lists(&gateway, POLICE),
+        version_lists(&gateway, POLICE),
+    );
     let (cases, ids) = ([(agencies[1], CASE)], [REFERRAL]);
     let records = [reads::RECORD];
     let mut statements: Vec<_> = referrals.iter().map(referral::tables::listing).collect();
@@ -174,27 +195,72 @@ async fn no_list_walks_a_whole_table() {
     statements.push(referral::tables::sent_or_named(cases.iter(), &ids));
     statements.push(referral::tables::counting(cases.iter()));
     statements.push(referral::tables::moving(&[]));
+    statements.extend(keepers(Engine::Sqlite));
     statements.push(record::newest(record::CONTENT, &records));
     for sql in statements {
         let plan = sqlite(&mut gateway.connection, sql).await;
         let whole = |step: &&String| {
             let table = step.strip_prefix("SCAN ").unwrap_or_default();
-            let tables = ["referrals", "records", "r", "f", "n"];
+            let tables = [
+                "referrals",
+                "records",
+                "referred_versions",
+                "r",
+                "f",
+                "n",
+                "s",
+            ];
             tables.contains(&table.split(' ').next().unwrap_or(""))
         };
         assert_eq!(plan.iter().find(whole), None, "{plan:#?}");
     }
-    for list in referrals.iter().filter(|list| list.overdue_at.is_some()) {
-        let plan = sqlite(&mut gateway.connection, referral::tables::listing(list)).await;
-        assert!(plan[0].contains("_and_state ("), "{plan:#?}");
+    for list in &versions {
+        let plan = sqlite(&mut gateway.connection, record::versions::listing(list)).await;
+        hold_to_a_page(list, &plan);
     }
+    for list in &referrals {
+        let plan = sqlite(&mut gateway.connection, referral::tables::listing(list)).await;
+        let (by_state, sorted) = (plan[0].contains("_and_state ("), plan.len() > 1);
+        assert!(by_state || list.overdue_at.is_none(), "{plan:#?}");
+        assert!(!sorted || list.overdue_at.is_some(), "{plan:#?}");
+    }
+}
+
+/// Holds SQLite to it that a list ends with its page: what it walks is in the list's order, or the few versions of a
+/// record or a case.
+fn hold_to_a_page(list: &ListVersions, plan: &[String]) {
+    let is_few = list.record.is_some() || list.case.is_some();
+    let [own, referred] = match (list.record, list.case, list.source) {
+        (Some(_), _, _) => ["records_by_record (record_id=?"; 2],
+        (None, Some(_), _) => ["records_by_case (case_id=?"; 2],
+        (None, None, Some(_)) => [
+            "records_by_source (source=? AND seq>?)",
+            "referred_versions_by_source (recipient=? AND source=? AND seq>?)",
+        ],
+        (None, None, None) => [
+            "records_by_source (source=? AND seq>?)",
+            "s USING PRIMARY KEY (recipient=? AND seq>?)",
+        ],
+    };
+    for (begin, way) in [("CO-ROUTINE own", own), ("CO-ROUTINE referred", referred)] {
+        let begin = plan.iter().position(|step| step == begin).unwrap();
+        assert!(plan[begin + 1].contains(way), "{way} in {plan:#?}");
+    }
+    // The two pages into one, and that page.
+    let sorted = plan.iter().filter(|step| step.contains("TEMP B-TREE"));
+    assert!(is_few || sorted.count() == 2, "{plan:#?}");
+    let shown = "r USING COVERING INDEX records_by_source (source=? AND seq=?)";
+    assert!(plan.iter().any(|step| step.contains(shown)), "{plan:#?}");
 }
 
 #[tokio::test]
 async fn no_large_table_is_walked_for_a_read_a_list_or_a_step() {
     let gateway = Gateway::new().await;
     let agencies = [gateway.id(POLICE), gateway.id(SHELTER)];
-    let (referrals, versions) = (referral_lists(&gateway), version_lists(&gateway));
+    let (referrals, versions) = (
+        referral_lists(&gateway, POLICE),
+        version_lists(&gateway, POLICE),
+    );
     let (cases, ids) = ([(agencies[1], CASE)], [REFERRAL]);
     let records = [reads::RECORD];
     let mut statements: Vec<_> = referrals.iter().map(referral::tables::listing).collect();
@@ -203,9 +269,75 @@ async fn no_large_table_is_walked_for_a_read_a_list_or_a_step() {
     statements.push(referral::tables::sent_or_named(cases.iter(), &ids));
     statements.push(referral::tables::counting(cases.iter()));
     statements.push(referral::tables::moving(&[]));
+    statements.extend(keepers(Engine::Postgres));
     statements.push(record::newest(record::CONTENT, &records));
     statements.push(record::newest(record::versions::VERSION, &records));
     hold_postgres_to(statements).await;
+}
+
+/// Whom most is referred to would wait longest for a look into each case.
+#[tokio::test]
+async fn a_page_is_as_short_for_whom_most_is_referred_to() {
+    let Some(mut gateway) = large().await else {
+        return;
+    };
+    let [police, shelter] = [POLICE, SHELTER].map(|party| gateway.id(party).to_vec());
+    let mut owner = gateway.owner.connect().await.unwrap();
+    let records = Sql::new(
+        "INSERT INTO records (case_id, record_id, version, source, header, header_sha256, sealed, routing, put_time) \
+         SELECT id('theirs', n), id('theirs', n), 1, ",
+    );
+    let records = records.bind(shelter.clone());
+    let records = records.push(", signed(n), '', '', '', 0 FROM numbers");
+    let referrals = Sql::new(
+        "INSERT INTO referrals (referral_id, case_id, sender, recipient, submission, payload_sha256, state, \
+         last_sha256, submit_time, respond_by_time) SELECT id('theirs', n), id('theirs', n), ",
+    );
+    let referrals = referrals.bind(shelter).push(", ").bind(police);
+    let referrals = referrals.push(", signed(n), '', 3, '', 0, 0 FROM numbers");
+    for filled in [records, referrals] {
+        assert_eq!(filled.execute(&mut owner).await.unwrap(), 10_000);
+    }
+    owner.run("DELETE FROM referred_versions").await.unwrap();
+    owner.run(REFERRED).await.unwrap();
+    vacuum(&gateway).await;
+    let parties = [POLICE, SHELTER];
+    let referrals: Vec<_> = parties
+        .map(|party| referral_lists(&gateway, party))
+        .into_iter()
+        .flatten()
+        .collect();
+    let versions: Vec<_> = parties
+        .map(|party| version_lists(&gateway, party))
+        .into_iter()
+        .flatten()
+        .collect();
+    let far = ListVersions {
+        page: Page::new(0, 15_000).unwrap(),
+        ..gateway.versions(POLICE, first())
+    };
+    let connection = &mut gateway.connection;
+    connection.begin("BEGIN").await.unwrap();
+    for run in 0..RUNS {
+        let lists = referrals.iter().map(referral::tables::listing);
+        let versions = versions.iter().chain([&far]);
+        for (nth, list) in lists
+            .chain(versions.map(record::versions::listing))
+            .enumerate()
+        {
+            let before = looked_at(connection).await;
+            let rows = list.fetch_all(connection).await.unwrap();
+            let looked_at = looked_at(connection).await - before;
+            assert!(rows.len() <= 50);
+            assert!(
+                looked_at < 300,
+                "run {run}: list {nth} looked at {looked_at}"
+            );
+        }
+    }
+    let rows = record::versions::listing(&far).fetch_all(connection).await;
+    assert_eq!(rows.unwrap().len(), 50);
+    connection.commit().await.unwrap();
 }
 
 /// Whoever has three referrals in ten thousand would wait longest for a walk in their order.
@@ -223,7 +355,10 @@ async fn the_lists_of_who_has_little_are_short_however_much_others_have() {
         gateway.put(SHELTER, id, 1).await;
     }
     vacuum(&gateway).await;
-    let (referrals, versions) = (referral_lists(&gateway), version_lists(&gateway));
+    let (referrals, versions) = (
+        referral_lists(&gateway, POLICE),
+        version_lists(&gateway, POLICE),
+    );
     let connection = &mut gateway.connection;
     connection.begin("BEGIN").await.unwrap();
     for run in 0..RUNS {

@@ -53,6 +53,7 @@ async fn the_service_may_change_what_it_changes_and_nothing_else() {
     amanat_journal::init(&config, Some(&owner)).await.unwrap();
     let mut service = config.database.connect().await.unwrap();
     let all = [
+        "DELETE referred_versions",
         "aliases.split_time",
         "canaries.live_time",
         "canaries.second",
