@@ -5,13 +5,14 @@
 
 use std::{
     fmt::Display,
-    io,
+    future, io,
     path::{Path, PathBuf},
     process,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -24,7 +25,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixListener, UnixStream},
-    sync::Mutex,
+    runtime::{self, Handle},
+    sync::OnceCell,
     task::JoinHandle,
     time::timeout,
 };
@@ -64,7 +66,7 @@ pub(crate) struct Way {
 /// Opened with the first connection.
 pub(crate) struct Door {
     way: Arc<Way>,
-    open: Mutex<Option<Open>>,
+    open: OnceCell<Open>,
 }
 
 struct Open {
@@ -82,25 +84,40 @@ impl Door {
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way: Arc::new(way),
-            open: Mutex::new(None),
+            open: OnceCell::new(),
         }
     }
 
     /// The folder, as the driver takes it, of the socket that the driver connects to.
     pub(crate) async fn socket(&self) -> io::Result<PathBuf> {
-        let mut open = self.open.lock().await;
-        // With the runtime that it was opened in it closed.
-        if let Some(open) = open.as_ref().filter(|open| !open.accepting.is_finished()) {
-            return Ok(open.socket.clone());
-        }
-        let (socket, listener) = listen(self.way.port)?;
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&self.way)));
-        *open = Some(Open {
-            socket: socket.clone(),
-            accepting,
-        });
-        Ok(socket)
+        let open = async || {
+            let porter = porter()?;
+            let listening = porter.enter();
+            let (socket, listener) = listen(self.way.port)?;
+            drop(listening);
+            let accepting = porter.spawn(accept(listener, Arc::clone(&self.way)));
+            Ok::<_, io::Error>(Open { socket, accepting })
+        };
+        Ok(self.open.get_or_try_init(open).await?.socket.clone())
     }
+}
+
+/// The thread that passes on, for all doors of this process: what a batch waits for at each of its statements must not
+/// stand in line behind the requests that are being answered.
+fn porter() -> io::Result<Handle> {
+    static PORTER: Mutex<Option<Handle>> = Mutex::new(None);
+    let mut porter = PORTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(porter) = porter.as_ref() {
+        return Ok(porter.clone());
+    }
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("postgres-door".to_owned())
+        .spawn(move || runtime.block_on(future::pending::<()>()))?;
+    Ok(porter.insert(handle).clone())
 }
 
 /// A socket of Linux's abstract namespace: it has no file that could stay behind or be in the way.
