@@ -162,6 +162,10 @@ fn an_address_says_one_of_two_things_and_nothing_by_the_way() {
         ("localhost/amanat?sslmode=verify-full", PlaceError::Mode),
         ("localhost/amanat?sslrootcert=/etc/ca.pem", PlaceError::Mode),
         (
+            "%2Frun/amanat?sslmode=verify-full&sslrootcert=/a",
+            PlaceError::Mode,
+        ),
+        (
             "localhost/amanat?sslcert=/a&sslkey=/b",
             PlaceError::Certificate,
         ),

@@ -20,7 +20,7 @@ mod serve;
 mod unswayed;
 mod version;
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, time::Duration};
 
 use clap::{
     CommandFactory as _, Parser, Subcommand,
@@ -32,6 +32,8 @@ pub use clock::system_clock;
 use error::CommandError;
 use output::{Printer, Report};
 
+/// For what still runs when all that was asked for is done.
+const ENDING: Duration = Duration::from_secs(2);
 const EXAMPLES: &str = "\
 Examples:
   amanat quickstart                                play a whole exchange here
@@ -202,7 +204,7 @@ fn has_five_digits(text: &str) -> bool {
 
 fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Runtime::new().map_err(CommandError::Runtime)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Gateway(verb) => serve::gateway(verb, printer).await?,
             Command::Custodian(verb) => serve::custodian(verb, printer).await?,
@@ -218,7 +220,10 @@ fn run(command: Command, acting: agency::As, printer: Printer) -> Result<(), Com
             Command::Completions(args) => print(printer, &manual::completions(&args))?,
         }
         Ok(())
-    })
+    });
+    // What hangs, a disk say, does not keep the process from its end.
+    runtime.shutdown_timeout(ENDING);
+    outcome
 }
 
 fn print(printer: Printer, report: &Report) -> Result<(), CommandError> {

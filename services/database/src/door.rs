@@ -27,8 +27,8 @@ use tokio::{
     net::{TcpStream, UnixListener, UnixStream},
     runtime::{self, Handle},
     sync::OnceCell,
-    task::JoinHandle,
-    time::timeout,
+    task::{JoinHandle, spawn_blocking},
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -38,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(10);
 /// For what was sent to be acknowledged.
 const UNHEARD: Duration = Duration::from_secs(15);
+/// Before the next connection, if one could not be taken.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Passed on at a time.
 const PIECE: usize = 64 * 1024;
 /// PostgreSQL takes no longer startup message.
@@ -134,11 +136,18 @@ fn listen(port: u16) -> io::Result<(PathBuf, UnixListener)> {
     }
 }
 
+/// Without end: a door that closed would leave its name to whoever takes it, and the driver would not know the
+/// difference.
 async fn accept(listener: UnixListener, way: Arc<Way>) {
-    while let Ok((driver, _)) = listener.accept().await {
-        if is_ours(&driver) {
-            let way = Arc::clone(&way);
-            tokio::spawn(async move { way.serve(driver).await });
+    loop {
+        match listener.accept().await {
+            Ok((driver, _)) if is_ours(&driver) => {
+                let way = Arc::clone(&way);
+                tokio::spawn(async move { way.serve(driver).await });
+            }
+            Ok(_) => {}
+            // As when no file can be opened any more: soon one can.
+            Err(_) => sleep(AGAIN).await,
         }
     }
 }
@@ -151,7 +160,11 @@ fn is_ours(driver: &UnixStream) -> bool {
 
 impl Way {
     /// The connection ends when either side ends it.
-    async fn serve(&self, driver: UnixStream) {
+    async fn serve(&self, mut driver: UnixStream) {
+        // Whatever it is told is the answer to this.
+        let Ok(startup) = read_startup(&mut driver).await else {
+            return;
+        };
         let connected = match &self.tls {
             None => self.reach().await.map(|server| Box::new(server) as _),
             Some(tls) => self.reach_verified(tls).await,
@@ -160,7 +173,7 @@ impl Way {
             Ok(server) => server,
             Err(why) => return tell(driver, why).await,
         };
-        introduce(driver, server).await;
+        introduce(driver, startup, server).await;
     }
 
     async fn reach(&self) -> Result<TcpStream, String> {
@@ -173,7 +186,10 @@ impl Way {
     async fn reach_verified(&self, tls: &Tls) -> Result<Box<dyn Stream>, String> {
         let name = ServerName::try_from(self.host.clone())
             .map_err(|_| "its host is no name that a certificate can have".to_owned())?;
-        let config = tls.config()?;
+        // Other connections do not wait for these files.
+        let files = tls.clone();
+        let config = spawn_blocking(move || files.config()).await;
+        let config = config.map_err(unreached)??;
         let mut stream = self.reach().await?;
         let stream = within(async {
             stream.write_all(&TLS_REQUEST).await?;
@@ -268,15 +284,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Until the server has answered the first message, the driver can still be told in the server's stead why it does
 /// not: a certificate that the server refuses is known only then.
-async fn introduce(mut driver: UnixStream, mut server: Box<dyn Stream>) {
+async fn introduce(mut driver: UnixStream, startup: Vec<u8>, mut server: Box<dyn Stream>) {
     let mut bytes = vec![0; PIECE];
     let first = async {
-        let startup = read_startup(&mut driver).await?;
         server.write_all(&startup).await?;
         server.flush().await?;
         server.read(&mut bytes).await
     };
-    let read = match first.await {
+    let first = tokio::select! {
+        first = first => first,
+        // It has nothing to say before the answer, so it has gone.
+        _ = driver.read_u8() => return,
+    };
+    let read = match first {
         Ok(0) => {
             return tell(
                 driver,

@@ -96,6 +96,9 @@ impl Place {
             if query.tls.is_none() && !is_here(&server) {
                 return Err(PlaceError::Unverified);
             }
+            if query.tls.is_some() && server.get_socket().is_some() {
+                return Err(PlaceError::Mode);
+            }
             let tls = query.tls.clone();
             servers.push(Server::new(postgres::options(server), tls));
         }

@@ -1,6 +1,9 @@
 //! The steps that made a database what it is, in their order: the same names on both engines.
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{
+    migrate::{Migration, MigrationType, Migrator},
+    raw_sql,
+};
 
 use crate::{Connection, Engine, Error, Sql, connection::EngineConnection};
 
@@ -85,7 +88,17 @@ pub async fn apply(steps: &[Step], connection: &mut Connection) -> Result<(), St
     let migrator = migrator(steps, connection.engine());
     let applied = match connection.engine_mut() {
         EngineConnection::Sqlite(connection) => migrator.run(connection).await,
-        EngineConnection::Postgres(connection) => migrator.run(connection).await,
+        EngineConnection::Postgres(connection) => {
+            // A step goes through all of a table, however long that takes.
+            raw_sql("SET statement_timeout = 0; SET lock_timeout = 0")
+                .execute(&mut *connection)
+                .await?;
+            let applied = migrator.run(&mut *connection).await;
+            raw_sql("RESET statement_timeout; RESET lock_timeout")
+                .execute(connection)
+                .await?;
+            applied
+        }
     };
     applied.map_err(|error| StepsError::Step(error.to_string()))
 }

@@ -80,18 +80,19 @@ async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<R
 /// Spans that hold something of the time asked for, neighbours together; and at the end where those begin that are not
 /// complete, of which nothing is known yet.
 fn spans(filter: &EntryFilter) -> Sql<'_> {
-    const INCOMPLETE: &str = "SELECT coalesce(max(span) + 1, 0), NULL FROM entry_spans ORDER BY 1";
+    const INCOMPLETE: &str =
+        "SELECT coalesce(max(idx) + 1, 0) / 1024, NULL FROM entry_index ORDER BY 1";
     if filter.since.is_none() && filter.until.is_none() {
         return Sql::new("SELECT ")
             .bind(store::signed(filter.from / SPAN))
-            .push(", max(span) FROM entry_spans HAVING max(span) >= ")
+            .push(", max(idx) / 1024 FROM entry_index HAVING max(idx) / 1024 >= ")
             .bind(store::signed(filter.from / SPAN))
             .push(" UNION ALL ")
             .push(INCOMPLETE);
     }
     let mut query = Sql::new(
         "SELECT min(span), max(span) FROM (SELECT span, span - row_number() OVER (ORDER BY span) AS island \
-         FROM entry_spans WHERE span >= ",
+         FROM entry_spans WHERE span <= (SELECT max(idx) / 1024 FROM entry_index) AND span >= ",
     )
     .bind(store::signed(filter.from / SPAN));
     if let Some(since) = filter.since {
@@ -107,7 +108,12 @@ fn spans(filter: &EntryFilter) -> Sql<'_> {
 
 /// Which entries it is, an index alone tells where there is one; only those are read.
 fn listing<'a>(filter: &'a EntryFilter, run: &Run, limit: u32) -> Sql<'a> {
-    let known = match run.is_indexed {
+    let is_filtered = filter.agency.is_some()
+        || filter.case.is_some()
+        || filter.action.is_some()
+        || filter.decision.is_some();
+    // Who asks for everything gets it from the log itself.
+    let known = match run.is_indexed && is_filtered {
         true => " WHERE idx IN (SELECT idx FROM entry_index WHERE idx >= ",
         false => " WHERE idx IN (SELECT idx FROM entries WHERE idx >= ",
     };
@@ -165,11 +171,12 @@ pub(crate) async fn complete_spans(
     .push(" GROUP BY idx / 1024")
     .execute(connection)
     .await?;
+    // Also what another one should have: what is listed by it must have no gap.
     Sql::new(
         "INSERT INTO entry_index (idx, agency, case_id, action, decision, time) \
-         SELECT idx, agency, case_id, action, decision, time FROM entries WHERE idx >= ",
+         SELECT idx, agency, case_id, action, decision, time FROM entries \
+         WHERE idx >= (SELECT coalesce(max(idx) + 1, 0) FROM entry_index)",
     )
-    .bind(store::signed(first * SPAN))
     .push(" AND idx < ")
     .bind(store::signed(end * SPAN))
     .push(" ORDER BY idx")

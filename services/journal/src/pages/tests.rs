@@ -203,6 +203,57 @@ async fn a_time_is_looked_for_where_it_is() {
     );
 }
 
+/// As where a replica of an earlier version completed spans, which knows of no index.
+#[tokio::test]
+async fn what_another_replica_did_not_index_is_listed_and_is_indexed_with_the_next_span() {
+    let mut log = Log::new().await;
+    let mut before = Vec::new();
+    for filter in filters() {
+        before.push(log.page(&filter).await);
+    }
+    if log.connection.engine() == Engine::Postgres {
+        let own = "ALTER TABLE entry_index DISABLE TRIGGER USER; ALTER TABLE entry_spans DISABLE TRIGGER USER";
+        log.connection.run(own).await.unwrap();
+    }
+    let unindexed =
+        "DELETE FROM entry_index WHERE idx >= 10240; DELETE FROM entry_spans WHERE span = 18";
+    log.connection.run(unindexed).await.unwrap();
+    for (filter, before) in filters().iter().zip(&before) {
+        assert_eq!(log.page(filter).await, *before, "{filter:?}");
+    }
+
+    complete_spans(&mut log.connection, 18 * SPAN, 19 * SPAN)
+        .await
+        .unwrap();
+    let count = Sql::new("SELECT count(*), max(idx) FROM entry_index");
+    let row = count.fetch_one(&mut log.connection).await.unwrap();
+    let (count, last): (i64, i64) = (row.get(0).unwrap(), row.get(1).unwrap());
+    assert_eq!((count, last), (19 * 1024, 19 * 1024 - 1));
+    for (filter, before) in filters().iter().zip(&before) {
+        assert_eq!(log.page(filter).await, *before, "{filter:?}");
+    }
+}
+
+/// Who asks for everything is shown the log itself, not what finds parts of it.
+#[tokio::test]
+async fn an_entry_that_is_taken_out_of_the_index_is_missing_from_no_list_of_everything() {
+    let mut log = Log::new().await;
+    let page = log.page(&first()).await;
+    if log.connection.engine() == Engine::Postgres {
+        let own = "ALTER TABLE entry_index DISABLE TRIGGER USER";
+        log.connection.run(own).await.unwrap();
+    }
+    let hidden = "DELETE FROM entry_index WHERE idx = 7";
+    log.connection.run(hidden).await.unwrap();
+    assert_eq!(log.page(&first()).await, page);
+    let of_its_time = EntryFilter {
+        since: at(6_500),
+        until: at(7_500),
+        ..first()
+    };
+    assert_eq!(log.page(&of_its_time).await, [7]);
+}
+
 #[tokio::test]
 async fn no_list_is_found_by_walking_over_the_log_of_a_file() {
     let mut log = Log::new().await;
@@ -228,10 +279,12 @@ async fn no_list_is_found_by_walking_over_the_log_of_a_file() {
             .iter()
             .find(|step| step.starts_with("SCAN") || step.contains("B-TREE"));
         assert_eq!(walked, None, "{filter:?} {plan:?}");
-        let looked_up = plan
-            .iter()
-            .rfind(|step| step.contains(" entry_index "))
-            .unwrap();
+        let table = if is_narrow {
+            " entry_index "
+        } else {
+            " entries "
+        };
+        let looked_up = plan.iter().rfind(|step| step.contains(table)).unwrap();
         assert_eq!(
             looked_up.contains(" INDEX "),
             is_narrow,
