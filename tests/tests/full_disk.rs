@@ -146,7 +146,14 @@ fn data_fills_up(server: &str) {
         .until_not_ready("the disk of the log's database is full");
     // A crowd that comes all the same does not fill the log.
     for _ in 0..5 {
-        assert_eq!(small.running.tell(POLICE, &["outbox", "deliver"]).code, 4);
+        match small.running.tell(POLICE, &["outbox", "deliver"]).code {
+            4 => {}
+            // The write-ahead log was begun anew meanwhile, and little fits into it once more.
+            code => {
+                assert_eq!(code, 0);
+                small.submit_until_full();
+            }
+        }
     }
     let process = match server {
         "gateway" => &mut small.running.gateway,
