@@ -16,16 +16,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use amanat_connector::{ConnectorError, EntryQuery};
-use amanat_schema::{audit::Action, policy::Decision};
+use amanat_connector::{ConnectorError, EntryQuery, Server};
+use amanat_schema::{audit::Action, policy::Decision, record::ListVersionsRequest};
 use amanat_tests::{
-    Running, cli, party, reconfigure,
+    Running, cli,
+    party::{self, Party, asked, reason},
+    raw::RawCodec,
+    reconfigure,
     story::{OVERSIGHT, POLICE, SHELTER},
     watch::{HealthAt, PATIENCE},
 };
+use bytes::Bytes;
 use tokio::task::JoinSet;
+use tonic::{
+    client::Grpc,
+    codegen::{http::uri::PathAndQuery, tokio_stream},
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
+const LIST_VERSIONS: &str = "/amanat.record.v1.RecordService/ListVersions";
 
 /// An exchange whose servers tell of their health.
 fn watched(filter: &str) -> (Running, [HealthAt; 2]) {
@@ -222,42 +231,65 @@ fn a_second_sigterm_and_silent_clients_neither_break_a_stop_nor_hold_it_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_flood_of_one_agency_is_told_to_come_back_and_another_is_answered_meanwhile() {
+async fn an_agency_that_takes_all_its_places_is_told_to_come_back_and_another_is_answered_meanwhile()
+ {
+    const PLACES: usize = 4;
     let running = Running::start_with(PROGRAM, "info", |_, config| {
-        set(config, "limits", "in_flight_per_agency", 4);
+        set(config, "limits", "in_flight_per_agency", PLACES as i64);
     });
     let (police, shelter) = (
         Arc::new(running.connector(POLICE).await),
         running.connector(SHELTER).await,
     );
-    let mut flood = JoinSet::new();
-    for _ in 0..64 {
-        let police = Arc::clone(&police);
-        flood.spawn(async move {
-            let mut refused = Vec::new();
-            for _ in 0..20 {
-                if let Err(error) = police.list_versions(None).await {
-                    refused.push(error);
-                }
+    // A request that never comes to its end holds its place until its caller gives it up.
+    let party = Party::open(&running, POLICE);
+    let mut held = JoinSet::new();
+    for _ in 0..PLACES {
+        let (token, channel) = (party.token(), party.channel(Server::Gateway));
+        held.spawn(async move {
+            loop {
+                let mut client = Grpc::new(channel.clone());
+                client.ready().await.unwrap();
+                let endless = asked(tokio_stream::pending::<Bytes>(), &token);
+                let method = PathAndQuery::from_static(LIST_VERSIONS);
+                let refused = client.client_streaming(endless, method, RawCodec).await;
+                // Someone else still had the place.
+                assert_eq!(reason(refused), "QUOTA_EXCEEDED");
             }
-            refused
         });
     }
-    for _ in 0..20 {
-        shelter.list_versions(None).await.unwrap();
+    let list = || {
+        let request = asked(ListVersionsRequest::default(), &party.token());
+        let mut records = party.records();
+        async move { records.list_versions(request).await }
+    };
+    let begun = Instant::now();
+    while list().await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "they hold no place");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let mut refused: Vec<ConnectorError> = Vec::new();
-    while let Some(lane) = flood.join_next().await {
-        refused.extend(lane.unwrap());
-    }
-    assert!(!refused.is_empty(), "64 lanes are more than 4");
-    for error in &refused {
+    // The last answer above may have held a place to its last byte.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..50 {
+        let error = ConnectorError::from(list().await.expect_err("every place is taken"));
         assert_eq!(error.reason(), "QUOTA_EXCEEDED", "{error}");
         assert!(error.is_retryable());
         let after = error.refusal().unwrap().retry_after.unwrap();
         assert!(after <= Duration::from_secs(5), "{after:?}");
+        shelter.list_versions(None).await.unwrap();
     }
-    assert!(police.list_versions(None).await.is_ok(), "when it is over");
+    assert!(held.try_join_next().is_none(), "they are still held");
+
+    // Whoever comes back as told is answered when it is over, and many more than there are places for.
+    let mut flood = JoinSet::new();
+    for _ in 0..PLACES * 4 {
+        let police = Arc::clone(&police);
+        flood.spawn(async move { police.list_versions(None).await.map(|_| ()) });
+    }
+    held.shutdown().await;
+    while let Some(answer) = flood.join_next().await {
+        answer.unwrap().unwrap();
+    }
 
     // What was refused is on the log: counted, and not an entry each.
     let oversight = running.connector(OVERSIGHT).await;
@@ -269,7 +301,7 @@ async fn a_flood_of_one_agency_is_told_to_come_back_and_another_is_answered_mean
     let begun = Instant::now();
     let entries = loop {
         let entries = oversight
-            .list_entries(amanat_connector::Server::Gateway, &query)
+            .list_entries(Server::Gateway, &query)
             .await
             .unwrap();
         if !entries.is_empty() {
