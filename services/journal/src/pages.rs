@@ -14,6 +14,9 @@ use crate::{
 /// How many entries a row of `entry_spans` is about; the step that made the table says so too.
 const SPAN: u64 = 1024;
 
+/// A maximum that is filtered beside it, SQLite would look for in every row.
+const COMPLETE: &str = "SELECT coalesce(max(idx) + 1, 0) / 1024 FROM entry_index";
+
 /// Which entries a caller asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct EntryFilter {
@@ -28,6 +31,20 @@ pub struct EntryFilter {
     /// The first index.
     pub from: u64,
     pub limit: u32,
+}
+
+impl EntryFilter {
+    fn is_of_some_time(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
+    /// By something that the index knows beside the time.
+    fn is_indexed(&self) -> bool {
+        self.agency.is_some()
+            || self.case.is_some()
+            || self.action.is_some()
+            || self.decision.is_some()
+    }
 }
 
 /// A page of entries, oldest first; `None` if they are not found by `end`.
@@ -64,36 +81,51 @@ struct Run {
 
 /// The parts of the log, in its order, outside which nothing is of the time asked for.
 async fn runs(connection: &mut Connection, filter: &EntryFilter) -> Result<Vec<Run>, Error> {
-    let rows = spans(filter).fetch_all(connection).await?;
+    if !filter.is_of_some_time() && !filter.is_indexed() {
+        // Who asks for everything gets it from the log itself.
+        return Ok(vec![Run {
+            entries: store::signed(filter.from)..i64::MAX,
+            is_indexed: false,
+        }]);
+    }
+    let complete = complete(connection).await?;
     let entry = |span: i64| span.saturating_mul(store::signed(SPAN));
-    let run = |row: &Row| {
-        let (first, last): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
-        let end = last.map_or(i64::MAX, |last| entry(last + 1));
-        Ok(Run {
-            entries: entry(first).max(store::signed(filter.from))..end,
-            is_indexed: last.is_some(),
-        })
+    let mut runs = Vec::new();
+    if filter.is_of_some_time() {
+        for row in spans(filter, complete).fetch_all(connection).await? {
+            let (first, last): (i64, i64) = (row.get(0)?, row.get(1)?);
+            runs.push(entry(first)..entry(last + 1));
+        }
+    } else {
+        runs.push(0..entry(complete));
+    }
+    let indexed = runs.into_iter().map(|entries| Run {
+        entries: entries.start.max(store::signed(filter.from))..entries.end,
+        is_indexed: true,
+    });
+    let rest = Run {
+        entries: entry(complete).max(store::signed(filter.from))..i64::MAX,
+        is_indexed: false,
     };
-    rows.iter().map(run).collect()
+    Ok(indexed
+        .filter(|run| !run.entries.is_empty())
+        .chain([rest])
+        .collect())
 }
 
-/// Spans that hold something of the time asked for, neighbours together; and at the end where those begin that are not
-/// complete, of which nothing is known yet.
-fn spans(filter: &EntryFilter) -> Sql<'_> {
-    const INCOMPLETE: &str =
-        "SELECT coalesce(max(idx) + 1, 0) / 1024, NULL FROM entry_index ORDER BY 1";
-    if filter.since.is_none() && filter.until.is_none() {
-        return Sql::new("SELECT ")
-            .bind(store::signed(filter.from / SPAN))
-            .push(", max(idx) / 1024 FROM entry_index HAVING max(idx) / 1024 >= ")
-            .bind(store::signed(filter.from / SPAN))
-            .push(" UNION ALL ")
-            .push(INCOMPLETE);
-    }
+/// How many spans are complete; what is behind them is not indexed yet.
+async fn complete(connection: &mut Connection) -> Result<i64, Error> {
+    Sql::new(COMPLETE).fetch_one(connection).await?.get(0)
+}
+
+/// Neighbours together, those of the complete spans that hold something of the time asked for.
+fn spans(filter: &EntryFilter, complete: i64) -> Sql<'_> {
     let mut query = Sql::new(
         "SELECT min(span), max(span) FROM (SELECT span, span - row_number() OVER (ORDER BY span) AS island \
-         FROM entry_spans WHERE span <= (SELECT max(idx) / 1024 FROM entry_index) AND span >= ",
+         FROM entry_spans WHERE span < ",
     )
+    .bind(complete)
+    .push(" AND span >= ")
     .bind(store::signed(filter.from / SPAN));
     if let Some(since) = filter.since {
         query = query.push(" AND last_time >= ").bind(since.millis());
@@ -101,19 +133,13 @@ fn spans(filter: &EntryFilter) -> Sql<'_> {
     if let Some(until) = filter.until {
         query = query.push(" AND first_time < ").bind(until.millis());
     }
-    query
-        .push(") AS found GROUP BY island UNION ALL ")
-        .push(INCOMPLETE)
+    query.push(") AS found GROUP BY island ORDER BY 1")
 }
 
 /// Which entries it is, an index alone tells where there is one; only those are read.
 fn listing<'a>(filter: &'a EntryFilter, run: &Run, limit: u32) -> Sql<'a> {
-    let is_filtered = filter.agency.is_some()
-        || filter.case.is_some()
-        || filter.action.is_some()
-        || filter.decision.is_some();
-    // Who asks for everything gets it from the log itself.
-    let known = match run.is_indexed && is_filtered {
+    // Who asks for everything of a time gets it from the log itself.
+    let known = match run.is_indexed && filter.is_indexed() {
         true => " WHERE idx IN (SELECT idx FROM entry_index WHERE idx >= ",
         false => " WHERE idx IN (SELECT idx FROM entries WHERE idx >= ",
     };
