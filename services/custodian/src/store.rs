@@ -59,6 +59,11 @@ pub(crate) const STEPS: &[Step] = &[
     amanat_journal::ENTRY_SPANS,
     amanat_journal::OWN_KEYS,
     amanat_journal::ENTRY_INDEX,
+    Step {
+        name: "deposit-rows",
+        sqlite: include_str!("../migrations/0005_deposit_rows.sql"),
+        postgres: include_str!("../migrations/postgres/0005_deposit_rows.sql"),
+    },
 ];
 
 /// What changes in them. INVARIANT: nothing of `evidence` does: only a person takes it away.

@@ -150,10 +150,11 @@ pub async fn serve(
     let subjects = subject_keys(&config.subjects)?;
     let peppers = Arc::clone(&subjects.peppers);
     let outdated = Arc::clone(&subjects.outdated);
+    let memory = Arc::new(Memory::default());
     let book = Exchange {
         rules: rules.clone(),
         subjects,
-        memory: Memory::default(),
+        memory: Arc::clone(&memory),
     };
     let opened = amanat_journal::open(&journal(config), keys, book, clock).await?;
     advance_peppers(&opened.journal).await?;
@@ -197,7 +198,10 @@ pub async fn serve(
         guard,
         operation,
         |routes| {
-            let record = RecordDesk { desk: desk.clone() };
+            let record = RecordDesk {
+                desk: desk.clone(),
+                memory,
+            };
             let consent = ConsentDesk {
                 desk: desk.clone(),
                 evidence: Evidence::Kept,

@@ -1,6 +1,6 @@
 //! RecordService, the edge: parse, one verb, render.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use amanat_desk::{Act, Desk, Filters, Pages, Rules, Stored};
 use amanat_identity::Signed;
@@ -22,12 +22,13 @@ use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
 
 use crate::store::{
-    Call, Exchange, Reply,
+    Call, Exchange, Memory, Reply,
     record::{ListVersions, PutRecord, ReadRecord, Sealed, VersionRow},
 };
 
 pub(crate) struct RecordDesk {
     pub(crate) desk: Desk<Exchange>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 const WRITERS: [Right; 1] = [Right::CaseWorker];
@@ -73,7 +74,8 @@ impl RecordService for RecordDesk {
                 case.map(of_case).unwrap_or_default()
             })
             .await?;
-        let read = parse_read(act, request.get_ref()).map_err(Refusal::invalid)?;
+        let mut read = parse_read(act, request.get_ref()).map_err(Refusal::invalid)?;
+        read.read_ahead(&self.memory, &self.desk.reader).await;
         let answered = self.desk.call(Call::Read(Box::new(read))).await?;
         let Reply::Read(reply) = answered.reply else {
             // A read is answered with a read.
@@ -242,6 +244,7 @@ fn parse_read(act: Act, wire: &ReadRecordRequest) -> Result<ReadRecord, Vec<Viol
             source,
             asked,
             purpose,
+            content: None,
         }),
         _ => Err(violations),
     }

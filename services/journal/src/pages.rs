@@ -3,7 +3,7 @@
 
 use std::{ops::Range, time::Instant};
 
-use amanat_database::{Connection, Error, Row, Sql};
+use amanat_database::{Connection, Error, Sql};
 use amanat_schema::{AgencyId, CaseId, Time, audit::Action, policy::Decision};
 
 use crate::{

@@ -1,0 +1,1 @@
+-- Rows stand beside the index of their key here, as they always did.
