@@ -8,6 +8,7 @@
 
 use std::process::Command;
 
+use amanat_database::Engine;
 use amanat_tests::{
     Running,
     cli::{Told, case_file, submit},
@@ -17,14 +18,34 @@ use amanat_tests::{
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_amanat");
-/// The newest steps, and what an earlier version had in their place.
-const STEPS: [&str; 3] = ["requests-by-key", "entry-spans", "own-keys"];
-const NEWEST: &str = "entry-index";
-const GATEWAYS_OWN: &str = "referred-versions";
+/// The newest steps of each server, and what an earlier version had in their place.
+const GATEWAYS: [&str; 5] = [
+    "requests-by-key",
+    "entry-spans",
+    "own-keys",
+    "referred-versions",
+    "entry-index",
+];
 const GATEWAYS_BACK: &str = "DROP TABLE referred_versions;
     DROP INDEX records_by_source;
     CREATE INDEX records_by_source ON records (source, seq);
     DELETE FROM _sqlx_migrations WHERE description = 'referred-versions'";
+const CUSTODIANS: [&str; 5] = [
+    "requests-by-key",
+    "entry-spans",
+    "own-keys",
+    "entry-index",
+    "deposit-rows",
+];
+const CUSTODIANS_BACK: &str = "CREATE TABLE of_the_key (record_id BLOB NOT NULL, source BLOB NOT NULL,
+        version INTEGER NOT NULL, header BLOB NOT NULL, header_sha256 BLOB NOT NULL, kek_epoch INTEGER NOT NULL,
+        wrapped BLOB, receipt BLOB NOT NULL, deposit_time INTEGER NOT NULL, activate_time INTEGER,
+        PRIMARY KEY (record_id, source, version), CHECK (activate_time IS NULL OR wrapped IS NOT NULL))
+        STRICT, WITHOUT ROWID;
+    INSERT INTO of_the_key SELECT * FROM deposits;
+    DROP TABLE deposits;
+    ALTER TABLE of_the_key RENAME TO deposits;
+    CREATE INDEX deposits_pending ON deposits (deposit_time) WHERE activate_time IS NULL AND wrapped IS NOT NULL";
 const BACK: &str = "DROP TABLE own_keys;
     DROP TABLE entry_spans;
     DROP TABLE entry_index;
@@ -32,7 +53,7 @@ const BACK: &str = "DROP TABLE own_keys;
     CREATE INDEX entries_by_case ON entries (case_id, idx);
     CREATE INDEX entries_by_time ON entries (time);
     CREATE INDEX requests_by_id ON requests (request_id);
-    DELETE FROM _sqlx_migrations WHERE description IN ('requests-by-key', 'entry-spans', 'own-keys', 'entry-index')";
+    DELETE FROM _sqlx_migrations WHERE description IN ('requests-by-key', 'entry-spans', 'own-keys', 'entry-index', 'deposit-rows')";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
@@ -60,17 +81,21 @@ async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
         );
     }
     assert!(running.gateway.stop() && running.custodian.stop());
-    for (server, made) in [
-        ("gateway", &running.exchange.gateway),
-        ("custodian", &running.exchange.custodian),
+    let exchange = &running.exchange;
+    for (server, made, back, steps) in [
+        ("gateway", &exchange.gateway, GATEWAYS_BACK, GATEWAYS),
+        (
+            "custodian",
+            &exchange.custodian,
+            CUSTODIANS_BACK,
+            CUSTODIANS,
+        ),
     ] {
         let mut database = Books::of(made).open().await;
-        let mut steps = STEPS.to_vec();
-        if server == "gateway" {
-            database.run(GATEWAYS_BACK).await.unwrap();
-            steps.push(GATEWAYS_OWN);
+        // PostgreSQL had the rows beside their key before.
+        if server == "gateway" || database.engine() == Engine::Sqlite {
+            database.run(back).await.unwrap();
         }
-        steps.push(NEWEST);
         database.run(BACK).await.unwrap();
         database.close().await.unwrap();
 
@@ -88,6 +113,10 @@ async fn a_database_of_the_version_before_is_migrated_and_its_log_goes_on() {
     }
     running.gateway.start();
     running.custodian.start();
+    // Its key is released from where the step put it.
+    let asked = ["--fields", "needs.needs", "--purpose", "INVESTIGATION"];
+    let read = running.tell(POLICE, &[&["case", "read", &case][..], &asked].concat());
+    assert_eq!(read.code, 0, "{}", read.err);
     let listed = running.tell_json(POLICE, &["case", "list", "--case", &case]);
     assert_eq!(listed.as_array().unwrap().len(), 1);
     submit(&running, &case_file());
