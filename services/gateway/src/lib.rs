@@ -150,11 +150,10 @@ pub async fn serve(
     let subjects = subject_keys(&config.subjects)?;
     let peppers = Arc::clone(&subjects.peppers);
     let outdated = Arc::clone(&subjects.outdated);
-    let memory = Arc::new(Memory::default());
     let book = Exchange {
         rules: rules.clone(),
         subjects,
-        memory: Arc::clone(&memory),
+        memory: Memory::default(),
     };
     let opened = amanat_journal::open(&journal(config), keys, book, clock).await?;
     advance_peppers(&opened.journal).await?;
@@ -198,10 +197,7 @@ pub async fn serve(
         guard,
         operation,
         |routes| {
-            let record = RecordDesk {
-                desk: desk.clone(),
-                memory,
-            };
+            let record = RecordDesk { desk: desk.clone() };
             let consent = ConsentDesk {
                 desk: desk.clone(),
                 evidence: Evidence::Kept,

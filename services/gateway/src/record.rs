@@ -1,6 +1,6 @@
 //! RecordService, the edge: parse, one verb, render.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use amanat_desk::{Act, Desk, Filters, Pages, Rules, Stored};
 use amanat_identity::Signed;
@@ -22,13 +22,12 @@ use amanat_server::Refusal;
 use tonic::{Request, Response, Status};
 
 use crate::store::{
-    Call, Exchange, Memory, Reply,
+    Call, Exchange, Reply,
     record::{ListVersions, PutRecord, ReadRecord, Sealed, VersionRow},
 };
 
 pub(crate) struct RecordDesk {
     pub(crate) desk: Desk<Exchange>,
-    pub(crate) memory: Arc<Memory>,
 }
 
 const WRITERS: [Right; 1] = [Right::CaseWorker];
@@ -74,8 +73,7 @@ impl RecordService for RecordDesk {
                 case.map(of_case).unwrap_or_default()
             })
             .await?;
-        let mut read = parse_read(act, request.get_ref()).map_err(Refusal::invalid)?;
-        read.read_ahead(&self.memory, &self.desk.reader).await;
+        let read = parse_read(act, request.get_ref()).map_err(Refusal::invalid)?;
         let answered = self.desk.call(Call::Read(Box::new(read))).await?;
         let Reply::Read(reply) = answered.reply else {
             // A read is answered with a read.
@@ -244,7 +242,6 @@ fn parse_read(act: Act, wire: &ReadRecordRequest) -> Result<ReadRecord, Vec<Viol
             source,
             asked,
             purpose,
-            content: None,
         }),
         _ => Err(violations),
     }

@@ -8,7 +8,7 @@ mod referred;
 mod sealed;
 pub(crate) mod subject;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use amanat_database::{Changing, Connection, Error, Step};
 use amanat_desk::{
@@ -81,7 +81,7 @@ pub(crate) const CHANGING: &[Changing] = &[
 pub(crate) struct Exchange {
     pub(crate) rules: Rulebook,
     pub(crate) subjects: subject::Keys,
-    pub(crate) memory: Arc<Memory>,
+    pub(crate) memory: Memory,
 }
 
 /// One verb with its checked arguments.
@@ -265,7 +265,7 @@ impl Book for Exchange {
                 | Call::Referral(_) => {}
             }
         }
-        let memory = &*self.memory;
+        let memory = &self.memory;
         let consents = ConsentFacts::load(connection, &memory.consents, asked, &consents).await?;
         Ok(Facts {
             statements: StatementFacts::load(connection, ids).await?,

@@ -14,11 +14,10 @@ use tokio::sync::watch;
 
 use crate::{EntryFilter, JournalError, journal::stopped, pages, store};
 
-/// Connections that serve proofs and checkpoints beside the writer, those that look for pages of entries, and those
-/// that read ahead for a service: however long that takes, no proof waits for it.
+/// Connections that serve proofs and checkpoints beside the writer, and those that look for pages of entries: however
+/// long that takes, no proof waits for it.
 const PROVING: u32 = 4;
 const LISTING: u32 = 2;
-const AHEAD: u32 = 4;
 /// For one page: the engine ends what has taken as long, and no further statement is begun.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,7 +29,6 @@ const LARGEST_BUNDLE: u32 = 4096;
 pub(crate) struct Readers {
     proving: Pool,
     listing: Pool,
-    ahead: Pool,
 }
 
 /// Serves what was written: checkpoints, entries, proofs.
@@ -69,20 +67,17 @@ impl Readers {
         Ok(Self {
             proving: Pool::open(place, PROVING, None).await?,
             listing: Pool::open(place, LISTING, Some(PATIENCE)).await?,
-            ahead: Pool::open(place, AHEAD, Some(PATIENCE)).await?,
         })
     }
 
     pub(crate) async fn follow_primary(&self) {
         self.proving.follow_primary().await;
         self.listing.follow_primary().await;
-        self.ahead.follow_primary().await;
     }
 
     pub(crate) async fn close(&self) {
         self.proving.close().await;
         self.listing.close().await;
-        self.ahead.close().await;
     }
 }
 
@@ -107,15 +102,6 @@ impl Reader {
     /// Of the database.
     pub async fn connection(&self) -> Result<Connection, JournalError> {
         Ok(self.readers.proving.acquire().await?)
-    }
-
-    /// To read beside the writer what a call of the service's will need: whatever is read of it, the call's own turn
-    /// must look up whether it still counts.
-    ///
-    /// # Errors
-    /// Of the database.
-    pub async fn ahead(&self) -> Result<Connection, JournalError> {
-        Ok(self.readers.ahead.acquire().await?)
     }
 
     /// The newest signed checkpoint, whoever signed it; `None` while the log is empty.

@@ -1,6 +1,5 @@
 //! Record versions: put, read; [`versions`] lists.
 
-pub(super) mod ahead;
 pub(super) mod versions;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -53,8 +52,6 @@ pub(crate) struct ReadRecord {
     pub(crate) source: AgencyId,
     pub(crate) asked: Vec<FieldId>,
     pub(crate) purpose: Purpose,
-    /// As it was newest before the call's turn.
-    pub(crate) content: Option<Arc<Content>>,
 }
 
 /// What an allowed read hands out.
@@ -80,7 +77,7 @@ pub(crate) struct RecordFacts {
 }
 
 /// What a read of a record's newest version may draw from.
-pub(crate) struct Content {
+pub(super) struct Content {
     header: Envelope,
     facts: Header,
     sealed: Slots,
@@ -283,7 +280,7 @@ impl RecordFacts {
         calls: &[&Call],
     ) -> Result<Self, Error> {
         let mut facts = Self::default();
-        let (mut puts, mut ahead, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut puts, mut reads) = (Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::Put(call) => puts.push(call.header.binding().record),
@@ -291,10 +288,7 @@ impl RecordFacts {
                     Some(content) => {
                         facts.contents.insert(call.key(), content);
                     }
-                    None => match &call.content {
-                        Some(content) => ahead.push((call.key(), content)),
-                        None => reads.push(call.record),
-                    },
+                    None => reads.push(call.record),
                 },
                 Call::Versions(call) => {
                     let rows = visible(connection, call).await?;
@@ -316,18 +310,6 @@ impl RecordFacts {
             for row in newest(VERSION, &puts).fetch_all(connection).await? {
                 let row = parse_version(&row)?;
                 facts.newest.insert((row.source, row.record), row);
-            }
-        }
-        if !ahead.is_empty() {
-            let ids: Vec<_> = ahead.iter().map(|((_, record), _)| *record).collect();
-            let newest = ahead::newest_versions(connection, &ids).await?;
-            for (key, content) in ahead {
-                if newest.get(&key) == Some(&content.facts.binding().version) {
-                    memory.contents.keep(key, Arc::clone(content));
-                    facts.contents.insert(key, Arc::clone(content));
-                } else {
-                    reads.push(key.1);
-                }
             }
         }
         if !reads.is_empty() {

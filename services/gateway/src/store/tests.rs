@@ -79,7 +79,7 @@ fn exchange(rules: Rulebook) -> Exchange {
     Exchange {
         rules,
         subjects: subject_keys(&[1]),
-        memory: Memory::default().into(),
+        memory: Memory::default(),
     }
 }
 
@@ -451,7 +451,6 @@ async fn a_strangers_attempt_is_counted_with_its_purpose() {
         source: gateway.id(SHELTER),
         asked: vec![catalogue::by_path(NARRATIVE).unwrap().id],
         purpose: Purpose::ImmigrationEnforcement,
-        content: None,
     };
     let ruled = gateway.decide(Call::Read(Box::new(read))).await;
     let body = ruled.draft.unwrap().body;

@@ -197,7 +197,6 @@ async fn no_list_walks_a_whole_table() {
     statements.push(referral::tables::moving(&[]));
     statements.extend(keepers(Engine::Sqlite));
     statements.push(record::newest(record::CONTENT, &records));
-    statements.push(record::newest(record::ahead::VERSIONS, &records));
     for sql in statements {
         let plan = sqlite(&mut gateway.connection, sql).await;
         let whole = |step: &&String| {
@@ -272,7 +271,6 @@ async fn no_large_table_is_walked_for_a_read_a_list_or_a_step() {
     statements.push(referral::tables::moving(&[]));
     statements.extend(keepers(Engine::Postgres));
     statements.push(record::newest(record::CONTENT, &records));
-    statements.push(record::newest(record::ahead::VERSIONS, &records));
     statements.push(record::newest(record::versions::VERSION, &records));
     hold_postgres_to(statements).await;
 }

@@ -10,7 +10,7 @@ use amanat_schema::{
 use amanat_seal::{Binding, Header, SUITE, commit_routing, seal_record, statement::SigningKey};
 
 use super::*;
-use record::{Content, ListVersions, PutRecord, Sealed, ahead};
+use record::{ListVersions, PutRecord, Sealed};
 
 pub(super) const RECORD: RecordId = RecordId::new([0x5e; 16]);
 const PURPOSE: Purpose = Purpose::Investigation;
@@ -75,11 +75,6 @@ impl Gateway {
 
     /// By the police, of the shelter's narrative.
     pub(super) async fn read(&mut self, record: RecordId) -> Ruled {
-        self.read_with(record, None).await
-    }
-
-    /// With what was read ahead of it.
-    async fn read_with(&mut self, record: RecordId, content: Option<Arc<Content>>) -> Ruled {
         let read = ReadRecord {
             act: self.act(POLICE),
             case: self.case,
@@ -89,16 +84,8 @@ impl Gateway {
                 .map(|path| catalogue::by_path(path).unwrap().id)
                 .to_vec(),
             purpose: PURPOSE,
-            content,
         };
         self.decide(Call::Read(Box::new(read))).await
-    }
-
-    /// As the service reads it beside the batches.
-    async fn read_ahead(&self, record: RecordId) -> Option<Arc<Content>> {
-        let mut beside = self.owner.connect().await.unwrap();
-        let key = (self.id(SHELTER), record);
-        ahead::content(&mut beside, key).await.unwrap()
     }
 
     /// How many versions the police know of.
@@ -144,38 +131,6 @@ async fn the_records_of_an_agency_that_left_the_directory_are_as_absent_as_any()
     assert_eq!(logged.linkage, absent.linkage);
     assert_eq!((logged.body, logged.reasons), (absent.body, absent.reasons));
     assert_eq!(gateway.known().await, 0);
-}
-
-#[tokio::test]
-async fn what_was_read_ahead_counts_while_it_is_the_newest() {
-    let mut gateway = Gateway::shared().await;
-    let record = RecordId::new([0x60; 16]);
-    let key = (gateway.id(SHELTER), record);
-    let first = gateway.put_sealed(SHELTER, record, None).await;
-    let content = gateway.read_ahead(record).await.unwrap();
-    let ruled = gateway.read_with(record, Some(Arc::clone(&content))).await;
-    assert_eq!(ruled.draft.unwrap().linkage.version, 1);
-    let kept = |gateway: &Gateway| gateway.exchange.memory.contents.get(&key).unwrap();
-    assert!(
-        Arc::ptr_eq(&kept(&gateway), &content),
-        "it was not read again"
-    );
-
-    // Another version comes between.
-    gateway.put_sealed(SHELTER, record, Some(first)).await;
-    let ruled = gateway.read_with(record, Some(Arc::clone(&content))).await;
-    assert_eq!(ruled.draft.unwrap().linkage.version, 2);
-    assert!(!Arc::ptr_eq(&kept(&gateway), &content));
-
-    // Under one id another source has said another thing.
-    gateway.put_sealed(POLICE, record, None).await;
-    let again = gateway.read_ahead(record).await.unwrap();
-    let ruled = gateway.read_with(record, Some(again)).await;
-    assert_eq!(ruled.draft.unwrap().linkage.version, 2);
-    let absent = RecordId::new([0x61; 16]);
-    assert!(gateway.read_ahead(absent).await.is_none());
-    let ruled = gateway.read_with(absent, Some(content)).await;
-    assert_eq!(ruled.answer.err().unwrap().reason(), "ACCESS_DENIED");
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl House {
                 pseudonyms: PseudonymKey::from_bytes(&[setting.pseudonym_key; 32]).unwrap(),
                 outdated: Arc::default(),
             },
-            memory: crate::store::Memory::default().into(),
+            memory: crate::store::Memory::default(),
         };
         let wrap = || WrapKey::from_bytes(&[7; 32]).unwrap();
         let keys = LogKeys {
