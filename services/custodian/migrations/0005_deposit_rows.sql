@@ -1,5 +1,5 @@
 -- Deposits beside the index of their key. A table without rowids keeps its rows in the key's tree, also in its inner
--- pages; with a signed header each, four to a page, a look-up among 126,000 of them walked through nine pages.
+-- pages: with a signed header each about four to a page, so that a look-up goes through many more of them.
 
 CREATE TABLE deposits_beside_key (
     record_id     BLOB NOT NULL,     -- of its source; another agency's same id is another record
