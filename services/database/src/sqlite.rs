@@ -9,8 +9,9 @@ use sqlx::{
 
 /// Statements that stay prepared: those that write rows have one for each number of them.
 const STATEMENTS: usize = 1024;
-/// Pages in memory, in KiB as SQLite wants it: negative. The indexes of a hundred thousand records have room in it.
-const CACHE_KIB: &str = "-262144";
+/// Pages in memory, in KiB as SQLite wants it: negative. More costs more: in a file below 1 GiB most commits walk all
+/// of them, for a page that moves within its tree takes a number past the file's end meanwhile.
+const CACHE_KIB: &str = "-65536";
 const READERS_CACHE_KIB: &str = "-4096";
 /// Pages of the write-ahead log, 4 KiB each, after which the writer folds what is left of it and begins it anew:
 /// without that it could grow for ever under load.
