@@ -72,6 +72,7 @@ pub(crate) async fn soak(engine: Engine, minutes: f64, connections: usize) -> So
     for worker in workers.join_all().await {
         worker.unwrap();
     }
+    let lasted = begin.elapsed();
     let (calls, again) = (&mix.calls, &mix.again);
     let (calls, again) = (calls.load(Ordering::Relaxed), again.load(Ordering::Relaxed));
     let collected = collector.collected();
@@ -87,7 +88,7 @@ pub(crate) async fn soak(engine: Engine, minutes: f64, connections: usize) -> So
         minutes,
         calls,
         again,
-        rate: calls as f64 / begin.elapsed().as_secs_f64(),
+        rate: calls as f64 / lasted.as_secs_f64(),
         most_waiting,
         servers,
     }
