@@ -80,8 +80,14 @@ impl HealthAt {
 impl Process {
     /// How many lines of its log have these words.
     pub fn told(&self, words: &str) -> usize {
+        self.lines(words).len()
+    }
+
+    /// The lines of its log with these words.
+    pub fn lines(&self, words: &str) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap();
-        log.lines().filter(|line| line.contains(words)).count()
+        let lines = log.lines().filter(|line| line.contains(words));
+        lines.map(str::to_owned).collect()
     }
 
     /// Returns when its log has had these words as many times.

@@ -159,12 +159,13 @@ fn data_fills_up(server: &str) {
         "gateway" => &mut small.running.gateway,
         _ => &mut small.running.custodian,
     };
-    assert_eq!(
-        process.told("ERROR"),
-        process.told("is full"),
-        "one word for all"
+    // That it was over for a moment is no error, and names what was.
+    let errors = process.lines("ERROR");
+    assert!(
+        errors.iter().all(|line| line.contains("is full")),
+        "one word for all: {errors:#?}"
     );
-    assert!(process.told("is full") <= 2, "and once a minute");
+    assert!(errors.len() <= 2, "and once a minute: {errors:#?}");
 
     small.data.clear();
     // Nobody calls: it finds out by itself.
